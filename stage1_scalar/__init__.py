@@ -1,0 +1,7 @@
+"""Gradual, rung 1: one number that remembers how it was computed, and `backward()`."""
+
+from .tensor import Tensor, no_grad
+
+Value = Tensor  # micrograd's name for it
+
+__all__ = ["Tensor", "Value", "no_grad"]

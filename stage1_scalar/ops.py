@@ -1,0 +1,73 @@
+"""The calculus: each rule computes its output and says how a gradient flows back to its inputs.
+
+A rule takes plain numbers and returns `out, backward`. `backward(g)` takes g, the gradient of the loss with respect to
+out, and returns the gradients with respect to the inputs, in their order. It changes nothing and knows no graph.
+A costly gradient is given as a function of no arguments, which the engine calls only where that gradient is wanted.
+"""
+
+from math import exp as _exp, fabs as _abs, log as _log, pow as _pow, tanh as _tanh
+
+_maximum, _minimum = max, min
+
+
+def add(x, y):
+    """x + y;  d/dx = 1,  d/dy = 1."""
+    return x + y, lambda g: (g, g)
+
+
+def sub(x, y):
+    """x − y;  d/dx = 1,  d/dy = −1."""
+    return x - y, lambda g: (g, -g)
+
+
+def mul(x, y):
+    """x·y;  d/dx = y,  d/dy = x."""
+    return x * y, lambda g: (g * y, g * x)
+
+
+def div(x, y):
+    """x/y;  d/dx = 1/y,  d/dy = −x/y²."""
+    out = x / y
+    return out, lambda g: (g / y, -g * out / y)
+
+
+def pow(x, y):
+    """xʸ;  d/dx = y·xʸ⁻¹, and 0 where y = 0;  d/dy = xʸ·log x, and 0 where x = 0 ≤ y."""
+    out = _pow(x, y)
+    return out, lambda g: (
+        lambda: g * y * _pow(x, y - (y != 0)),
+        lambda: g * out * _log(x + ((x == 0) & (y >= 0))),
+    )
+
+
+def neg(x):
+    """−x;  d/dx = −1."""
+    return -x, lambda g: (-g,)
+
+
+def exp(x):
+    """eˣ;  d/dx = eˣ."""
+    out = _exp(x)
+    return out, lambda g: (g * out,)
+
+
+def log(x):
+    """log x, the natural logarithm;  d/dx = 1/x."""
+    return _log(x), lambda g: (g / x,)
+
+
+def tanh(x):
+    """tanh x;  d/dx = 1 − tanh² x."""
+    out = _tanh(x)
+    return out, lambda g: (g * (1 - out * out),)
+
+
+def sigmoid(x):
+    """σ(x) = 1/(1 + e⁻ˣ), computed so that no exponential overflows;  d/dx = σ(x)·(1 − σ(x))."""
+    out = _exp(_minimum(x, 0)) / (1 + _exp(-_abs(x)))
+    return out, lambda g: (g * out * (1 - out),)
+
+
+def relu(x):
+    """max(x, 0);  d/dx = 1 where x > 0, else 0."""
+    return _maximum(x, 0), lambda g: (g * (x > 0),)

@@ -1,0 +1,158 @@
+"""The graph: a Tensor remembers which rule made it from which inputs, and `backward()` walks from it to the leaves."""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from numbers import Real
+
+from . import ops
+
+_recording = ContextVar("recording", default=True)
+_new = object.__new__
+
+
+@contextmanager
+def no_grad():
+    """Inside, results remember nothing and require no grad. Works as a decorator too, like `torch.no_grad`."""
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+def _node(data, op=None, inputs=(), slopes=()):
+    """A Tensor as a rule made it; without inputs it is a constant."""
+    tensor = _new(Tensor)
+    tensor.data, tensor.grad, tensor.requires_grad = data, None, inputs != ()
+    tensor.op, tensor.inputs, tensor.slopes = op, inputs, slopes
+    return tensor
+
+
+def _constant(x):
+    """What meets a Tensor in an expression, as a Tensor that requires no grad."""
+    return _node(float(x)) if isinstance(x, Real) else NotImplemented
+
+
+def _failed(op, inputs, error):
+    """The error that a rule raised, with the op and what it got in front."""
+    return type(error)(f"{op} of {', '.join(str(x.data) for x in inputs)}: {error}")
+
+
+def _unary(rule):
+    """The method of one Tensor that a rule describes."""
+
+    @wraps(rule)
+    def method(x):
+        try:
+            out, backward = rule(x.data)
+        except (ArithmeticError, ValueError) as error:
+            raise _failed(rule.__name__, (x,), error) from None
+        if x.requires_grad and _recording.get():
+            return _node(out, rule.__name__, (x,), backward(1.0))
+        return _node(out)
+
+    return method
+
+
+def _binary(rule):
+    """The operator of two Tensors that a rule describes, and its reflection for a number on the left."""
+
+    @wraps(rule)
+    def method(x, y):
+        if not isinstance(y, Tensor):
+            y = _constant(y)
+            if y is NotImplemented:
+                return y
+        try:
+            out, backward = rule(x.data, y.data)
+        except (ArithmeticError, ValueError) as error:
+            raise _failed(rule.__name__, (x, y), error) from None
+        if (x.requires_grad or y.requires_grad) and _recording.get():
+            return _node(out, rule.__name__, (x, y), backward(1.0))
+        return _node(out)
+
+    def reflected(y, x):
+        x = _constant(x)
+        return x if x is NotImplemented else method(x, y)
+
+    return method, reflected
+
+
+class Tensor:
+    """One number in a computation graph.
+
+    `data` is the number, `grad` the gradient that `backward()` left on it (None before the first), `requires_grad`
+    says whether it wants one; it does unless told otherwise, where `torch.tensor` does not. `op` and `inputs` say how
+    it was made, `slopes` are the derivatives of it with respect to each input.
+    """
+
+    __slots__ = ("data", "grad", "requires_grad", "op", "inputs", "slopes")
+
+    def __init__(self, data, requires_grad=True):
+        if not isinstance(data, Real):
+            raise TypeError(f"Tensor: wanted a number, got {type(data).__name__}")
+        self.data, self.grad, self.requires_grad = float(data), None, requires_grad
+        self.op, self.inputs, self.slopes = None, (), ()
+
+    def backward(self, gradient=1.0):
+        """Add the gradient of this number, times `gradient`, to the `grad` of every leaf that it was made from.
+
+        Leaves accumulate from call to call. The tensors between have their `grad` too, that of the latest call.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("backward: this tensor requires no grad, nor does anything it was made from")
+        order = topological_order(self)
+        for tensor in order:
+            tensor.grad = None
+        self.grad = gradient if self.grad is None else self.grad + gradient
+        for tensor in reversed(order):
+            g = tensor.grad
+            for x, slope in zip(tensor.inputs, tensor.slopes):
+                if x.requires_grad:
+                    if type(slope) is not float:
+                        slope = slope()
+                    x.grad = g * slope if x.grad is None else x.grad + g * slope
+
+    def detach(self):
+        """The same number without its history."""
+        return _node(self.data)
+
+    def item(self):
+        """The number, as a Python number."""
+        return self.data
+
+    __add__, __radd__ = _binary(ops.add)
+    __sub__, __rsub__ = _binary(ops.sub)
+    __mul__, __rmul__ = _binary(ops.mul)
+    __truediv__, __rtruediv__ = _binary(ops.div)
+    __pow__, __rpow__ = _binary(ops.pow)
+    __neg__ = _unary(ops.neg)
+    exp = _unary(ops.exp)
+    log = _unary(ops.log)
+    tanh = _unary(ops.tanh)
+    sigmoid = _unary(ops.sigmoid)
+    relu = _unary(ops.relu)
+
+    def __repr__(self):
+        return f"Tensor({self.data}, grad={self.grad})"
+
+
+def topological_order(root):
+    """Every tensor that a rule made on the way to `root`, each once, inputs before what they made; leaves are left out.
+
+    Depth first and without recursion: None on the stack says that all inputs of the tensor below it are done.
+    """
+    order, seen, stack = [], set(), [root] if root.inputs else []
+    while stack:
+        tensor = stack.pop()
+        if tensor is None:
+            order.append(stack.pop())
+        elif tensor not in seen:
+            seen.add(tensor)
+            stack.append(tensor)
+            stack.append(None)
+            for x in tensor.inputs:
+                if x.inputs:
+                    stack.append(x)
+    return order

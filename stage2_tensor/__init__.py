@@ -1,0 +1,7 @@
+"""Gradual, rung 2: arrays that remember how they were computed."""
+
+from .tensor import Tensor, cat, no_grad, stack, where
+
+Value = Tensor  # micrograd's name for it
+
+__all__ = ["Tensor", "Value", "cat", "no_grad", "stack", "where"]
