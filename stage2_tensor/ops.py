@@ -5,7 +5,7 @@ out, and returns the gradients with respect to the inputs, in their order. It ch
 A costly gradient is given as a function of no arguments, which the engine calls only where that gradient is wanted.
 """
 
-from math import prod
+import math
 
 import numpy as np
 from numpy import abs as _abs, exp as _exp, log as _log, power as _pow, tanh as _tanh
@@ -249,7 +249,7 @@ def reshape(x, *shape):
 def flatten(x, start_dim=0, end_dim=-1):
     """Dims start_dim to end_dim of x as one."""
     first, last = (normalize_axis_index(dim, x.ndim or 1) for dim in (start_dim, end_dim))
-    return reshape(x, (*x.shape[:first], prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
+    return reshape(x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
 
 
 def squeeze(x, dim=None):

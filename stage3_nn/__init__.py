@@ -1,0 +1,23 @@
+"""Gradual, rung 3: networks, losses, optimizers, data and checkpoints."""
+
+from . import data, nn, optim
+from .data import load, save
+from .nn import manual_seed
+from .tensor import Tensor, cat, no_grad, stack, where
+
+Value = Tensor  # micrograd's name for it
+
+__all__ = [
+    "Tensor",
+    "Value",
+    "cat",
+    "data",
+    "load",
+    "manual_seed",
+    "nn",
+    "no_grad",
+    "optim",
+    "save",
+    "stack",
+    "where",
+]

@@ -1,0 +1,170 @@
+"""Optimizers, which change parameters by their gradients, and schedulers, which change the learning rate."""
+
+import math
+
+import numpy as np
+
+
+class Optimizer:
+    """What the optimizers share: `params` are changed in place, `state` holds arrays for each of them by its number."""
+
+    def __init__(self, params, lr):
+        self.params, self.lr, self.state = list(params), lr, {}
+        if not self.params:
+            raise ValueError(f"{type(self).__name__}: no parameters to optimize")
+        if lr < 0:
+            raise ValueError(f"{type(self).__name__}: wanted a learning rate of at least 0, got {lr}")
+
+    def zero_grad(self):
+        for p in self.params:
+            p.grad = None
+
+    def step(self):
+        """Change every parameter that has a gradient."""
+        for i, p in enumerate(self.params):
+            if p.grad is not None:
+                self._update(p, p.grad, self.state.setdefault(i, {}))
+
+    def state_dict(self):
+        """The learning rate and a copy of all state, as one flat dict of arrays: "lr", "0.exp_avg", …"""
+        arrays = {f"{i}.{name}": np.array(x) for i, state in self.state.items() for name, x in state.items()}
+        return {"lr": np.array(self.lr), **arrays}
+
+    def load_state_dict(self, state_dict):
+        """Go on from a `state_dict`. ValueError, and no change, if it isn't one of the same parameters."""
+        state = {}
+        for key, value in state_dict.items():
+            number, _, name = key.partition(".")
+            if key != "lr":
+                p = self.params[int(number)] if number.isdigit() and int(number) < len(self.params) else None
+                if p is None or value.shape not in ((), p.shape):
+                    raise ValueError(f"{type(self).__name__}: {key} of shape {value.shape} fits no parameter")
+                state.setdefault(int(number), {})[name] = np.array(value)
+        self.lr, self.state = float(state_dict["lr"]), state
+
+
+class SGD(Optimizer):
+    """p ← p − lr·g;  with momentum p ← p − lr·b where b ← momentum·b + g, or, nesterov, p ← p − lr·(g + momentum·b)."""
+
+    def __init__(self, params, lr=1e-3, momentum=0.0, weight_decay=0.0, nesterov=False):
+        super().__init__(params, lr)
+        if nesterov and not momentum:
+            raise ValueError("SGD: nesterov needs a momentum")
+        self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
+
+    def _update(self, p, g, state):
+        if self.weight_decay:
+            g = g + self.weight_decay * p.data
+        if self.momentum:
+            if "momentum_buffer" in state:
+                state["momentum_buffer"] *= self.momentum
+                state["momentum_buffer"] += g
+            else:
+                state["momentum_buffer"] = g.copy()
+            b = state["momentum_buffer"]
+            g = g + self.momentum * b if self.nesterov else b
+        p.data -= self.lr * g
+
+
+class Adam(Optimizer):
+    """Steps of the mean gradient over the root of its mean square, each corrected for its start (Kingma and Ba 2014).
+
+    m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,  p ← p − lr·m̂/(√v̂ + ε), where m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ).
+    """
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(params, lr)
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+
+    def _update(self, p, g, state):
+        if self.weight_decay:
+            g = g + self.weight_decay * p.data
+        self._step(p, g, state)
+
+    def _step(self, p, g, state):
+        if not state:
+            state.update(step=np.array(0), exp_avg=np.zeros_like(p.data), exp_avg_sq=np.zeros_like(p.data))
+        (beta1, beta2), m, v = self.betas, state["exp_avg"], state["exp_avg_sq"]
+        state["step"] += 1
+        t = state["step"].item()
+        m += (1 - beta1) * (g - m)
+        v *= beta2
+        v += (1 - beta2) * (g * g)
+        root = np.sqrt(v)
+        root *= 1 / math.sqrt(1 - beta2**t)
+        root += self.eps
+        p.data -= (self.lr / (1 - beta1**t)) * m / root
+
+
+class AdamW(Adam):
+    """Adam, with weight decay apart from the gradient: p ← p − lr·weight_decay·p first (Loshchilov and Hutter 2017)."""
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+    def _update(self, p, g, state):
+        p.data *= 1 - self.lr * self.weight_decay
+        self._step(p, g, state)
+
+
+def clip_grad_norm_(parameters, max_norm):
+    """Scale all gradients so that together their norm is at most max_norm; the norm before is given back."""
+    with_grad = [p for p in parameters if p.grad is not None]
+    norm = math.sqrt(sum(float((p.grad.astype(np.float64) ** 2).sum()) for p in with_grad))
+    scale = max_norm / (norm + 1e-6)
+    if scale < 1:
+        for p in with_grad:
+            p.grad = p.grad * scale
+    return norm
+
+
+class Scheduler:
+    """What the schedulers share: `step()` after each epoch, or step, sets the optimizer's learning rate anew."""
+
+    def __init__(self, optimizer):
+        self.optimizer, self.base_lr, self.last_epoch = optimizer, optimizer.lr, 0
+        optimizer.lr = self._lr(0)
+
+    def step(self):
+        self.last_epoch += 1
+        self.optimizer.lr = self._lr(self.last_epoch)
+
+    def state_dict(self):
+        return {"base_lr": np.array(self.base_lr), "last_epoch": np.array(self.last_epoch)}
+
+    def load_state_dict(self, state_dict):
+        self.base_lr, self.last_epoch = float(state_dict["base_lr"]), int(state_dict["last_epoch"])
+        self.optimizer.lr = self._lr(self.last_epoch)
+
+
+class StepLR(Scheduler):
+    """The learning rate times gamma after every step_size epochs."""
+
+    def __init__(self, optimizer, step_size, gamma=0.1):
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer)
+
+    def _lr(self, epoch):
+        return self.base_lr * self.gamma ** (epoch // self.step_size)
+
+
+class CosineAnnealingLR(Scheduler):
+    """The learning rate along half a cosine, down to eta_min in T_max epochs (Loshchilov and Hutter 2016)."""
+
+    def __init__(self, optimizer, T_max, eta_min=0.0):
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer)
+
+    def _lr(self, epoch):
+        return self.eta_min + (self.base_lr - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
+
+
+class LambdaLR(Scheduler):
+    """The learning rate times lr_lambda(epoch)."""
+
+    def __init__(self, optimizer, lr_lambda):
+        self.lr_lambda = lr_lambda
+        super().__init__(optimizer)
+
+    def _lr(self, epoch):
+        return self.base_lr * self.lr_lambda(epoch)
