@@ -23,13 +23,8 @@ def run(main, description, **defaults):
     try:
         main(flags)
     except KeyboardInterrupt:
-        print("\nStopped by Ctrl-C.", stopped(flags), file=sys.stderr)
+        print("\nStopped by Ctrl-C.", file=sys.stderr)
         sys.exit(130)
-
-
-def stopped(flags):
-    """What to know about a run that was stopped."""
-    return ""
 
 
 def _whole(least):
@@ -76,9 +71,9 @@ FLAGS = {
 }
 
 
-def progress(steps, title, total=None):
+def progress(steps, title):
     """The same steps, behind a bar where standard output is a terminal and tqdm is there."""
-    return tqdm(steps, title, total, leave=False, file=sys.stdout, disable=None) if tqdm else steps
+    return tqdm(steps, title, leave=False, file=sys.stdout, disable=None) if tqdm else steps
 
 
 def say(line):
@@ -90,10 +85,9 @@ def say(line):
     sys.stdout.flush()
 
 
-def report(epoch, epochs, loss, examples, seconds, **accuracies):
-    """Say in one line how an epoch went: its mean loss, the accuracies, its seconds and examples a second."""
-    parts = [f"epoch {epoch:{len(str(epochs))}}/{epochs}", f"loss {loss:.4f}"]
-    parts += [f"{name} {accuracy:7.2%}" for name, accuracy in accuracies.items()]
+def report(epoch, epochs, examples, seconds, **figures):
+    """Say in one line how an epoch went: its figures, by name and ready to print, seconds and examples a second."""
+    parts = [f"epoch {epoch:{len(str(epochs))}}/{epochs}", *[f"{name} {figure}" for name, figure in figures.items()]]
     say("   ".join([*parts, f"{seconds:6.2f} s", f"{examples / seconds:7,.0f}/s"]))
 
 
@@ -104,7 +98,7 @@ def plot_moons(path, score, points, labels):
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     xs, ys = ([low + i * (high - low) / 79 for i in range(80)] for low, high in ((-1.75, 2.75), (-1.25, 1.75)))
     scores = score([(x, y) for y in ys for x in xs])
@@ -116,6 +110,6 @@ def plot_moons(path, score, points, labels):
         axes.scatter(x, y, 18, colour, edgecolors="white", linewidths=0.5, label=f"class {label}".replace("-", "−"))
     axes.set(xlabel="x₁", ylabel="x₂", title="Two moons and where the network tells them apart", aspect="equal")
     axes.legend(loc="upper right")
-    figure.colorbar(shown, label="score of the network (black line: 0)")
+    figure.colorbar(shown, shrink=0.9, label="score of the network (black line: 0)")
     figure.savefig(path, dpi=150)
-    say(f"The decision boundary is in {path}.")
+    say(f"The decision boundary is in {path}")

@@ -82,8 +82,6 @@ def relu(x):
 
 def unbroadcast(g, shape):
     """The gradient of broadcasting: g summed over every axis along which an array of `shape` was repeated."""
-    if g.shape == shape:
-        return g
     missing = g.ndim - len(shape)
     repeated = [missing + i for i, n in enumerate(shape) if n == 1]
     return g.sum(axis=(*range(missing), *repeated)).reshape(shape)
@@ -129,15 +127,20 @@ def where(x, y, condition):
 # Reductions: dim is an int, a tuple of them or None for all; keepdim leaves size 1 in the place of a reduced dim
 
 
-def _restored(g, x, dim, keepdim):
+def _restored(g, dim, keepdim):
     """A reduced gradient with its dims of size 1 put back, so that it broadcasts against x."""
-    return g if keepdim else np.expand_dims(g, tuple(range(x.ndim)) if dim is None else dim)
+    return g if keepdim or dim is None else np.expand_dims(g, dim)
 
 
 def sum(x, dim=None, keepdim=False):
     """Σx over dim;  d/dx = 1."""
-    out = x.sum(axis=dim, keepdims=keepdim)
-    return out, lambda g: (np.broadcast_to(_restored(g, x, dim, keepdim), x.shape),)
+
+    def backward(g):
+        gradient = np.empty(x.shape, g.dtype)
+        gradient[...] = _restored(g, dim, keepdim)
+        return (gradient,)
+
+    return x.sum(axis=dim, keepdims=keepdim), backward
 
 
 def mean(x, dim=None, keepdim=False):
@@ -166,7 +169,7 @@ def _extreme(x, kept, dim, keepdim):
     chosen = x == kept
 
     def backward(g):
-        share = _restored(g, x, dim, keepdim) / chosen.sum(axis=dim, keepdims=True, dtype=x.dtype)
+        share = _restored(g, dim, keepdim) / chosen.sum(axis=dim, keepdims=True, dtype=x.dtype)
         return (chosen * share,)
 
     return kept if keepdim else kept.squeeze(axis=dim), backward
@@ -211,7 +214,7 @@ def logsumexp(x, dim, keepdim=False):
     top = np.where(np.isfinite(top), top, 0)
     kept = _log(_exp(x - top).sum(axis=dim, keepdims=True)) + top
     out = kept if keepdim else kept.squeeze(axis=dim)
-    return out, lambda g: (_restored(g, x, dim, keepdim) * _exp(x - kept),)
+    return out, lambda g: (_restored(g, dim, keepdim) * _exp(x - kept),)
 
 
 # Products
@@ -225,14 +228,16 @@ def matmul(x, y):
     columns = y[:, None] if y.ndim == 1 else y
     if rows.shape[-1] != columns.shape[-2]:
         raise ValueError(f"{x.shape} @ {y.shape}: inner sizes {rows.shape[-1]} and {columns.shape[-2]} differ")
-    dropped = (-2,) * (x.ndim == 1) + (-1,) * (y.ndim == 1)
 
     def to_y(g):
         gradient = rows.swapaxes(-1, -2) @ g
-        return gradient.squeeze(-1) if y.ndim == 1 else gradient
+        return gradient[..., 0] if y.ndim == 1 else gradient
 
     def backward(g):
-        g = np.expand_dims(g, dropped)
+        if y.ndim == 1:
+            g = g[..., None]
+        if x.ndim == 1:
+            g = g[..., None, :]
         return lambda: g @ columns.swapaxes(-1, -2), lambda: to_y(g)
 
     return x @ y, backward

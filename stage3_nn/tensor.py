@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from itertools import count
-from numbers import Real
 
 import numpy as np
 
@@ -29,18 +28,16 @@ def no_grad():
 def _node(data, op=None, inputs=(), backward=None):
     """A Tensor as a rule made it; without inputs it is a constant."""
     tensor = _new(Tensor)
-    tensor.data, tensor.grad, tensor.requires_grad = data, None, inputs != ()
-    tensor.op, tensor.inputs, tensor._backward = op, inputs, backward
+    tensor._data, tensor.grad, tensor.requires_grad = data, None, inputs != ()
+    tensor.op, tensor.inputs, tensor._backward, tensor._changed = op, inputs, backward, next(_clock)
     return tensor
 
 
 def _constant(x):
     """What meets a Tensor in an expression, as a Tensor that requires no grad. A number keeps the other's dtype."""
-    if isinstance(x, np.ndarray):
-        return _node(x)
     if isinstance(x, np.generic):
         x = x.item()
-    return _node(x) if isinstance(x, Real) else NotImplemented
+    return _node(x) if isinstance(x, (float, int, np.ndarray)) else NotImplemented
 
 
 def _operand(op, x):
@@ -56,27 +53,18 @@ def _failed(op, inputs, error):
     return type(error)(f"{op} of {', '.join(str(np.shape(x.data)) for x in inputs)}: {error}")
 
 
-def apply(rule, inputs, *args, **options):
-    """What a rule makes of its inputs: a Tensor, which remembers the way back if one of them requires grad.
-
-    Inputs may be Tensors, arrays or numbers; what follows them goes to the rule as it is.
-    """
-    inputs = tuple([x if isinstance(x, Tensor) else _operand(rule.__name__, x) for x in inputs])
-    try:
-        out, backward = rule(*[x.data for x in inputs], *args, **options)
-    except (ArithmeticError, ValueError, IndexError) as error:
-        raise _failed(rule.__name__, inputs, error) from None
-    if _recording.get() and any([x.requires_grad for x in inputs]):
-        return _node(np.asarray(out), rule.__name__, inputs, backward)
-    return _node(np.asarray(out))
-
-
 def _unary(rule):
     """The method of one Tensor that a rule describes."""
 
     @wraps(rule)
     def method(x, *args, **options):
-        return apply(rule, (x,), *args, **options)
+        try:
+            out, backward = rule(x._data, *args, **options)
+        except (ArithmeticError, ValueError, IndexError) as error:
+            raise _failed(rule.__name__, (x,), error) from None
+        if x.requires_grad and _recording.get():
+            return _node(out, rule.__name__, (x,), backward)
+        return _node(out)
 
     return method
 
@@ -91,18 +79,33 @@ def _binary(rule):
             if y is NotImplemented:
                 return y
         try:
-            out, backward = rule(x.data, y.data)
+            out, backward = rule(x._data, y._data)
         except (ArithmeticError, ValueError) as error:
             raise _failed(rule.__name__, (x, y), error) from None
         if (x.requires_grad or y.requires_grad) and _recording.get():
-            return _node(np.asarray(out), rule.__name__, (x, y), backward)
-        return _node(np.asarray(out))
+            return _node(out, rule.__name__, (x, y), backward)
+        return _node(out)
 
     def reflected(y, x):
         x = _constant(x)
         return x if x is NotImplemented else method(x, y)
 
     return method, reflected
+
+
+def apply(rule, inputs, *args, **options):
+    """What a rule makes of its inputs: a Tensor, which remembers the way back if one of them requires grad.
+
+    Inputs may be Tensors, arrays or numbers; what follows them goes to the rule as it is.
+    """
+    inputs = tuple([x if isinstance(x, Tensor) else _operand(rule.__name__, x) for x in inputs])
+    try:
+        out, backward = rule(*[x._data for x in inputs], *args, **options)
+    except (ArithmeticError, ValueError, IndexError) as error:
+        raise _failed(rule.__name__, inputs, error) from None
+    if _recording.get() and any([x.requires_grad for x in inputs]):
+        return _node(out, rule.__name__, inputs, backward)
+    return _node(out)
 
 
 def _comparison(compare):
@@ -164,13 +167,12 @@ class Tensor:
             tensor.grad = None
         _accumulate(self, gradient, gradient)
         for tensor in reversed(order):
-            for x in tensor.inputs:
+            for x, g in zip(tensor.inputs, tensor._backward(tensor.grad)):
                 if x._changed > tensor._changed:
                     raise RuntimeError(
                         f"backward: an input of {tensor.op}, of shape {np.shape(x.data)}, was changed after the graph "
                         "was built on it; compute the loss again first"
                     )
-            for x, g in zip(tensor.inputs, tensor._backward(tensor.grad)):
                 if x.requires_grad:
                     _accumulate(x, g() if callable(g) else g, tensor.grad)
 
@@ -184,7 +186,7 @@ class Tensor:
 
     def numpy(self):
         """The array, shared with the tensor."""
-        return self.data
+        return np.asarray(self.data)
 
     __add__, __radd__ = _binary(ops.add)
     __sub__, __rsub__ = _binary(ops.sub)
@@ -268,12 +270,14 @@ def topological_order(root):
 
 def _accumulate(x, g, incoming):
     """Add g to the gradient of x, in the shape and dtype of x. Here, and only here, broadcasting is undone."""
-    g = ops.unbroadcast(g, x.data.shape)
+    data = x._data
+    if g.shape != data.shape:
+        g = ops.unbroadcast(g, data.shape)
     if x.grad is not None:
         g = x.grad + g
     elif not x.inputs and (g is incoming or g.base is not None):
         g = g.copy()  # a leaf's gradient is its own: it shares no memory with another's
-    x.grad = np.asarray(g, dtype=x.data.dtype)
+    x.grad = g if g.dtype is data.dtype else g.astype(data.dtype)
 
 
 def where(condition, x, y):
