@@ -69,5 +69,6 @@ def sigmoid(x):
 
 
 def relu(x):
-    """max(x, 0);  d/dx = 1 where x > 0, else 0."""
-    return _maximum(x, 0), lambda g: (g * (x > 0),)
+    """max(x, 0);  d/dx = 1 where the output is not 0, else 0."""
+    out = _maximum(x, 0)
+    return out, lambda g: (g * (out != 0),)

@@ -73,8 +73,9 @@ def sigmoid(x):
 
 
 def relu(x):
-    """max(x, 0);  d/dx = 1 where x > 0, else 0."""
-    return _maximum(x, 0), lambda g: (g * (x > 0),)
+    """max(x, 0);  d/dx = 1 where the output is not 0, else 0."""
+    out = _maximum(x, 0)
+    return out, lambda g: (g * (out != 0),)
 
 
 # Where arrays broadcast
@@ -140,7 +141,7 @@ def sum(x, dim=None, keepdim=False):
         gradient[...] = _restored(g, dim, keepdim)
         return (gradient,)
 
-    return x.sum(axis=dim, keepdims=keepdim), backward
+    return np.add.reduce(x, axis=dim, keepdims=keepdim), backward
 
 
 def mean(x, dim=None, keepdim=False):

@@ -13,6 +13,7 @@ from . import ops
 _recording = ContextVar("recording", default=True)
 _new = object.__new__
 _clock = count(1)
+_float64 = np.dtype(np.float64)
 
 
 @contextmanager
@@ -53,6 +54,14 @@ def _failed(op, inputs, error):
     return type(error)(f"{op} of {', '.join(str(np.shape(x.data)) for x in inputs)}: {error}")
 
 
+def _narrowed(out, inputs):
+    """float64 only if PyTorch would give it: for float64 inputs, those with dims if there are any; else float32."""
+    arrays = [x._data for x in inputs if isinstance(x._data, (np.ndarray, np.floating))]
+    floats = [x for x in arrays if x.dtype.kind == "f"]
+    decisive = [x for x in floats if x.ndim] or floats
+    return out if any([x.dtype is _float64 for x in decisive]) else out.astype(np.float32)
+
+
 def _unary(rule):
     """The method of one Tensor that a rule describes."""
 
@@ -62,6 +71,8 @@ def _unary(rule):
             out, backward = rule(x._data, *args, **options)
         except (ArithmeticError, ValueError, IndexError) as error:
             raise _failed(rule.__name__, (x,), error) from None
+        if out.dtype is _float64:
+            out = _narrowed(out, (x,))
         if x.requires_grad and _recording.get():
             return _node(out, rule.__name__, (x,), backward)
         return _node(out)
@@ -82,6 +93,8 @@ def _binary(rule):
             out, backward = rule(x._data, y._data)
         except (ArithmeticError, ValueError) as error:
             raise _failed(rule.__name__, (x, y), error) from None
+        if out.dtype is _float64:
+            out = _narrowed(out, (x, y))
         if (x.requires_grad or y.requires_grad) and _recording.get():
             return _node(out, rule.__name__, (x, y), backward)
         return _node(out)
@@ -103,6 +116,8 @@ def apply(rule, inputs, *args, **options):
         out, backward = rule(*[x._data for x in inputs], *args, **options)
     except (ArithmeticError, ValueError, IndexError) as error:
         raise _failed(rule.__name__, inputs, error) from None
+    if out.dtype is _float64:
+        out = _narrowed(out, inputs)
     if _recording.get() and any([x.requires_grad for x in inputs]):
         return _node(out, rule.__name__, inputs, backward)
     return _node(out)
@@ -159,7 +174,7 @@ class Tensor:
         """
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor requires no grad, nor does anything it was made from")
-        gradient = np.ones_like(self.data) if gradient is None else np.asarray(gradient)
+        gradient = np.ones(self.shape, self.dtype) if gradient is None else np.asarray(gradient)
         if gradient.shape != self.shape:
             raise ValueError(f"backward: the gradient has shape {gradient.shape}, the tensor {self.shape}")
         order = topological_order(self)

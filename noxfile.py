@@ -1,0 +1,124 @@
+"""What a contributor runs: `nox` for all that must pass, `nox -l` for what there is, `nox -s stage3` for one."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nox
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT))
+
+from shared_tests.stages import STAGES  # noqa: E402
+
+BUILT = [stage for stage in STAGES if stage.exists]
+NAMES = [f"stage{stage.number}" for stage in BUILT]
+TORCH = "torch==2.13.0"  # what the rungs are compared with
+NEEDS = [TORCH, "graphviz", "hypothesis", "matplotlib", "micrograd", "numpy>=2.0", "pytest", "safetensors", "tqdm"]
+
+nox.needs_version = ">=2025.2.9"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "ladder", *NAMES, "standalone"]
+
+
+@nox.session(default=False)
+def environment(session):
+    """The one environment of every session that needs PyTorch; they make it themselves."""
+    session.install(*NEEDS)
+
+
+def in_environment(session, *arguments, **options):
+    """Run the Python of the shared environment; a session that does so requires `environment` and has none itself."""
+    python = session.env_dir.with_name("environment") / ("Scripts" if os.name == "nt" else "bin") / "python"
+    session.run(str(python), *arguments, **options)
+
+
+def stage_session(stage):
+    """The session that runs the suite on one rung."""
+
+    def run(session):
+        in_environment(session, "-m", "pytest", "shared_tests", "--stage", stage.package, *session.posargs)
+
+    run.__doc__ = f"Test {stage.package} against PyTorch; what follows -- goes to pytest."
+    nox.session(run, name=f"stage{stage.number}", venv_backend="none", requires=["environment"])
+
+
+for stage in BUILT:
+    stage_session(stage)
+
+
+@nox.session(venv_backend="none")
+def ladder(session):
+    """Check that every rung is the one below plus its lesson; `-- --write` puts the table into the README."""
+    session.run(sys.executable, "-m", "shared_tests.ladder", *session.posargs)
+
+
+@nox.session
+def lint(session):
+    """Check formatting and lint with ruff."""
+    session.install("ruff==0.17.5")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+
+
+@nox.session(reuse_venv=False, venv_backend="virtualenv")
+@nox.parametrize("stage", [nox.param(stage, id=name) for stage, name in zip(BUILT, NAMES)])
+def standalone(session, stage):
+    """Build a rung as a wheel from a copy elsewhere, install it alone with what it depends on, and run its demos."""
+    with TemporaryDirectory() as folder:
+        copy = shutil.copytree(stage.folder, Path(folder, "copy"), ignore=shutil.ignore_patterns("__pycache__"))
+        session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(copy))
+        session.install(*map(str, Path(folder).glob("*.whl")))
+        shutil.rmtree(copy)
+        # A proxy where nobody listens stands for a machine without a network, an empty folder for one without MNIST.
+        nobody = "http://127.0.0.1:9"
+        alone = {
+            "PYTHONPATH": None,
+            "GRADUAL_DATA": folder,
+            "http_proxy": nobody,
+            "https_proxy": nobody,
+            "no_proxy": "",
+        }
+        with session.chdir(folder):
+            session.run("python", str(ROOT / "shared_tests" / "standalone.py"), stage.package, env=alone)
+            for demo in stage.demos:
+                session.run("python", "-m", f"{stage.package}.{demo}", "--epochs", "1", env=alone)
+
+
+@nox.session(venv_backend="none", requires=["environment"], default=False)
+def check(session):
+    """Run the suite on another engine, importable from here or PYTHONPATH: nox -s check -- their_module."""
+    if not session.posargs:
+        session.error("say which engine to test, as in `nox -s check -- their_module`")
+    module, *more = session.posargs
+    path = os.pathsep.join(filter(None, [session.invoked_from, os.environ.get("PYTHONPATH")]))
+    in_environment(session, "-m", "pytest", "shared_tests", "--stage", module, *more, env={"PYTHONPATH": path})
+
+
+@nox.session(venv_backend="none", default=False)
+def diff(session):
+    """Show one lesson, in colour: nox -s diff -- 3 4."""
+    rungs = {str(stage.number): stage for stage in BUILT}
+    if len(session.posargs) != 2 or not rungs.keys() >= set(session.posargs):
+        session.error(f"say which two of the rungs {', '.join(rungs)} to compare, as in `nox -s diff -- 3 4`")
+    lower, upper = (rungs[number] for number in session.posargs)
+    with TemporaryDirectory() as folder:
+        for stage in (lower, upper):
+            shutil.copytree(stage.folder, Path(folder, stage.package), ignore=shutil.ignore_patterns("__pycache__"))
+        show = ["git", "diff", "--no-index", "--histogram", "--no-prefix", "--color=always"]
+        with session.chdir(folder):
+            session.run(*show, lower.package, upper.package, success_codes=[0, 1])
+
+
+@nox.session(venv_backend="none", default=False)
+def propagate(session):
+    """Carry a fix that isn't committed yet to the rungs above: nox -s propagate -- stage2_tensor."""
+    session.run(sys.executable, "-m", "shared_tests.propagate", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"], default=False)
+def bench(session):
+    """Measure the rungs against PyTorch and micrograd; what follows -- goes to benchmarks/bench.py."""
+    in_environment(session, "benchmarks/bench.py", *session.posargs)

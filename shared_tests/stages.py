@@ -1,0 +1,108 @@
+"""The rungs of the ladder, in order: the one table that nox, the tests and the docs read. Standard library only."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One rung, and the lesson that leads up to it from the rung below.
+
+    `max_lines` is the budget of code lines (ladder.py says how they are counted), `max_added` that of the lines which
+    the lesson adds, `max_changed` the percentage of the lines of the rung below that it may change or remove. `touched`
+    are the files of the rung below that the lesson changes, `new` those that it brings; all others stay as they are,
+    byte for byte. `dependencies` and `optional`, those of the extra `demo`, are in alphabetical order.
+    """
+
+    number: int
+    package: str
+    adds: str
+    dependencies: tuple[str, ...]
+    optional: tuple[str, ...]
+    demos: tuple[str, ...]
+    max_lines: int
+    max_added: int = 0
+    max_changed: int = 0
+    touched: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    root: Path = ROOT
+
+    @property
+    def folder(self):
+        """Where the rung lives: a flat package, with its own pyproject.toml and README.md."""
+        return self.root / self.package
+
+    @property
+    def exists(self):
+        """Whether the rung is built yet."""
+        return (self.folder / "__init__.py").is_file()
+
+    def files(self):
+        """The rung's files as sorted paths relative to its folder, without caches."""
+        paths = (path.relative_to(self.folder) for path in self.folder.rglob("*") if path.is_file())
+        return sorted(path.as_posix() for path in paths if "__pycache__" not in path.parts)
+
+
+STAGES = (
+    Stage(
+        number=1,
+        package="stage1_scalar",
+        adds="one number that remembers how it was computed, and `backward()`",
+        dependencies=(),
+        optional=("graphviz", "matplotlib", "tqdm"),
+        demos=("moons",),
+        max_lines=120,
+    ),
+    Stage(
+        number=2,
+        package="stage2_tensor",
+        adds="arrays: `unbroadcast`, matmul, reductions, shapes, indexing",
+        dependencies=("numpy",),
+        optional=("graphviz", "matplotlib", "tqdm"),
+        demos=("moons",),
+        max_lines=320,
+        max_added=240,
+        max_changed=33,
+        touched=("draw.py", "moons.py", "ops.py", "tensor.py"),
+    ),
+    Stage(
+        number=3,
+        package="stage3_nn",
+        adds="modules, losses, optimizers, data, checkpoints",
+        dependencies=("numpy",),
+        optional=("graphviz", "matplotlib", "safetensors", "tqdm"),
+        demos=("moons", "mnist"),
+        max_lines=700,
+        max_added=400,
+        max_changed=8,
+        touched=("demo.py", "moons.py", "ops.py"),
+        new=("data.py", "digits.npz", "mnist.py", "nn.py", "optim.py"),
+    ),
+    Stage(
+        number=4,
+        package="stage4_cnn",
+        adds="convolution as matrix multiplication: im2col, pooling, batch norm",
+        dependencies=("numpy",),
+        optional=("graphviz", "matplotlib", "safetensors", "tqdm"),
+        demos=("moons", "mnist", "autoencoder"),
+        max_lines=850,
+        max_added=200,
+        max_changed=8,
+        touched=("mnist.py",),
+        new=("autoencoder.py", "conv.py"),
+    ),
+    Stage(  # not built yet: its budgets are a first guess
+        number=5,
+        package="stage5_fast",
+        adds="the same mathematics, compiled: Numba kernels on the CPU, CUDA kernels on the GPU",
+        dependencies=("numba", "numpy"),
+        optional=("cupy", "graphviz", "matplotlib", "safetensors", "tqdm"),
+        demos=("moons", "mnist", "autoencoder"),
+        max_lines=1500,
+        max_added=700,
+        max_changed=8,
+        new=("device.py", "kernels_cpu.py", "kernels_gpu.py"),
+    ),
+)

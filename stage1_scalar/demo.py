@@ -1,0 +1,115 @@
+"""What the demos share: flags, lines, bars and pictures. Bars need tqdm and pictures matplotlib; both are optional."""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+try:
+    from tqdm import tqdm
+except ImportError:
+    tqdm = None
+
+
+def run(main, description, **defaults):
+    """Run `main(flags)` with the flags that `defaults` names, read from the command line.
+
+    A wrong flag ends the program with a sentence and status 2 before anything has begun, Ctrl-C with one and 130.
+    """
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    for name, default in defaults.items():
+        parser.add_argument("--" + name.replace("_", "-"), default=default, **FLAGS[name])
+    flags = parser.parse_args()
+    try:
+        main(flags)
+    except KeyboardInterrupt:
+        print("\nStopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _whole(least):
+    def whole(text):
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"wanted a whole number of at least {least}, got {text}")
+        return int(text)
+
+    return whole
+
+
+def _rate(text):
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise argparse.ArgumentTypeError(f"wanted a number above 0, got {text}")
+    return rate
+
+
+def _path(text):
+    if not Path(text).parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {Path(text).parent}")
+    return text
+
+
+def _picture(text):
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise argparse.ArgumentTypeError("pictures need matplotlib: pip install matplotlib") from None
+    kinds = Figure().canvas.get_supported_filetypes()
+    if Path(text).suffix[1:] not in kinds:
+        raise argparse.ArgumentTypeError(f"wanted a file ending in one of {', '.join(kinds)}, got {text}")
+    return _path(text)
+
+
+FLAGS = {
+    "epochs": {"type": _whole(1), "metavar": "N", "help": "how often to go through the training data (%(default)s)"},
+    "lr": {"type": _rate, "metavar": "RATE", "help": "learning rate, the highest where it changes (%(default)s)"},
+    "seed": {"type": _whole(0), "metavar": "N", "help": "same seed, same numbers (%(default)s)"},
+    "plot": {"type": _picture, "metavar": "FILE", "help": "draw what was learned, into this file"},
+}
+
+
+def progress(steps, title):
+    """The same steps, behind a bar where standard output is a terminal and tqdm is there."""
+    return tqdm(steps, title, leave=False, file=sys.stdout, disable=None) if tqdm else steps
+
+
+def say(line):
+    """Print a line, at once, and above the bar if there is one."""
+    if tqdm:
+        tqdm.write(line, file=sys.stdout)
+    else:
+        print(line)
+    sys.stdout.flush()
+
+
+def report(epoch, epochs, examples, seconds, **figures):
+    """Say in one line how an epoch went: its figures, by name and ready to print, seconds and examples a second."""
+    parts = [f"epoch {epoch:{len(str(epochs))}}/{epochs}", *[f"{name} {figure}" for name, figure in figures.items()]]
+    say("   ".join([*parts, f"{seconds:6.2f} s", f"{examples / seconds:7,.0f}/s"]))
+
+
+def plot_moons(path, score, points, labels):
+    """Draw the points of two classes over the score that a network gives to the plane; it decides by the sign.
+
+    `score` takes a list of points and gives a list of numbers, `labels` are −1 and 1.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    xs, ys = ([low + i * (high - low) / 79 for i in range(80)] for low, high in ((-1.75, 2.75), (-1.25, 1.75)))
+    scores = score([(x, y) for y in ys for x in xs])
+    rows = [scores[i : i + 80] for i in range(0, len(scores), 80)]
+    shown = axes.contourf(xs, ys, rows, [-3, -2, -1, 0, 1, 2, 3], cmap="RdBu", extend="both", alpha=0.6)
+    axes.contour(xs, ys, rows, [0], colors="black")
+    for label, colour in ((-1, "darkred"), (1, "darkblue")):
+        x, y = zip(*[point for point, its in zip(points, labels) if its == label])
+        axes.scatter(x, y, 18, colour, edgecolors="white", linewidths=0.5, label=f"class {label}".replace("-", "−"))
+    axes.set(xlabel="x₁", ylabel="x₂", title="Two moons and where the network tells them apart", aspect="equal")
+    axes.legend(loc="upper right")
+    figure.colorbar(shown, shrink=0.9, label="score of the network (black line: 0)")
+    figure.savefig(path, dpi=150)
+    say(f"The decision boundary is in {path}")
