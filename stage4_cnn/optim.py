@@ -32,15 +32,20 @@ class Optimizer:
 
     def load_state_dict(self, state_dict):
         """Go on from a `state_dict`. ValueError, and no change, if it isn't one of the same parameters."""
-        state = {}
+        lr, state, shapes = None, {}, {str(i): p.shape for i, p in enumerate(self.params)}
         for key, value in state_dict.items():
             number, _, name = key.partition(".")
-            if key != "lr":
-                p = self.params[int(number)] if number.isdigit() and int(number) < len(self.params) else None
-                if p is None or value.shape not in ((), p.shape):
-                    raise ValueError(f"{type(self).__name__}: {key} of shape {value.shape} fits no parameter")
+            if key == "lr":
+                lr = float(value)
+            elif number in shapes and value.shape in ((), shapes[number]):
                 state.setdefault(int(number), {})[name] = np.array(value)
-        self.lr, self.state = float(state_dict["lr"]), state
+            else:
+                raise ValueError(
+                    f"{type(self).__name__}: {key} of shape {value.shape} belongs to none of the parameters"
+                )
+        if lr is None:
+            raise ValueError(f"{type(self).__name__}: the state has no lr")
+        self.lr, self.state = lr, state
 
 
 class SGD(Optimizer):
