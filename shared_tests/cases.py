@@ -1,0 +1,581 @@
+"""The cases: one line each, grouped by the capability that they belong to; capabilities.py says where it arrives.
+
+A case is a function of tensors that runs on PyTorch and on the engine with the same body. `F` holds torch's functions,
+or the engine's under the same names. See case.py for the options, and README.md for how to add a case.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from .case import Case, ModuleCase, classes, normal, positive, probabilities, separate, signs, ties, zero_one
+
+nan, inf = np.nan, np.inf
+S = np.s_
+LARGE = [[1000.0, -1000.0], [-1000.0, 1000.0]]
+
+ONE = [(3, 4), (4, 4), (2, 3, 4), (1, 1), (1,), (0, 3), ()]
+TWO = [  # pairs that broadcast
+    [(3, 4), (3, 4)],
+    [(4, 4), (4, 4)],
+    [(3, 1), (1, 4)],
+    [(4, 1), (1, 4)],
+    [(2, 3, 4), (4,)],
+    [(4,), (2, 3, 4)],
+    [(4, 4), (4,)],  # aligned on the wrong side, the values fit as well
+    [(4,), (4, 4)],
+    [(4, 4), (4, 1)],
+    [(2, 1, 4), (3, 1)],
+    [(1, 1), (2, 3, 4)],
+    [(3, 4), ()],
+    [(), (3, 4)],
+    [(), ()],
+    [(1,), ()],
+    [(0, 3), (3,)],
+    [(2, 0), (1, 1)],
+]
+DIMS = [None, 0, 1, 2, -1, -3, (0, 2), (-1, 0), (1,), (0, 1, 2)]  # of three
+
+
+def over(shapes, name, body, **options):
+    """One case for each shape, or list of shapes."""
+    return [
+        Case(f"{name} {str(shape).strip('[]')}", body, shapes=shape if isinstance(shape, list) else [shape], **options)
+        for shape in shapes
+    ]
+
+
+def over_dims(name, body, dims=DIMS, **options):
+    """One case for each dim and keepdim; `body` takes both and gives the case's function."""
+    return [
+        Case(f"{name} {shape} dim={dim} keepdim={keepdim}", body(dim, keepdim), shapes=[shape], **options)
+        for shape in [(2, 3, 4), (3, 3, 3)]
+        for dim in dims
+        for keepdim in (False, True)
+    ]
+
+
+def edges(name, body, *numbers, **options):
+    """One case for each number, so that a small gradient is compared on its own scale."""
+    return [Case(f"{name} at {x}", body, values=[np.array(x, np.float64)], smooth=False, **options) for x in numbers]
+
+
+def reduced(loss, shapes, **options):
+    """A loss of input and target, in each of its reductions."""
+    return [
+        Case(f"{loss.__name__} {shapes} {reduction}", partial(loss, reduction=reduction), shapes, **options)
+        for reduction in ("mean", "sum", "none")
+    ]
+
+
+# Functions of torch's that several cases share; options come by name
+
+
+def mse_loss(F, x, y, reduction="mean"):
+    return F.mse_loss(x, y, reduction=reduction)
+
+
+def hinge_loss(F, x, y, reduction="mean"):
+    return F.hinge_loss(x, y, reduction=reduction)
+
+
+def cross_entropy(F, x, y, reduction="mean"):
+    return F.cross_entropy(x, y, reduction=reduction)
+
+
+def bce_with_logits(F, x, y, reduction="mean"):
+    return F.binary_cross_entropy_with_logits(x, y, reduction=reduction)
+
+
+def conv2d(F, x, w, **options):
+    return F.conv2d(x, w, **options)
+
+
+def max_pool2d(F, x, **options):
+    return F.max_pool2d(x, **options)
+
+
+def avg_pool2d(F, x, **options):
+    return F.avg_pool2d(x, **options)
+
+
+# Functions and networks that take more than a line
+
+
+def mlp(x, w1, b1, w2, b2):
+    """A network of one hidden layer."""
+    return (x @ w1 + b1).tanh() @ w2 + b2
+
+
+def logistic_loss(x, y):
+    """Binary cross-entropy of logits x and probabilities y, as one first writes it."""
+    return -(y * x.sigmoid().log() + (1 - y) * (1 - x.sigmoid()).log()).mean()
+
+
+def log_loss(x, y):
+    """Cross-entropy of logits x and probabilities y, as one first writes it."""
+    return -(y * (x - x.exp().sum(1, keepdim=True).log())).sum(1).mean()
+
+
+def attention(q, k, v):
+    """softmax(q kᵀ/√d) v (Vaswani et al. 2017): batched products, a transpose and a softmax in one."""
+    return ((q @ k.transpose(-2, -1)) * 0.5).softmax(-1) @ v
+
+
+def network(nn):
+    return nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+
+
+def nested_network(nn):
+    return nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(6, 4), nn.GELU()), nn.LayerNorm(4))
+
+
+def small_cnn(nn):
+    image = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2))
+    return nn.Sequential(image, nn.Flatten(), nn.Linear(12, 2))
+
+
+GROUPS = {
+    "arithmetic": [
+        *over(ONE, "neg", lambda x: -x),
+        *over([[s, s] for s in ONE], "add", lambda x, y: x + y),
+        *over([[s, s] for s in ONE], "sub", lambda x, y: x - y),
+        *over([[s, s] for s in ONE], "mul", lambda x, y: x * y),
+        *over([[s, s] for s in ONE], "div", lambda x, y: x / y, domain=[separate, positive]),
+        *over([[s, s] for s in ONE], "pow", lambda x, y: x**y, domain=[positive, positive]),
+        Case("the same tensor twice", lambda x: x * x + x, shapes=[(3, 4)]),
+        Case("a tensor over itself and 1", lambda x: x / (x + 1.0), shapes=[(3, 4)], domain=positive),
+        Case("a tensor minus itself", lambda x: x - x * 2.0, shapes=[(3, 4)]),
+        Case("a tensor to its own power", lambda x: x**x, shapes=[(3, 4)], domain=positive),
+        Case("square of negative bases", lambda x: x**2, shapes=[(3, 4)]),
+        Case("cube of negative bases", lambda x: x**3, shapes=[(3, 4)]),
+        Case("inverse of negative bases", lambda x: x**-1, shapes=[(3, 4)], domain=separate),
+        Case("root by power", lambda x: x**0.5, shapes=[(3, 4)], domain=positive),
+        *edges("x**0", lambda x: x**0, 0.0, -2.0),
+        *edges("x**1", lambda x: x**1, 0.0, -2.0),
+        *edges("x**2", lambda x: x**2, 0.0, -2.0),
+        *edges("x**3.0", lambda x: x**3.0, 0.0, -2.0),
+        *edges("0**x", lambda x: 0.0**x, 2.0),
+        Case("x**y at 0**0", lambda x, y: x**y, values=[np.zeros(1), np.zeros(1)], smooth=False),
+        Case("x**y at 0**2", lambda x, y: x**y, values=[np.zeros(1), np.full(1, 2.0)], smooth=False),
+    ],
+    "elementary functions": [
+        *over(ONE, "exp", lambda x: x.exp()),
+        *over(ONE, "log", lambda x: x.log(), domain=positive),
+        *over(ONE, "tanh", lambda x: x.tanh()),
+        *over(ONE, "sigmoid", lambda x: x.sigmoid()),
+        *over(ONE, "relu", lambda x: x.relu(), domain=separate),
+        *edges("relu", lambda x: x.relu(), 0.0, -0.0, -1e30),
+        *edges("sigmoid", lambda x: x.sigmoid(), -1000.0, -100.0, -30.0, 0.0, 30.0, 100.0, 1000.0),
+        *edges("tanh", lambda x: x.tanh(), -400.0, 0.0, 15.0, 400.0),
+        *edges("exp", lambda x: x.exp(), -80.0, 0.0, 80.0),
+        *edges("log", lambda x: x.log(), 1e-30, 1.0, 1e30),
+        Case("a tower of functions", lambda x: (x.tanh() + x.sigmoid().log()).exp().relu(), shapes=[(4, 4)]),
+    ],
+    "broadcasting": [
+        *over(TWO, "add", lambda x, y: x + y),
+        *over(TWO, "sub", lambda x, y: x - y),
+        *over(TWO, "mul", lambda x, y: x * y),
+        *over(TWO, "div", lambda x, y: x / y, domain=[separate, positive]),
+        *over(TWO, "pow", lambda x, y: x**y, domain=[positive, separate]),
+        Case("a row and a column, both used twice", lambda x, y: (x + y) * (x - y), shapes=[(1, 4), (4, 1)]),
+        Case("three ways at once", lambda x, y, z: x * y + z, shapes=[(2, 1, 4), (3, 1), (1,)]),
+    ],
+    "matmul": [
+        *over(
+            [
+                [(3, 4), (4, 2)],
+                [(4, 4), (4, 4)],
+                [(1, 4), (4, 1)],
+                [(4,), (4,)],
+                [(1,), (1,)],
+                [(4,), (4, 2)],
+                [(4,), (4, 4)],
+                [(3, 4), (4,)],
+                [(4, 4), (4,)],
+                [(4,), (5, 4, 2)],
+                [(5, 3, 4), (4,)],
+                [(4, 4, 4), (4,)],
+                [(5, 3, 4), (4, 2)],
+                [(3, 4), (5, 4, 2)],
+                [(5, 3, 4), (5, 4, 2)],
+                [(5, 3, 4), (1, 4, 2)],
+                [(2, 1, 3, 4), (5, 4, 2)],
+                [(2, 3, 3, 3), (2, 3, 3, 3)],
+                [(0, 4), (4, 2)],
+            ],
+            "matmul",
+            lambda x, y: x @ y,
+        ),
+        Case("a matrix times itself", lambda x: x @ x, shapes=[(3, 3)]),
+        Case("three matrices", lambda x, y, z: x @ y @ z, shapes=[(2, 3), (3, 4), (4, 5)]),
+        Case("array @ tensor", lambda x, y: x @ y, shapes=[(3, 4), (4, 2)], constant=[0]),
+        Case("tensor @ array", lambda x, y: x @ y, shapes=[(3, 4), (4, 2)], constant=[1]),
+    ],
+    "sum and mean": [
+        *over(ONE, "sum", lambda x: x.sum()),
+        *over([s for s in ONE if 0 not in s], "mean", lambda x: x.mean()),
+        *over_dims("sum", lambda dim, keepdim: lambda x: x.sum(dim=dim, keepdim=keepdim)),
+        *over_dims("mean", lambda dim, keepdim: lambda x: x.mean(dim=dim, keepdim=keepdim)),
+        Case("sum of a square matrix over rows", lambda x: x.sum(0), shapes=[(4, 4)]),
+        Case("sum of a square matrix over columns", lambda x: x.sum(-1), shapes=[(4, 4)]),
+        Case("sum over a dim of size 1", lambda x: x.sum(1, keepdim=True), shapes=[(4, 1)]),
+        Case("sum over an empty dim", lambda x: x.sum(0), shapes=[(0, 3)]),
+        Case("centred", lambda x: x - x.mean(dim=0, keepdim=True), shapes=[(4, 4)]),
+        Case("scaled by its sum", lambda x: x / x.sum(-1, keepdim=True), shapes=[(4, 4)], domain=positive),
+    ],
+    "losses from ops": [
+        Case("mean squared error", lambda x, y: ((x - y) ** 2).mean(), shapes=[(5, 3), (5, 3)], constant=[1]),
+        Case("hinge", lambda x, y: (1 - y * x).relu().mean(), [(5, 1), (5, 1)], domain=[separate, signs], constant=[1]),
+        Case("binary cross-entropy", logistic_loss, [(5, 1), (5, 1)], domain=[normal, zero_one], constant=[1]),
+        Case("cross-entropy", log_loss, [(5, 3), (5, 3)], domain=[normal, probabilities], constant=[1]),
+        Case("max-margin with L2", lambda w, x: (1 - x @ w).relu().mean() + 0.1 * (w * w).sum(), shapes=[(3,), (5, 3)]),
+    ],
+    "multi-layer perceptron": [
+        Case("mlp", mlp, shapes=[(5, 2), (2, 4), (4,), (4, 3), (3,)]),
+        Case("mlp of squares", mlp, shapes=[(4, 4)] * 5),
+        Case("mlp of one example", mlp, shapes=[(2,), (2, 4), (4,), (4, 3), (3,)]),
+        Case("mlp with relu", lambda x, w, v: (x @ w).relu() @ v, shapes=[(5, 2), (2, 4), (4, 1)]),
+        Case("a recurrent network", lambda x, w: (((x @ w).tanh() + x) @ w).tanh() @ w, shapes=[(5, 4), (4, 4)]),
+    ],
+    "numbers in expressions": [
+        Case("number + x", lambda x: 2 + x, shapes=[(3, 4)]),
+        Case("number - x", lambda x: 2 - x, shapes=[(3, 4)]),
+        Case("number * x", lambda x: 2.5 * x, shapes=[(3, 4)]),
+        Case("number / x", lambda x: 2.5 / x, shapes=[(3, 4)], domain=positive),
+        Case("number ** x", lambda x: 2.5**x, shapes=[(3, 4)]),
+        Case("x + number", lambda x: x + 2, shapes=[(3, 4)]),
+        Case("x - number", lambda x: x - 2.5, shapes=[(3, 4)]),
+        Case("x * number", lambda x: x * 2, shapes=[(3, 4)]),
+        Case("x / number", lambda x: x / 2.5, shapes=[(3, 4)]),
+        Case("numbers with a 0-d tensor", lambda x: 2 - 3 * x / 4, shapes=[()]),
+    ],
+    "arrays in expressions": [
+        Case("array + x", lambda c, x: c + x, shapes=[(3, 4), (4,)], constant=[0]),
+        Case("array - x", lambda c, x: c - x, shapes=[(4,), (3, 4)], constant=[0]),
+        Case("array * x", lambda c, x: c * x, shapes=[(3, 1), (1, 4)], constant=[0]),
+        Case("array / x", lambda c, x: c / x, shapes=[(3, 4), (4,)], constant=[0], domain=positive),
+        Case("array ** x", lambda c, x: c**x, shapes=[(3, 4), (4,)], constant=[0], domain=positive),
+        Case("x - array", lambda x, c: x - c, shapes=[(4,), (3, 4)], constant=[1]),
+        Case("x / array", lambda x, c: x / c, shapes=[(3, 4), (3, 1)], constant=[1], domain=positive),
+        Case("batched array @ x", lambda c, x: c @ x, shapes=[(2, 3, 4), (4,)], constant=[0]),
+        Case("0-d array * x", lambda c, x: c * x, shapes=[(), (3,)], constant=[0]),
+        Case("integers * x", lambda c, x: c * x, values=[np.arange(3), np.ones((2, 3))], smooth=False),
+        Case("mask * x", lambda c, x: c * x, values=[np.array([True, False]), np.ones((3, 2))], smooth=False),
+    ],
+    "infinities and NaN": [
+        *edges("log", lambda x: x.log(), 0.0, -1.0, inf, quiet=True),
+        *edges("exp", lambda x: x.exp(), 1000.0, inf, -inf, nan, quiet=True),
+        *edges("1/x", lambda x: 1 / x, 0.0, inf, quiet=True),
+        *edges("x**-1", lambda x: x**-1, 0.0, quiet=True),
+        *edges("x**0.5", lambda x: x**0.5, 0.0, -1.0, quiet=True),
+        *edges("sqrt", lambda x: x.sqrt(), 0.0, -1.0, quiet=True),
+        *edges("0**x", lambda x: 0.0**x, 0.0, -1.0, quiet=True),
+        *edges("relu", lambda x: x.relu(), inf, -inf, nan, quiet=True),
+        *edges("sigmoid", lambda x: x.sigmoid(), inf, -inf, nan, quiet=True),
+        *edges("tanh", lambda x: x.tanh(), inf, -inf, nan, quiet=True),
+        Case("softmax with -inf", lambda x: x.softmax(-1), values=[[0.0, -inf, 1.0]], smooth=False, quiet=True),
+        Case("logsumexp of -inf", lambda x: x.logsumexp(-1), values=[[-inf, 1.0]], smooth=False, quiet=True),
+        Case("max with NaN", lambda F, x: F.amax(x, 1), values=[[[1.0, nan], [2.0, 3.0]]], smooth=False, quiet=True),
+        Case("mean of nothing", lambda x: x.mean(), shapes=[(0, 3)], smooth=False, quiet=True),
+    ],
+    "more elementwise functions": [
+        *over(ONE, "sqrt", lambda x: x.sqrt(), domain=positive),
+        *over(ONE, "abs", lambda x: x.abs(), domain=separate),
+        *over(ONE, "clip", lambda x: x.clip(-0.45, 0.45), domain=separate),
+        *edges("abs", lambda x: abs(x), 0.0, -0.0),
+        Case("clip below", lambda x: x.clip(min=-0.45), shapes=[(4, 4)], domain=separate),
+        Case("clip above", lambda x: x.clip(max=0.45), shapes=[(4, 4)], domain=separate),
+        Case("clip at its bounds", lambda x: x.clip(-1, 1), shapes=[(4, 4)], domain=ties, smooth=False),
+        *over(TWO, "maximum", lambda x, y: x.maximum(y)),
+        *over(TWO, "minimum", lambda x, y: x.minimum(y)),
+        Case("maximum of equals", lambda x, y: x.maximum(y), shapes=[(4, 4), (4,)], domain=ties, smooth=False),
+        Case("minimum of equals", lambda x, y: x.minimum(y), shapes=[(4, 4), (4,)], domain=ties, smooth=False),
+        Case("maximum with itself", lambda x: x.maximum(x), shapes=[(3, 4)], smooth=False),
+    ],
+    "reductions": [
+        *over_dims("max", lambda dim, keepdim: lambda F, x: F.amax(x, dim, keepdim), domain=separate),
+        *over_dims("min", lambda dim, keepdim: lambda F, x: F.amin(x, dim, keepdim), domain=separate),
+        *over_dims("max of ties", lambda d, k: lambda F, x: F.amax(x, d, k), domain=ties, smooth=False),
+        *over_dims("min of ties", lambda d, k: lambda F, x: F.amin(x, d, k), domain=ties, smooth=False),
+        *over_dims("var", lambda dim, keepdim: lambda x: x.var(dim=dim, keepdim=keepdim)),
+        *over_dims("std", lambda dim, keepdim: lambda x: x.std(dim=dim, keepdim=keepdim)),
+        *over_dims(
+            "var uncorrected", lambda d, k: lambda x: x.var(dim=d, correction=0, keepdim=k), dims=[None, 0, (-1, 1)]
+        ),
+        *over_dims(
+            "std uncorrected", lambda d, k: lambda x: x.std(dim=d, correction=0, keepdim=k), dims=[None, 0, (-1, 1)]
+        ),
+        *over([(), (1,), (4, 4)], "max", lambda F, x: F.amax(x), domain=separate),
+        *over([(), (1,), (4, 4)], "min", lambda F, x: F.amin(x), domain=separate),
+        *over([(4, 4), (5,)], "var", lambda x: x.var()),
+        *over([(4, 4), (5,)], "std", lambda x: x.std()),
+        Case("sum over two dims of three equal ones", lambda x: x.sum((0, -1)), shapes=[(3, 3, 3)]),
+        Case("mean of a 0-d tensor over its last dim", lambda x: x.mean(-1), shapes=[()]),
+        Case("max of an empty batch", lambda F, x: F.amax(x, 1), shapes=[(0, 3)]),
+        Case("std of equals", lambda x: x.std(1), values=[np.ones((2, 3))], smooth=False),
+        Case("normalized by hand", lambda x: (x - x.mean(0)) / (x.var(0) + 1e-5).sqrt(), shapes=[(4, 4)]),
+    ],
+    "softmax": [
+        *over_dims("logsumexp", lambda d, k: lambda x: x.logsumexp(d, keepdim=k), dims=[0, -1, (0, 2), (1, -1)]),
+        *[Case(f"softmax dim={d}", lambda x, d=d: x.softmax(d), shapes=[(2, 3, 4)]) for d in (0, 1, 2, -1, -3)],
+        *[Case(f"log_softmax dim={d}", lambda x, d=d: x.log_softmax(d), shapes=[(2, 3, 4)]) for d in (0, 1, 2, -1, -3)],
+        *over([(4, 4), (5,), (3, 1), (0, 3)], "softmax", lambda x: x.softmax(-1)),
+        *over([(4, 4), (5,), (3, 1), (0, 3)], "log_softmax", lambda x: x.log_softmax(-1)),
+        *over([(4, 4), (5,), (3, 1), (0, 3)], "logsumexp", lambda x: x.logsumexp(-1)),
+        Case("softmax at ±1000", lambda x: x.softmax(-1), values=[[1000.0, -1000.0, 999.0]], smooth=False),
+        Case("log_softmax at ±1000", lambda x: x.log_softmax(-1), values=[[1000.0, -1000.0, 999.0]], smooth=False),
+        Case("logsumexp at ±1000", lambda x: x.logsumexp(-1), values=[[1000.0, -1000.0, 999.0]], smooth=False),
+        Case("softmax of a tie at 1000", lambda x: x.softmax(-1), values=[[1000.0, 1000.0]], smooth=False),
+        Case("logsumexp of all -1000", lambda x: x.logsumexp(-1), values=[[-1000.0, -1000.0]], smooth=False),
+        Case("attention", attention, shapes=[(2, 3, 4), (2, 5, 4), (2, 5, 4)]),
+        Case("attention with heads", attention, shapes=[(2, 2, 3, 4)] * 3),
+    ],
+    "shapes": [
+        Case("reshape", lambda x: x.reshape(4, 3) * 2, shapes=[(3, 4)]),
+        Case("reshape by a tuple", lambda x: x.reshape((2, 6)), shapes=[(3, 4)]),
+        Case("reshape with -1", lambda x: x.reshape(2, -1), shapes=[(3, 4)]),
+        Case("reshape to 0-d", lambda x: x.reshape(()), shapes=[(1, 1)]),
+        Case("reshape of a 0-d tensor", lambda x: x.reshape(1, 1), shapes=[()]),
+        Case("reshape of nothing", lambda x: x.reshape(3, 0), shapes=[(0, 3)]),
+        Case("reshape used twice", lambda x: x.reshape(-1) * x.reshape(-1) + x.reshape(-1), shapes=[(3, 4)]),
+        Case("one reshape used twice", lambda x: (lambda y: y * y + y)(x.reshape(-1)), shapes=[(3, 4)]),
+        Case("reshape after transpose", lambda x: x.transpose(0, 2).reshape(4, 6), shapes=[(2, 3, 4)]),
+        Case("flatten", lambda x: x.flatten(), shapes=[(2, 3, 4)]),
+        Case("flatten of a 0-d tensor", lambda x: x.flatten(), shapes=[()]),
+        Case("flatten from 1", lambda x: x.flatten(1), shapes=[(2, 3, 4)]),
+        Case("flatten of the middle", lambda x: x.flatten(1, 2), shapes=[(2, 3, 4, 5)]),
+        Case("flatten with negative dims", lambda x: x.flatten(start_dim=-3, end_dim=-2), shapes=[(2, 3, 4)]),
+        *[
+            Case(f"transpose {a} {b}", lambda x, a=a, b=b: x.transpose(a, b), shapes=[(2, 3, 4)])
+            for a, b in [(0, 1), (1, 2), (0, 2), (-1, 0), (-1, -2), (1, 1)]
+        ],
+        Case("transpose of a square matrix", lambda x: x.transpose(0, 1), shapes=[(4, 4)]),
+        Case("transpose of four dims", lambda x: x.transpose(1, 3), shapes=[(2, 3, 4, 5)]),
+        Case("T", lambda x: x.T, shapes=[(3, 4)]),
+        Case("T of a square matrix", lambda x: x.T @ x, shapes=[(4, 4)]),
+        *[
+            Case(f"permute {dims}", lambda x, dims=dims: x.permute(*dims), shapes=[(2, 3, 4)])
+            for dims in [(2, 0, 1), (1, 2, 0), (0, 2, 1), (2, 1, 0), (-1, 0, -2)]
+        ],
+        Case("permute of equal dims", lambda x: x.permute(1, 2, 0), shapes=[(3, 3, 3)]),
+        Case("permute by a tuple", lambda x: x.permute((2, 0, 1)), shapes=[(2, 3, 4)]),
+        Case("permute of four dims", lambda x: x.permute(3, 0, 2, 1), shapes=[(2, 3, 4, 5)]),
+        Case("squeeze", lambda x: x.squeeze(), shapes=[(1, 3, 1, 4)]),
+        Case("squeeze a dim", lambda x: x.squeeze(0), shapes=[(1, 3, 1)]),
+        Case("squeeze a negative dim", lambda x: x.squeeze(-1), shapes=[(1, 3, 1)]),
+        Case("squeeze two dims", lambda x: x.squeeze((0, -1)), shapes=[(1, 3, 1)]),
+        Case("squeeze a dim that isn't 1", lambda x: x.squeeze(1), shapes=[(1, 3, 1)]),
+        Case("squeeze to 0-d", lambda x: x.squeeze(), shapes=[(1, 1)]),
+        *[Case(f"unsqueeze {d}", lambda x, d=d: x.unsqueeze(d), shapes=[(3, 4)]) for d in (0, 1, 2, -1, -3)],
+        Case("unsqueeze of a 0-d tensor", lambda x: x.unsqueeze(0), shapes=[()]),
+        Case("expand", lambda x: x.expand(3, 4), shapes=[(3, 1)]),
+        Case("expand with -1", lambda x: x.expand(-1, 4), shapes=[(3, 1)]),
+        Case("expand to new dims", lambda x: x.expand(2, 3, 4), shapes=[(4,)]),
+        Case("expand to a square", lambda x: x.expand(4, 4), shapes=[(4,)]),
+        Case("expand of a 0-d tensor", lambda x: x.expand(2, 3), shapes=[()]),
+        Case("expand to what it is", lambda x: x.expand(3, 4), shapes=[(3, 4)]),
+        Case("expand to nothing", lambda x: x.expand(0, 4), shapes=[(1, 4)]),
+        Case("expand, then use", lambda x, y: x.expand(3, 4) * y, shapes=[(1, 4), (3, 4)]),
+    ],
+    "indexing": [
+        *[
+            Case(f"x[{text}]", lambda x, index=index: x[index], shapes=[(4, 3, 5)])
+            for text, index in [
+                ("1", S[1]),
+                ("-1", S[-1]),
+                ("1, 2, 3", S[1, 2, 3]),
+                ("1:3", S[1:3]),
+                ("::2, :, 1:", S[::2, :, 1:]),
+                (":, -2", S[:, -2]),
+                ("..., 0", S[..., 0]),
+                ("None", S[None]),
+                (":, None, ..., 2", S[:, None, ..., 2]),
+                ("2:2", S[2:2]),
+                ("[0, 0, 1]", [0, 0, 1]),
+                ("[-1, 3]", [-1, 3]),
+                (":, [2, 2, 2]", S[:, [2, 2, 2]]),
+                ("[0, 0, 1], [1, 1, 2]", S[[0, 0, 1], [1, 1, 2]]),
+                ("[[0], [1]], [1, 2]", S[[[0], [1]], [1, 2]]),
+                ("[0, 0], :, [1, 1]", S[[0, 0], :, [1, 1]]),
+                ("[0, 0], 1:, 2", S[[0, 0], 1:, 2]),
+                ("array of integers", np.array([[3, 3], [0, 3]])),
+                ("array, None, array", S[np.array([0, 0]), None, np.array([1, 1])]),
+                ("mask of rows", np.array([True, False, False, True])),
+                ("mask of columns", S[:, np.array([True, False, True])]),
+                ("mask of nothing", np.zeros(4, bool)),
+                ("no rows", np.zeros(0, int)),
+            ]
+        ],
+        Case("mask of elements", lambda x: x[x > 0], shapes=[(4, 4)], domain=separate),
+        Case("0-d tensor [...]", lambda x: x[...], shapes=[()]),
+        Case("0-d tensor [None]", lambda x: x[None], shapes=[()]),
+        Case("the same row twice", lambda x: x[0] * x[0] + x[1], shapes=[(3, 4)]),
+        Case("overlapping slices", lambda x: x[1:] * x[:-1], shapes=[(4, 3)]),
+        Case("one entry a row", lambda x: x[np.arange(4), np.array([0, 2, 2, 1])], shapes=[(4, 3)]),
+        Case("indexing a slice", lambda x: x[1:][[0, 0]], shapes=[(4, 3)]),
+    ],
+    "joining and padding": [
+        Case("cat", lambda F, x, y: F.cat([x, y]), shapes=[(2, 3), (4, 3)]),
+        Case("cat of squares along dim 1", lambda F, x, y: F.cat([x, y], dim=1), shapes=[(3, 3), (3, 3)]),
+        Case("cat along dim -1", lambda F, x, y, z: F.cat([x, y, z], dim=-1), shapes=[(2, 3), (2, 1), (2, 4)]),
+        Case("cat along dim -2", lambda F, x, y: F.cat((x, y), -2), shapes=[(5, 2, 3), (5, 1, 3)]),
+        Case("cat with nothing", lambda F, x, y: F.cat([x, y]), shapes=[(0, 3), (2, 3)]),
+        Case("cat of one", lambda F, x: F.cat([x]), shapes=[(2, 3)]),
+        Case("cat of a tensor with itself", lambda F, x: F.cat([x, x * x, x], 1), shapes=[(3, 3)]),
+        Case("stack", lambda F, x, y: F.stack([x, y]), shapes=[(2, 3), (2, 3)]),
+        Case("stack along dim 1", lambda F, x, y: F.stack([x, y], dim=1), shapes=[(3, 3), (3, 3)]),
+        Case("stack along dim -1", lambda F, x, y, z: F.stack([x, y, z], dim=-1), shapes=[(2, 3)] * 3),
+        Case("stack of 0-d tensors", lambda F, x, y: F.stack([x, y, x]), shapes=[(), ()]),
+        Case("pad the last dim", lambda F, x: F.pad(x, (1, 2)), shapes=[(2, 3)]),
+        Case("pad two dims with a value", lambda F, x: F.pad(x, (1, 0, 2, 3), value=1.5), shapes=[(2, 3, 4)]),
+        Case("pad every dim", lambda F, x: F.pad(x, (1, 2, 3, 4, 5, 6)), shapes=[(2, 3, 4)]),
+        Case("pad a square", lambda F, x: F.pad(x, (0, 1, 2, 0)), shapes=[(4, 4)]),
+        Case("pad by nothing", lambda F, x: F.pad(x, (0, 0)), shapes=[(2, 3)]),
+    ],
+    "comparisons and where": [
+        *over(TWO, "where x > y", lambda F, x, y: F.where(x > y, x, y * y)),
+        Case("where a third says so", lambda F, c, x, y: F.where(c > 0, x, y), shapes=[(3, 1), (4,), (2, 1, 1)]),
+        Case("where with a number", lambda F, x: F.where(x > 0, x, 2.0), shapes=[(3, 4)]),
+        Case("where with a number first", lambda F, x: F.where(x <= 0.5, 1.0, x * x), shapes=[(3, 4)]),
+        Case("where both are the same", lambda F, x: F.where(x < 0, x * 2, x * 3), shapes=[(4, 4)]),
+        Case("where equal", lambda F, x, y: F.where(x == y, x, y), shapes=[(4, 4)] * 2, domain=ties, smooth=False),
+        Case("where unequal", lambda F, x, y: F.where(x != y, x, y * 2), [(4, 4), (4, 4)], domain=ties, smooth=False),
+        Case("where at least", lambda F, x, y: F.where(x >= y, x, y * 2), [(4, 4), (4, 4)], domain=ties, smooth=False),
+        Case("where less", lambda F, x: F.where(x.tanh() < x, x, -x), shapes=[(4, 4)], domain=ties, smooth=False),
+    ],
+    "modules": [
+        ModuleCase("Linear", lambda nn: nn.Linear(3, 4), shapes=[(5, 3)]),
+        ModuleCase("Linear from 4 to 4", lambda nn: nn.Linear(4, 4), shapes=[(4, 4)]),
+        ModuleCase("Linear without bias", lambda nn: nn.Linear(3, 4, bias=False), shapes=[(5, 3)]),
+        ModuleCase("Linear of one example", lambda nn: nn.Linear(3, 4), shapes=[(3,)]),
+        ModuleCase("Linear of a batch of sequences", lambda nn: nn.Linear(3, 4), shapes=[(2, 5, 3)]),
+        ModuleCase("Linear of an empty batch", lambda nn: nn.Linear(3, 4), shapes=[(0, 3)]),
+        ModuleCase("ReLU", lambda nn: nn.ReLU(), shapes=[(3, 4)]),
+        ModuleCase("Tanh", lambda nn: nn.Tanh(), shapes=[(3, 4)]),
+        ModuleCase("Sigmoid", lambda nn: nn.Sigmoid(), shapes=[(3, 4)]),
+        ModuleCase("GELU", lambda nn: nn.GELU(), shapes=[(3, 4)]),
+        ModuleCase("GELU of a 0-d tensor", lambda nn: nn.GELU(), shapes=[()]),
+        ModuleCase("Flatten", lambda nn: nn.Flatten(), shapes=[(2, 3, 4)]),
+        ModuleCase("Flatten from 0 to 1", lambda nn: nn.Flatten(0, 1), shapes=[(2, 3, 4)]),
+        ModuleCase("Dropout out of training", lambda nn: nn.Dropout(0.5), shapes=[(3, 4)], modes=["eval"]),
+        ModuleCase("Dropout of nothing", lambda nn: nn.Dropout(0.0), shapes=[(3, 4)]),
+        ModuleCase("Dropout of everything", lambda nn: nn.Dropout(1.0), shapes=[(3, 4)]),
+        ModuleCase("Embedding", lambda nn: nn.Embedding(4, 3), shapes=[(6,)], domain=classes(4)),
+        ModuleCase("Embedding of a table", lambda nn: nn.Embedding(4, 4), shapes=[(2, 5)], domain=classes(4)),
+        ModuleCase("LayerNorm", lambda nn: nn.LayerNorm(4), shapes=[(3, 4)]),
+        ModuleCase("LayerNorm of a square", lambda nn: nn.LayerNorm(4), shapes=[(4, 4)]),
+        ModuleCase("LayerNorm of two dims", lambda nn: nn.LayerNorm((3, 4)), shapes=[(2, 3, 4)]),
+        ModuleCase("LayerNorm of one example", lambda nn: nn.LayerNorm((4,), eps=0.1), shapes=[(4,)]),
+        ModuleCase("BatchNorm1d", lambda nn: nn.BatchNorm1d(3), shapes=[(5, 3)]),
+        ModuleCase("BatchNorm1d of a square", lambda nn: nn.BatchNorm1d(4), shapes=[(4, 4)]),
+        ModuleCase("BatchNorm1d of sequences", lambda nn: nn.BatchNorm1d(3), shapes=[(2, 3, 4)]),
+        ModuleCase("BatchNorm1d eps and momentum", lambda nn: nn.BatchNorm1d(3, eps=0.1, momentum=0.3), [(5, 3)]),
+        ModuleCase("BatchNorm1d of one example", lambda nn: nn.BatchNorm1d(3), shapes=[(1, 3)], modes=["eval"]),
+        ModuleCase("a network", network, shapes=[(5, 3)]),
+        ModuleCase("a network in a network", nested_network, shapes=[(5, 2, 3)]),
+    ],
+    "losses": [
+        *reduced(mse_loss, [(5, 3), (5, 3)]),
+        *reduced(hinge_loss, [(5, 3), (5, 3)], domain=[separate, signs], constant=[1]),
+        *reduced(cross_entropy, [(5, 3), (5,)], domain=[normal, classes(3)]),
+        *reduced(cross_entropy, [(2, 3, 4, 5), (2, 4, 5)], domain=[normal, classes(3)]),
+        *reduced(cross_entropy, [(5, 3), (5, 3)], domain=[normal, probabilities]),
+        *reduced(bce_with_logits, [(5, 3), (5, 3)], domain=[normal, zero_one]),
+        Case("mse_loss of squares", mse_loss, shapes=[(4, 4), (4, 4)]),
+        Case("mse_loss against an array", mse_loss, shapes=[(5, 3), (5, 3)], constant=[1]),
+        Case("mse_loss of 0-d tensors", mse_loss, shapes=[(), ()]),
+        Case("cross_entropy of a square", cross_entropy, shapes=[(4, 4), (4,)], domain=[normal, classes(4)]),
+        Case("cross_entropy of one example", cross_entropy, shapes=[(3,), ()], domain=[normal, classes(3)]),
+        Case("cross_entropy of one, probabilities", cross_entropy, shapes=[(3,), (3,)], domain=[normal, probabilities]),
+        Case("cross_entropy of signals, probabilities", cross_entropy, shapes=[(2, 3, 4)] * 2, domain=probabilities),
+        Case("cross_entropy at ±1000, right", cross_entropy, values=[LARGE, [0, 1]], smooth=False),
+        Case("cross_entropy at ±1000, wrong", cross_entropy, values=[LARGE, [1, 0]], smooth=False),
+        Case("bce at ±1000, right", bce_with_logits, values=[LARGE, np.eye(2)], constant=[1], smooth=False),
+        Case("bce at ±1000, wrong", bce_with_logits, values=[LARGE, 1 - np.eye(2)], constant=[1], smooth=False),
+        Case(
+            "bce at ±100", bce_with_logits, values=[[-100.0, 0.0, 100.0], [1.0, 1.0, 0.0]], constant=[1], smooth=False
+        ),
+        Case("linear", lambda F, x, w, b: F.linear(x, w, b), shapes=[(5, 3), (4, 3), (4,)]),
+        Case("gelu", lambda F, x: F.gelu(x), shapes=[(3, 4)]),
+        Case("logsigmoid", lambda F, x: F.logsigmoid(x), shapes=[(3, 4)]),
+        *edges("gelu", lambda F, x: F.gelu(x), -40.0, 0.0, 40.0),
+        *edges("logsigmoid", lambda F, x: F.logsigmoid(x), -1000.0, 0.0, 30.0, 1000.0),
+    ],
+    "convolution": [
+        Case("conv2d", lambda F, x, w, b: F.conv2d(x, w, b), shapes=[(2, 3, 5, 6), (4, 3, 3, 3), (4,)]),
+        Case("conv2d of squares", lambda F, x, w, b: F.conv2d(x, w, b), shapes=[(2, 2, 4, 4), (2, 2, 2, 2), (2,)]),
+        *[
+            Case(f"conv2d {image} * {kernel} {options}", partial(conv2d, **options), shapes=[image, kernel])
+            for image, kernel, options in [
+                ((2, 3, 5, 6), (4, 3, 1, 1), {}),
+                ((2, 3, 5, 6), (4, 3, 5, 6), {}),
+                ((1, 1, 4, 7), (1, 1, 3, 2), {}),
+                ((2, 3, 5, 7), (4, 3, 2, 3), {"stride": 2}),
+                ((2, 3, 6, 5), (4, 3, 3, 3), {"stride": 2}),  # (6 − 3) % 2 = 1: the last row is never read
+                ((2, 3, 8, 7), (4, 3, 3, 2), {"stride": (3, 2)}),
+                ((2, 3, 7, 8), (4, 3, 3, 3), {"stride": 3, "padding": 1}),
+                ((2, 3, 5, 6), (4, 3, 3, 3), {"padding": 1}),
+                ((2, 3, 5, 6), (4, 3, 3, 3), {"padding": (2, 0)}),
+                ((2, 3, 5, 6), (4, 3, 3, 2), {"stride": (1, 2), "padding": (0, 1)}),
+                ((2, 3, 7, 8), (4, 3, 3, 3), {"dilation": 2}),
+                ((2, 3, 8, 9), (4, 3, 2, 3), {"dilation": (3, 2), "padding": 1, "stride": 2}),
+                ((2, 4, 5, 6), (6, 2, 3, 3), {"groups": 2}),
+                ((2, 4, 5, 6), (4, 1, 3, 3), {"groups": 4, "padding": 1}),
+                ((2, 4, 7, 6), (8, 1, 3, 2), {"groups": 4, "stride": 2, "dilation": 2, "padding": (1, 2)}),
+                ((2, 3, 1, 1), (4, 3, 3, 3), {"padding": 1}),
+                ((2, 3, 3, 9), (4, 3, 1, 2), {"stride": 4}),
+            ]
+        ],
+        ModuleCase("Conv2d", lambda nn: nn.Conv2d(3, 4, 3), shapes=[(2, 3, 5, 6)]),
+        ModuleCase("Conv2d in full", lambda nn: nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 2), (2, 1), 2), [(2, 4, 7, 6)]),
+        ModuleCase("Conv2d without bias", lambda nn: nn.Conv2d(3, 4, 3, padding=1, bias=False), shapes=[(2, 3, 4, 4)]),
+        ModuleCase("a small CNN", small_cnn, shapes=[(3, 1, 4, 5)]),
+    ],
+    "pooling": [
+        *[
+            Case(f"{pool.__name__} {image} {options}", partial(pool, **options), shapes=[image], domain=separate)
+            for pool in (max_pool2d, avg_pool2d)
+            for image, options in [
+                ((2, 3, 4, 6), {"kernel_size": 2}),
+                ((2, 3, 4, 4), {"kernel_size": 2}),
+                ((2, 3, 5, 7), {"kernel_size": 2}),  # odd sizes: the last row and column fall away
+                ((2, 3, 5, 6), {"kernel_size": (2, 3)}),
+                ((2, 3, 5, 6), {"kernel_size": 3, "stride": 1}),  # windows overlap
+                ((2, 3, 6, 7), {"kernel_size": 3, "stride": (2, 1)}),
+                ((2, 3, 5, 6), {"kernel_size": 3, "stride": 2, "padding": 1}),
+                ((2, 3, 5, 6), {"kernel_size": (2, 3), "stride": 2, "padding": (0, 1)}),
+                ((1, 1, 5, 5), {"kernel_size": 5}),
+                ((2, 3, 7, 8), {"kernel_size": 2, "stride": 3}),  # gaps between the windows
+            ]
+        ],
+        Case("max_pool2d of ties", lambda F, x: F.max_pool2d(x, 2), [(2, 3, 4, 6)], domain=ties, smooth=False),
+        Case("max_pool2d overlapping", lambda F, x: F.max_pool2d(x, 3, 1), [(2, 3, 5, 6)], domain=ties, smooth=False),
+        Case("max_pool2d with dilation", lambda F, x: F.max_pool2d(x, 2, 1, 1, 2), [(2, 3, 5, 6)], domain=separate),
+        *[
+            Case(f"adaptive_avg_pool2d {image} to {size}", lambda F, x, s=size: F.adaptive_avg_pool2d(x, s), [image])
+            for image, size in [
+                ((2, 3, 4, 6), 1),
+                ((2, 3, 4, 6), 2),
+                ((2, 3, 4, 6), (2, 3)),
+                ((2, 3, 5, 7), (2, 3)),  # windows of unlike sizes that overlap
+                ((2, 3, 5, 7), (5, 7)),
+                ((2, 3, 3, 4), (5, 6)),
+            ]
+        ],
+        ModuleCase("MaxPool2d", lambda nn: nn.MaxPool2d(2), shapes=[(2, 3, 5, 6)]),
+        ModuleCase("MaxPool2d of every option", lambda nn: nn.MaxPool2d(3, 2, 1), shapes=[(2, 3, 5, 6)]),
+        ModuleCase("AvgPool2d", lambda nn: nn.AvgPool2d(2), shapes=[(2, 3, 5, 6)]),
+        ModuleCase("AvgPool2d of every option", lambda nn: nn.AvgPool2d(3, 2, 1), shapes=[(2, 3, 5, 6)]),
+        ModuleCase("AdaptiveAvgPool2d", lambda nn: nn.AdaptiveAvgPool2d((2, 3)), shapes=[(2, 3, 5, 6)]),
+    ],
+    "batch norm of images": [
+        ModuleCase("BatchNorm2d", lambda nn: nn.BatchNorm2d(3), shapes=[(2, 3, 4, 5)]),
+        ModuleCase("BatchNorm2d of equal sizes", lambda nn: nn.BatchNorm2d(4), shapes=[(4, 4, 4, 4)]),
+        ModuleCase("BatchNorm2d eps and momentum", lambda nn: nn.BatchNorm2d(3, 0.1, 0.3), shapes=[(2, 3, 4, 5)]),
+        ModuleCase("BatchNorm2d of one image", lambda nn: nn.BatchNorm2d(3), shapes=[(1, 3, 2, 2)]),
+    ],
+}
+
+CASES = [replace(case, capability=capability) for capability, cases in GROUPS.items() for case in cases]

@@ -1,0 +1,152 @@
+"""The rung under test, the skips that say when something arrives, and the table of capabilities at the end.
+
+`pytest shared_tests --stage stage2_tensor` runs the suite on one rung, or on any importable engine; the option may be
+repeated, and without it every rung that is built is tested.
+"""
+
+import importlib
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import settings
+
+from .capabilities import CAPABILITIES
+from .engines import Target, make_engine
+from .stages import STAGES
+
+# The same examples in every run, here and in CI; --hypothesis-profile=explore goes looking for new ones.
+settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=60)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile("fixed")
+
+OUR_OWN = {"error messages", "planted faults"}  # the wording and the text of the rungs
+
+RESULTS = pytest.StashKey()  # capability -> stage -> Counter of outcomes
+MISSING = pytest.StashKey()  # Counter of the reasons for skips, other than that a rung is too low
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--stage", action="append", metavar="PACKAGE", help="rung or engine to test, repeatable (default: every rung)"
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "capability(name): the row of capabilities.py that the test belongs to")
+    config.stash[RESULTS] = defaultdict(lambda: defaultdict(Counter))
+    config.stash[MISSING] = Counter()
+    for name in _stage_names(config):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise pytest.UsageError(f"--stage {name}: {error}") from error
+
+
+def _stage_names(config):
+    return config.getoption("stage") or [stage.package for stage in STAGES if stage.exists]
+
+
+def pytest_generate_tests(metafunc):
+    if "stage" in metafunc.fixturenames:
+        metafunc.parametrize("stage", _stage_names(metafunc.config), indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def stage(request):
+    """What is under test: a `Target`."""
+    return _target(request.param)
+
+
+def _target(name):
+    number = {stage.package: stage.number for stage in STAGES}.get(name)
+    return Target(name, number, importlib.import_module(name))
+
+
+@pytest.fixture(scope="session")
+def engine(stage):
+    """What is under test, behind the face that the cases and the engine tests talk to."""
+    return make_engine(stage.package, foreign=stage.foreign)
+
+
+def _stage_of(item):
+    return item.callspec.params.get("stage") if hasattr(item, "callspec") else None
+
+
+def _capabilities_of(item):
+    return [mark.args[0] for mark in item.iter_markers("capability")]
+
+
+def _not_yet(item):
+    """Those of a test's capabilities that arrive on a rung above the one under test, the last of them first."""
+    number = _target(_stage_of(item)).number or max(CAPABILITIES.values())
+    later = [name for name in _capabilities_of(item) if CAPABILITIES.get(name, 0) > number]
+    return sorted(later, key=CAPABILITIES.get, reverse=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    if _stage_of(item) is None:
+        return
+    names = _capabilities_of(item)
+    if not names or not CAPABILITIES.keys() >= set(names):
+        pytest.fail(f"no row of capabilities.py covers this test: it names {names or 'none'}", pytrace=False)
+    if _not_yet(item):
+        pytest.skip(f"arrives in stage {CAPABILITIES[_not_yet(item)[0]]}")
+    if _target(_stage_of(item)).foreign and names[0] in OUR_OWN:
+        pytest.skip(f"not there: {names[0]} are asked only of the ladder's rungs")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Of somebody else's engine nothing is demanded: what it hasn't got is reported, what it gets wrong fails."""
+    try:
+        return (yield)
+    except (AttributeError, ImportError, NotImplementedError, TypeError) as error:
+        if _stage_of(pyfuncitem) is not None and _target(_stage_of(pyfuncitem)).foreign:
+            pytest.skip(f"not there: {type(error).__name__}: {error}")
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    stage = _stage_of(item)
+    if stage is not None and (report.when == "call" or report.outcome != "passed"):
+        row = [*_not_yet(item), *_capabilities_of(item)][:1]
+        item.config.stash[RESULTS][row[0] if row else "none"][stage][_outcome(report)] += 1
+    if _outcome(report) in ("skipped", "not there"):
+        item.config.stash[MISSING][report.longrepr[2].removeprefix("Skipped: ")] += 1
+    return report
+
+
+def _outcome(report):
+    reason = report.longrepr[2] if report.skipped else ""
+    if "arrives in stage" in reason:
+        return "not yet"
+    return "not there" if "not there:" in reason else report.outcome
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    results = config.stash[RESULTS]
+    if not results:
+        return
+    tested = _stage_names(config)
+    unbuilt = [stage.package for stage in STAGES if not stage.exists]
+    rows = [["capability", *tested, *unbuilt]]
+    for name in CAPABILITIES:
+        rows.append(
+            [name, *(_cell(results[name][stage], name, stage) for stage in tested), *["not built"] * len(unbuilt)]
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    terminalreporter.section("capabilities")
+    for row in rows:
+        terminalreporter.write_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    for reason, n in config.stash[MISSING].most_common(20):
+        terminalreporter.write_line(f"skipped {n}: {reason}")
+
+
+def _cell(counter, capability, stage):
+    order = ("failed", "passed", "not yet", "not there", "skipped")
+    counts = ", ".join(f"{counter[outcome]} {outcome}" for outcome in order if counter[outcome])
+    arrives, number = CAPABILITIES[capability], _target(stage).number
+    return counts or (f"arrives in stage {arrives}" if number and number < arrives else "no test")

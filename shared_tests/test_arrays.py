@@ -1,0 +1,341 @@
+"""What arrays add to the engine: shapes of gradients, dtypes, who owns which memory, and errors that name shapes."""
+
+import numpy as np
+import pytest
+
+from .engines import ScalarEngine, torch_engine
+
+capability = pytest.mark.capability
+
+
+@pytest.fixture(autouse=True)
+def arrays_only(engine):
+    if isinstance(engine, ScalarEngine):
+        pytest.skip("not there: its tensors hold one number")
+
+
+@pytest.fixture
+def Tensor(engine):
+    return engine.Tensor
+
+
+# backward() of arrays
+
+
+@capability("backward of arrays")
+def test_backward_of_any_shape_starts_from_ones(Tensor):
+    x = Tensor(np.arange(6.0).reshape(2, 3))
+    (x * x).backward()
+    np.testing.assert_array_equal(x.grad, 2 * np.arange(6.0).reshape(2, 3))
+
+
+@capability("backward of arrays")
+@pytest.mark.parametrize("shape", [(3,), (2, 1), (3, 2), ()])
+def test_a_gradient_of_another_shape_is_refused(Tensor, shape):
+    y = Tensor(np.ones((2, 3))) * 2.0
+    with pytest.raises(ValueError, match=r"backward: the gradient has shape .*, the tensor \(2, 3\)"):
+        y.backward(np.ones(shape))
+
+
+@capability("backward of arrays")
+@pytest.mark.parametrize(
+    "name, shrink", [("x[0]", lambda x: x[0]), ("sum", lambda x: x.sum()), ("row", lambda x: x.sum(0))]
+)
+def test_gradients_have_the_shape_and_dtype_of_their_tensor(Tensor, name, shrink):
+    for dtype in (np.float64, np.float32):
+        x = Tensor(np.ones((3, 4), dtype))
+        y = x * np.ones((2, 3, 4), dtype)
+        shrink(y).backward()
+        assert (x.grad.shape, x.grad.dtype) == ((3, 4), dtype)
+        assert (y.grad.shape, y.grad.dtype) == ((2, 3, 4), dtype)
+
+
+@capability("backward of arrays")
+def test_a_changed_input_is_noticed(Tensor):
+    """An optimizer step between forward and backward would silently give gradients of neither network."""
+    x = Tensor(np.ones(3))
+    loss = (x * x).sum()
+    x.data -= 0.5
+    with pytest.raises(RuntimeError, match=r"backward: an input of mul, of shape \(3,\), was changed"):
+        loss.backward()
+
+
+@capability("backward of arrays")
+def test_a_changed_tensor_between_is_noticed(Tensor):
+    x = Tensor(np.ones(3))
+    y = x.exp()
+    loss = (y * y).sum()
+    y.data = np.zeros(3)
+    with pytest.raises(RuntimeError, match="changed"):
+        loss.backward()
+
+
+@capability("backward of arrays")
+def test_a_graph_built_after_the_change_is_fine(Tensor):
+    x = Tensor(np.ones(3))
+    (x * x).sum().backward()
+    x.data -= 0.5
+    x.grad = None
+    (x * x).sum().backward()
+    np.testing.assert_array_equal(x.grad, np.ones(3))
+
+
+# dtypes
+
+
+@capability("dtypes")
+@pytest.mark.parametrize(
+    "data, dtype, wants_grad",
+    [
+        (1.5, "float32", True),
+        ([1.0, 2.0], "float32", True),
+        ([[1, 2.5]], "float32", True),
+        (3, "int64", False),
+        ([1, 2], "int64", False),
+        (True, "bool", False),
+        (np.ones(2), "float64", True),
+        (np.ones(2, np.float32), "float32", True),
+        (np.float64(2), "float64", True),
+        (np.arange(3, dtype=np.int32), "int32", False),
+        (np.array([True]), "bool", False),
+    ],
+    ids=str,
+)
+def test_the_dtype_of_a_new_tensor(Tensor, data, dtype, wants_grad):
+    x = Tensor(data)
+    assert x.dtype == dtype
+    assert x.requires_grad is wants_grad
+
+
+PROMOTIONS = {
+    "float32 * 2": lambda f, i, c: f * 2,
+    "2.5 * float32": lambda f, i, c: 2.5 * f,
+    "float32 ** 2": lambda f, i, c: f**2,
+    "float32 / 3": lambda f, i, c: f / 3,
+    "1 - float32": lambda f, i, c: 1 - f,
+    "float32 * True": lambda f, i, c: f * True,
+    "float32 * float64 array": lambda f, i, c: f * c(np.ones(3)),
+    "float32 * 0-d float64 array": lambda f, i, c: f * c(np.array(2.0)),
+    "int64 array * float32": lambda f, i, c: c(np.arange(3)) * f,
+    "int32 array * float32": lambda f, i, c: c(np.arange(3, dtype=np.int32)) * f,
+    "bool array * float32": lambda f, i, c: c(np.ones(3, bool)) * f,
+    "float32 * int64 tensor": lambda f, i, c: f * i,
+    "float32 ** int64 tensor": lambda f, i, c: f**i,
+    "int64 tensor * 2": lambda f, i, c: i * 2,
+    "int64 tensor * 2.5": lambda f, i, c: i * 2.5,
+    "int64 tensor / 2": lambda f, i, c: i / 2,
+    "sum of int64": lambda f, i, c: i.sum(),
+    "exp of int64": lambda f, i, c: i.exp(),
+    "mean of float32": lambda f, i, c: f.mean(),
+    "std of float32": lambda f, i, c: f.std(),
+    "sum of float32": lambda f, i, c: f.sum(),
+}
+
+
+@capability("dtypes")
+@pytest.mark.parametrize("name", PROMOTIONS)
+def test_dtypes_meet_as_in_pytorch(engine, name):
+    reference = torch_engine()
+    expression = PROMOTIONS[name]
+    wanted = reference.value(
+        expression(reference.tensor(np.ones(3, np.float32)), reference.constant(np.arange(3)), reference.constant)
+    ).dtype
+    got = expression(engine.Tensor(np.ones(3, np.float32)), engine.Tensor(np.arange(3)), engine.constant).dtype
+    assert got == wanted
+
+
+@capability("dtypes")
+@pytest.mark.parametrize(
+    "number", [np.float64(2), np.float32(2), np.int64(2), np.bool_(True)], ids=lambda x: type(x).__name__
+)
+def test_a_numpy_scalar_does_not_promote(Tensor, number):
+    """`np.float64(2) * x`: what a sum or a mean of NumPy's gives must not turn a float32 model into float64."""
+    x = Tensor([1.0, 2.0])
+    for y in (x * number, number * x, x + number, number - x, x / number, x**number):
+        assert isinstance(y, Tensor)
+        assert y.dtype == np.float32
+        y.backward()
+    assert x.grad.dtype == np.float32
+
+
+@capability("dtypes")
+def test_a_float32_gradient_stays_float32_under_a_float64_cotangent(Tensor):
+    x = Tensor([1.0, 2.0])
+    (x * x).backward(np.ones(2))
+    assert x.grad.dtype == np.float32
+
+
+# Ownership
+
+
+@capability("ownership of arrays")
+def test_a_callers_array_is_never_changed(Tensor):
+    array = np.ones(3)
+    x = Tensor(array)
+    x.data -= 1.0
+    np.testing.assert_array_equal(array, np.ones(3))
+    array += 5
+    np.testing.assert_array_equal(x.data, np.zeros(3))
+
+
+@capability("ownership of arrays")
+@pytest.mark.parametrize(
+    "name, combine",
+    [
+        ("add", lambda p, x, y: x + y),
+        ("cat", lambda p, x, y: p.cat([x, y])),
+        ("stack", lambda p, x, y: p.stack([x, y])),
+        ("reshape", lambda p, x, y: x.reshape(3, 2).reshape(6) + y.reshape(6)),
+        ("transpose", lambda p, x, y: x.T + y.T),
+        ("expand", lambda p, x, y: x.expand(2, 3) + y),
+        ("mean", lambda p, x, y: x.mean() + y.mean()),
+        ("index", lambda p, x, y: x[0] + y[0]),
+    ],
+)
+def test_gradients_share_no_memory(engine, name, combine):
+    """Scaling one gradient in place, as clipping does, must not touch another, nor what the caller passed in."""
+    x, y = engine.Tensor(np.ones((2, 3))), engine.Tensor(np.ones((2, 3)))
+    out = combine(engine.package, x, y)
+    cotangent = np.ones(out.shape)
+    out.backward(cotangent)
+    expected = np.array(y.grad)
+    x.grad *= 10.0  # also fails where the gradient is a read-only view
+    np.testing.assert_array_equal(y.grad, expected)
+    np.testing.assert_array_equal(cotangent, np.ones(out.shape))
+    assert x.grad.flags.writeable and x.grad.base is None or not np.shares_memory(x.grad, y.grad)
+
+
+@capability("ownership of arrays")
+def test_a_gradient_once_read_stays(Tensor):
+    x = Tensor(np.ones(3))
+    loss = (x * 2.0).sum()
+    loss.backward()
+    first = x.grad
+    loss.backward()
+    np.testing.assert_array_equal(first, np.full(3, 2.0))
+
+
+@capability("ownership of arrays")
+def test_numpy_and_detach_share_the_array_as_in_pytorch(Tensor):
+    x = Tensor(np.ones(3))
+    assert np.shares_memory(x.numpy(), x.data)
+    assert np.shares_memory(x.detach().data, x.data)
+
+
+@capability("ownership of arrays")
+def test_no_op_changes_its_inputs(engine):
+    """In-place arithmetic inside a rule would show in the caller's tensors."""
+    x = engine.Tensor(np.linspace(0.1, 1.2, 12).reshape(3, 4))
+    before = x.data.copy()
+    outs = [
+        x.softmax(-1),
+        x.log_softmax(0),
+        x.logsumexp(1),
+        x.std(0),
+        x.clip(0.5, 1),
+        x.reshape(12),
+        x @ x.T,
+        x[[0, 0]],
+    ]
+    for out in outs:
+        kept = out.data.copy()
+        cotangent = np.full(out.shape, 2.0)
+        out.backward(cotangent)
+        np.testing.assert_array_equal(cotangent, 2.0)
+        np.testing.assert_array_equal(out.data, kept)
+    np.testing.assert_array_equal(x.data, before)
+
+
+# Comparisons
+
+
+@capability("comparisons and where")
+def test_comparisons_give_boolean_arrays(Tensor):
+    x, y = Tensor([1.0, 2.0, 3.0]), Tensor([3.0, 2.0, 1.0])
+    for mask, wanted in [
+        (x == y, [0, 1, 0]),
+        (x != y, [1, 0, 1]),
+        (x < y, [1, 0, 0]),
+        (x <= 2.0, [1, 1, 0]),
+        (x > np.array([0.0, 2.0, 2.0]), [1, 0, 1]),
+        (np.array([2.0, 2.0, 2.0]) <= x, [0, 1, 1]),
+    ]:
+        mask = np.asarray(mask)
+        assert mask.dtype == bool
+        np.testing.assert_array_equal(mask, np.array(wanted, bool))
+
+
+@capability("comparisons and where")
+def test_tensors_are_told_apart_by_identity_in_sets(Tensor):
+    x, y = Tensor([1.0, 2.0]), Tensor([1.0, 2.0])
+    assert len({x, y, x}) == 2
+
+
+@capability("indexing")
+def test_a_tensor_is_a_sequence_of_its_rows(Tensor):
+    x = Tensor(np.arange(6.0).reshape(3, 2))
+    assert len(x) == 3
+    np.testing.assert_array_equal([row.data for row in x], x.data)
+
+
+@capability("indexing")
+def test_a_negative_step_which_pytorch_has_not(Tensor):
+    x = Tensor(np.arange(4.0))
+    (x[::-1] * np.arange(4.0)).backward()
+    np.testing.assert_array_equal(x.grad, [3, 2, 1, 0])
+
+
+@capability("indexing")
+def test_a_tensor_of_integers_is_an_index(Tensor):
+    x = Tensor(np.arange(4.0))
+    x[Tensor([0, 0, 3])].backward()
+    np.testing.assert_array_equal(x.grad, [2, 0, 0, 1])
+
+
+@capability("arrays in expressions")
+def test_a_tensor_becomes_an_array(Tensor):
+    x = Tensor(np.arange(4.0))
+    np.testing.assert_array_equal(np.asarray(x), np.arange(4.0))
+    assert np.asarray(x, dtype=np.float32).dtype == np.float32
+
+
+# Errors: each names the op, what it got and what it wanted
+
+MISTAKES = {
+    "inner sizes": (lambda p, T: T(np.ones((3, 4))) @ T(np.ones((5, 6))), r"matmul.*\(3, 4\) @ \(5, 6\).*4 and 5"),
+    "vectors": (lambda p, T: T(np.ones(3)) @ T(np.ones(4)), r"matmul.*\(3,\) @ \(4,\).*3 and 4"),
+    "0-d product": (lambda p, T: T(np.ones((3, 4))) @ T(1.0), r"matmul.*\(3, 4\).*at least one dim"),
+    "batches": (lambda p, T: T(np.ones((2, 3, 4))) @ T(np.ones((3, 4, 5))), r"matmul of \(2, 3, 4\), \(3, 4, 5\)"),
+    "broadcast": (lambda p, T: T(np.ones((3, 4))) + T(np.ones((4, 3))), r"add of \(3, 4\), \(4, 3\)"),
+    "broadcast an array": (lambda p, T: np.ones(3) * T(np.ones((3, 4))), r"mul of \(3,\), \(3, 4\)"),
+    "reshape": (lambda p, T: T(np.ones((3, 4))).reshape(5, 2), r"reshape of \(3, 4\).*\(5,\s?2\)"),
+    "sum over a dim too many": (lambda p, T: T(np.ones((3, 4))).sum(2), r"sum of \(3, 4\).*2"),
+    "the same dim twice": (lambda p, T: T(np.ones((3, 4))).sum((0, 0)), r"sum of \(3, 4\)"),
+    "softmax over a dim too many": (lambda p, T: T(np.ones((3, 4))).softmax(2), r"softmax of \(3, 4\).*2"),
+    "max of nothing": (lambda p, T: T(np.ones((0, 3))).max(0), r"max of \(0, 3\)"),
+    "transpose": (lambda p, T: T(np.ones((3, 4))).transpose(0, 2), r"transpose of \(3, 4\).*2"),
+    "permute": (lambda p, T: T(np.ones((3, 4))).permute(0, 0), r"permute of \(3, 4\)"),
+    "permute too few": (lambda p, T: T(np.ones((3, 4))).permute(0), r"permute of \(3, 4\)"),
+    "squeeze": (lambda p, T: T(np.ones((3, 4))).squeeze(2), r"squeeze of \(3, 4\).*2"),
+    "unsqueeze": (lambda p, T: T(np.ones((3, 4))).unsqueeze(4), r"unsqueeze of \(3, 4\).*4"),
+    "flatten": (lambda p, T: T(np.ones((3, 4))).flatten(2), r"flatten of \(3, 4\).*2"),
+    "expand": (lambda p, T: T(np.ones((3, 4))).expand(3, 5), r"expand of \(3, 4\).*\(3,\s?5\)"),
+    "pad": (lambda p, T: T(np.ones((3, 4))).pad((1, 2, 3)), r"pad of \(3, 4\).*\(1, 2, 3\)"),
+    "an index out of range": (lambda p, T: T(np.ones((3, 4)))[5], r"getitem of \(3, 4\).*5"),
+    "cat": (lambda p, T: p.cat([T(np.ones((3, 4))), T(np.ones((3, 5)))]), r"cat of \(3, 4\), \(3, 5\)"),
+    "cat of nothing": (lambda p, T: p.cat([]), "cat"),
+    "stack": (lambda p, T: p.stack([T(np.ones(3)), T(np.ones(4))]), r"stack of \(3,\), \(4,\)"),
+    "where": (lambda p, T: p.where(np.ones(2) > 0, T(np.ones(3)), 0.0), r"where of \(3,\)"),
+    "cat of strings": (lambda p, T: p.cat(["two"]), "cat: wanted Tensors, arrays or numbers, got str"),
+    "a tensor of strings": (lambda p, T: T(["two"]), "Tensor: wanted numbers, got list"),
+    "a ragged tensor": (lambda p, T: T([[1.0], [1.0, 2.0]]), "Tensor|inhomogeneous"),
+}
+
+
+@capability("shapes")
+@capability("error messages")
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named(engine, name):
+    mistake, message = MISTAKES[name]
+    with pytest.raises((ValueError, TypeError, IndexError), match=message):
+        mistake(engine.package, engine.Tensor)

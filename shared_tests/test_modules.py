@@ -1,0 +1,261 @@
+"""What modules do besides computing: names, modes, randomness, memory, and the errors when they are wired up wrong."""
+
+import gc
+
+import numpy as np
+import pytest
+
+from .case import state
+from .cases import network
+from .engines import torch_engine
+
+modules = pytest.mark.capability("modules")
+images = pytest.mark.capability("batch norm of images")
+
+
+@modules
+def test_names_shapes_and_order_are_pytorchs(engine):
+    """A state_dict moves between the two unchanged only if they are."""
+    wanted = {name: array.shape for name, array in state(torch_engine(), network(torch_engine().nn)).items()}
+    model = network(engine.nn)
+    assert {name: array.shape for name, array in state(engine, model).items()} == wanted
+    assert list(state(engine, model)) == list(wanted)
+    assert [name for name, _ in model.named_parameters()] == [
+        name for name, _ in network(torch_engine().nn).named_parameters()
+    ]
+
+
+@modules
+def test_everything_begins_as_float32(engine):
+    model = network(engine.nn)
+    assert {parameter.dtype.name for parameter in model.parameters()} == {"float32"}
+
+
+@modules
+def test_a_float32_model_stays_float32(engine, stage):
+    """One float64 constant on the way would double the memory and halve the speed, silently."""
+    nn = engine.nn
+    model = nn.Sequential(
+        nn.Linear(3, 4), nn.BatchNorm1d(4), nn.GELU(), nn.LayerNorm(4), nn.Dropout(0.5), nn.Tanh(), nn.Linear(4, 2)
+    )
+    x = engine.Tensor(np.ones((5, 3), np.float32))
+    for mode in (model.train, model.eval):
+        mode()
+        out = model(x)
+        assert out.dtype == np.float32
+        for loss in (
+            engine.F.cross_entropy(out, np.zeros(5, int)),
+            engine.F.mse_loss(out, np.zeros((5, 2), np.float32)),
+        ):
+            assert loss.dtype == np.float32
+            loss.backward()
+    arrays = {name: array.dtype.name for name, array in state(engine, model).items()}
+    assert {dtype for name, dtype in arrays.items() if "num_batches" not in name} == {"float32"}
+    assert {parameter.grad.dtype.name for parameter in model.parameters()} == {"float32"}
+
+
+@modules
+def test_a_shared_layer_is_one_parameter(engine):
+    layer = engine.nn.Linear(3, 3)
+    model = engine.nn.Sequential(layer, engine.nn.Tanh(), layer)
+    assert len(model.parameters()) == 2
+    model(engine.tensor(np.ones((2, 3), np.float32))).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@modules
+def test_train_and_eval_reach_every_child(engine):
+    model = engine.nn.Sequential(engine.nn.Sequential(engine.nn.Dropout(0.5)), engine.nn.BatchNorm1d(2))
+    assert model.eval() is model
+    assert not any(m.training for m in (model, model[0], model[0][0], model[1]))
+    assert model.train() is model
+    assert all(m.training for m in (model, model[0], model[0][0], model[1]))
+
+
+@modules
+def test_zero_grad_forgets(engine):
+    model = engine.nn.Linear(3, 2)
+    model(engine.Tensor(np.ones((4, 3), np.float32))).backward()
+    model.zero_grad()
+    assert [parameter.grad for parameter in model.parameters()] == [None, None]
+
+
+@modules
+def test_load_state_dict_names_every_misfit_and_changes_nothing(engine):
+    model = network(engine.nn)
+    before = state(engine, model)
+    wrong = state(engine, model)
+    del wrong["0.weight"]
+    wrong["5.weight"] = np.ones(3)
+    wrong["3.bias"] = np.ones(7)
+    wrong["1.weight"] = wrong["1.weight"] + 1  # fits, and still must not be taken over
+    with pytest.raises(ValueError, match=r"(?s)missing.*0\.weight.*unexpected.*5\.weight.*3\.bias.*\(7,\).*\(2,\)"):
+        model.load_state_dict(wrong)
+    for name, array in state(engine, model).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@modules
+def test_a_state_dict_is_a_copy_both_ways(engine):
+    model = engine.nn.BatchNorm1d(3)
+    saved = model.state_dict()
+    model.load_state_dict(saved)
+    for array in saved.values():
+        array += 1
+    np.testing.assert_array_equal(state(engine, model)["weight"], np.ones(3))
+    model(engine.Tensor(np.eye(3, dtype=np.float32)))
+    np.testing.assert_array_equal(saved["running_mean"], np.ones(3))
+
+
+@modules
+def test_dropout_keeps_the_mean_and_drops_the_share(engine, stage):
+    stage.part("nn").manual_seed(0)
+    out = engine.nn.Dropout(0.25)(engine.Tensor(np.ones((100, 100)))).data
+    assert set(np.unique(out)) == {0, 1 / 0.75}
+    assert abs((out == 0).mean() - 0.25) < 0.02  # four standard deviations of a share of 10,000
+    assert abs(out.mean() - 1) < 0.03
+
+
+@modules
+def test_dropout_sends_the_gradient_where_the_numbers_went(engine):
+    x = engine.Tensor(np.ones((10, 10)))
+    out = engine.nn.Dropout(0.5)(x)
+    out.backward()
+    np.testing.assert_array_equal(x.grad, out.data)
+
+
+@modules
+def test_the_same_seed_gives_the_same_network(engine, stage):
+    def weights(seed):
+        stage.part("nn").manual_seed(seed)
+        return state(engine, network(engine.nn))["0.weight"]
+
+    np.testing.assert_array_equal(weights(1), weights(1))
+    assert not np.array_equal(weights(1), weights(2))
+
+
+@modules
+def test_running_statistics_do_not_hold_the_graph(engine):
+    """Statistics kept as tensors would chain every batch to the one before, and memory would grow with each step."""
+    check_statistics_hold_no_graph(engine, engine.nn.BatchNorm1d(3), (4, 3))
+
+
+@images
+def test_running_statistics_of_images_do_not_hold_the_graph(engine):
+    check_statistics_hold_no_graph(engine, engine.nn.BatchNorm2d(3), (2, 3, 4, 4))
+
+
+def check_statistics_hold_no_graph(engine, model, shape):
+    gc.collect()
+    gc.disable()
+    try:
+        counts = []
+        for step in range(3):
+            x = engine.Tensor(np.full(shape, step, np.float32))
+            model(x).backward()
+            del x
+            counts.append(sum(issubclass(type(thing), engine.Tensor) for thing in gc.get_objects()))
+        assert len(set(counts)) == 1
+    finally:
+        gc.enable()
+
+
+MISTAKES = {
+    "Linear": (lambda nn, T: nn.Linear(3, 4)(T(np.ones((2, 5), np.float32))), r"\(2, 5\)"),
+    "LayerNorm": (lambda nn, T: nn.LayerNorm(4)(T(np.ones((2, 5)))), r"LayerNorm.*4.*\(2, 5\)"),
+    "BatchNorm1d": (lambda nn, T: nn.BatchNorm1d(4)(T(np.ones((2, 5)))), r"BatchNorm1d.*4 channels.*\(2, 5\)"),
+    "BatchNorm1d of one": (lambda nn, T: nn.BatchNorm1d(4)(T(np.ones((1, 4)))), "BatchNorm1d.*more than one"),
+    "Dropout": (lambda nn, T: nn.Dropout(1.5), "Dropout.*from 0 to 1, got 1.5"),
+    "Embedding": (lambda nn, T: nn.Embedding(4, 2)(np.array([4])), "Embedding.*from 0 to 3, got 4"),
+    "Embedding of floats": (lambda nn, T: nn.Embedding(4, 2)(np.array([1.0])), "Embedding.*integer.*float64"),
+    "reduction": (
+        lambda nn, T: nn.mse_loss(T([1.0]), np.ones(1), reduction="max"),
+        "'mean', 'sum' or 'none', got 'max'",
+    ),
+    "mse_loss": (lambda nn, T: nn.mse_loss(T([1.0, 2.0]), np.ones((2, 1))), r"mse_loss.*\(2,\).*\(2, 1\)"),
+    "cross_entropy": (
+        lambda nn, T: nn.cross_entropy(T(np.ones((2, 3))), np.array([0])),
+        r"cross_entropy.*\(2, 3\).*\(1,\)",
+    ),
+    "class": (lambda nn, T: nn.cross_entropy(T(np.ones((1, 3))), np.array([3])), "cross_entropy.*from 0 to 2, got 3"),
+    "a class below": (
+        lambda nn, T: nn.cross_entropy(T(np.ones((1, 3))), np.array([-1])),
+        "cross_entropy.*0 to 2, got -1",
+    ),
+    "forward": (lambda nn, T: nn.Module()(T(1.0)), "Module has no forward"),
+}
+
+
+@pytest.mark.capability("modules")
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named(engine, name):
+    mistake, message = MISTAKES[name]
+    with pytest.raises((ValueError, TypeError, IndexError, NotImplementedError), match=message):
+        mistake(engine.nn, engine.Tensor)
+
+
+CONVOLUTION_MISTAKES = {
+    "channels": (
+        lambda F, T: F.conv2d(T(np.ones((1, 2, 5, 5))), T(np.ones((4, 3, 3, 3)))),
+        r"\(4, 3, 3, 3\).*\(1, 2, 5, 5\)",
+    ),
+    "groups": (lambda F, T: F.conv2d(T(np.ones((1, 4, 5, 5))), T(np.ones((3, 2, 3, 3))), groups=2), r"2 groups"),
+    "too large": (lambda F, T: F.conv2d(T(np.ones((1, 1, 2, 2))), T(np.ones((1, 1, 3, 3)))), r"\(3, 3\).*\(2, 2\)"),
+    "pool": (lambda F, T: F.max_pool2d(T(np.ones((1, 1, 2, 2))), 3), r"\(3, 3\).*\(2, 2\)"),
+}
+
+
+@pytest.mark.capability("convolution")
+@pytest.mark.parametrize("name", CONVOLUTION_MISTAKES)
+def test_a_convolution_that_does_not_fit_is_named(engine, name):
+    mistake, message = CONVOLUTION_MISTAKES[name]
+    with pytest.raises(ValueError, match=message):
+        mistake(engine.F, engine.Tensor)
+
+
+# Initial weights: the spread that the papers ask for, as PyTorch's functions of the same name give it
+
+
+@pytest.mark.capability("initial weights")
+@pytest.mark.parametrize("name", ["kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"])
+@pytest.mark.parametrize("shape", [(200, 300), (60, 20, 5, 5)])
+def test_initial_weights_have_pytorchs_spread(engine, stage, name, shape):
+    torch = torch_engine().torch
+    stage.part("nn").manual_seed(0)
+    tensor = engine.Tensor(np.empty(shape, np.float32))
+    filled = getattr(engine.nn, name)(tensor)
+    assert filled is tensor and tensor.dtype == np.float32
+    generator = torch.Generator().manual_seed(0)
+    wanted = getattr(torch.nn.init, name)(torch.empty(shape), generator=generator).numpy()
+    assert tensor.data.std() == pytest.approx(wanted.std(), rel=0.02)  # 30,000 numbers and more
+    assert abs(tensor.data.mean()) < 0.02 * wanted.std()
+    if "uniform" in name:
+        assert abs(tensor.data).max() == pytest.approx(abs(wanted).max(), rel=0.001)
+
+
+@pytest.mark.capability("initial weights")
+@pytest.mark.parametrize("options", [{"a": 0.2}, {"mode": "fan_out"}])
+def test_kaiming_takes_pytorchs_options(engine, stage, options):
+    torch = torch_engine().torch
+    torch.manual_seed(0)
+    wanted = torch.nn.init.kaiming_uniform_(torch.empty(200, 300), **options).numpy()
+    got = engine.nn.kaiming_uniform_(engine.Tensor(np.empty((200, 300), np.float32)), **options).data
+    assert abs(got).max() == pytest.approx(abs(wanted).max(), rel=0.001)
+
+
+@pytest.mark.capability("initial weights")
+@pytest.mark.parametrize(
+    "build", [lambda nn: nn.Linear(100, 300), lambda nn: nn.Embedding(300, 100)], ids=["Linear", "Embedding"]
+)
+def test_layers_begin_as_pytorchs_do(engine, stage, build):
+    torch_engine().torch.manual_seed(0)
+    stage.part("nn").manual_seed(0)
+    wanted, got = state(torch_engine(), build(torch_engine().nn)), state(engine, build(engine.nn))
+    for name in wanted:
+        assert got[name].std() == pytest.approx(wanted[name].std(), rel=0.15)  # the bias has 300 numbers
+
+
+@pytest.mark.capability("initial weights")
+def test_a_bias_has_no_fans(engine):
+    with pytest.raises(ValueError, match=r"initial weights: wanted at least 2 dims.*\(3,\)"):
+        engine.nn.kaiming_uniform_(engine.Tensor(np.ones(3)))

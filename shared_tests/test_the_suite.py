@@ -1,0 +1,197 @@
+"""The suite itself is tested: mistakes are planted in a copy of the rung, and each must be caught.
+
+A fault names a function, what stands in it and what is put there instead; the edited copy is imported under another
+name. Where the text is no longer there, that is an error: the fault has to follow the code.
+"""
+
+import ast
+import importlib
+import inspect
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from . import test_arrays, test_engine
+from .cases import CASES
+from .check import check
+from .engines import make_engine
+
+
+@dataclass(frozen=True)
+class Fault:
+    """In `function`, `old` becomes `new`; the cases of a capability, or a test function of an engine, must notice."""
+
+    function: str
+    old: str
+    new: str
+    caught_by: object
+
+
+FAULTS = {  # by the rung on which the text arrives
+    1: [
+        Fault("add", "(g, g)", "(g, 2 * g)", "arithmetic"),
+        Fault("sub", "(g, -g)", "(g, g)", "arithmetic"),
+        Fault("mul", "(g * y, g * x)", "(g * x, g * y)", "arithmetic"),
+        Fault("div", "-g * out / y", "-g * out", "arithmetic"),
+        Fault("pow", "g * y * _pow", "g * _pow", "arithmetic"),
+        Fault("pow", "g * out * _log", "g * _log", "arithmetic"),
+        Fault("pow", "y - (y != 0)", "y - 1", "arithmetic"),  # x**0 at 0
+        Fault("neg", "(-g,)", "(g,)", "arithmetic"),
+        Fault("exp", "(g * out,)", "(g * x,)", "elementary functions"),
+        Fault("log", "g / x", "g * x", "elementary functions"),
+        Fault("tanh", "1 - out * out", "1 - out", "elementary functions"),
+        Fault("sigmoid", "g * out * (1 - out)", "g * out", "elementary functions"),
+        Fault("sigmoid", "_exp(_minimum(x, 0)) / (1 + _exp(-_abs(x)))", "1 / (1 + _exp(-x))", "elementary functions"),
+        Fault("relu", "(out != 0)", "(out >= 0)", "elementary functions"),
+        Fault("topological_order", "elif tensor not in seen:", "else:", test_engine.test_work_grows_with_diamonds),
+        Fault("topological_order", "order.append(stack.pop())", "order.insert(0, stack.pop())", "arithmetic"),
+        Fault("Tensor.backward", "tensor.grad = None", "pass", test_engine.test_a_second_backward_exactly_doubles),
+    ],
+    2: [
+        Fault("_accumulate", "g = x.grad + g", "pass", "arithmetic"),
+        Fault("_accumulate", "g = x.grad + g", "pass", test_engine.test_leaves_accumulate_over_calls),
+        Fault("_array", "np.array(data)", "np.asarray(data)", test_arrays.test_a_callers_array_is_never_changed),
+        Fault("unbroadcast", "g.sum(axis=(*range(missing), *repeated)).reshape(shape)", "g", "broadcasting"),
+        Fault("unbroadcast", "missing + i for i", "i for i", "broadcasting"),
+        Fault("sqrt", "(2 * out)", "out", "more elementwise functions"),
+        Fault("abs", "np.sign(x)", "(x > 0)", "more elementwise functions"),
+        Fault("maximum", "x > y, y > x", "x >= y, y > x", "more elementwise functions"),
+        Fault("minimum", "x < y, y < x", "x < y, y <= x", "more elementwise functions"),
+        Fault("clip", "(x == out)", "(x != out)", "more elementwise functions"),
+        Fault("where", "np.where(condition, 0, g)", "np.where(condition, g, 0)", "comparisons and where"),
+        Fault("sum", "_restored(g, dim, keepdim)", "g", "sum and mean"),
+        Fault("mean", "backward(g / n)", "backward(g)", "sum and mean"),
+        Fault("_restored", "keepdim or ", "", "reductions"),
+        Fault("_extreme", " / chosen.sum(axis=dim, keepdims=True, dtype=x.dtype)", "", "reductions"),
+        Fault("var", "* 2 * centred", "* centred", "reductions"),
+        Fault("var", "count - correction if", "count if", "reductions"),
+        Fault("std", "(2 * out + (out == 0))", "(out + (out == 0))", "reductions"),
+        Fault("softmax", "(g * out).sum(", "g.sum(", "softmax"),
+        Fault("softmax", "x - x.max(axis=dim, keepdims=True)", "x", "softmax"),
+        Fault("log_softmax", "_exp(out) * g.sum", "out * g.sum", "softmax"),
+        Fault("logsumexp", "_exp(x - kept)", "_exp(x)", "softmax"),
+        Fault("matmul", "g @ columns.swapaxes(-1, -2)", "g @ columns", "matmul"),
+        Fault("matmul", "rows.swapaxes(-1, -2) @ g", "g.swapaxes(-1, -2) @ rows", "matmul"),
+        Fault("matmul", "gradient[..., 0] if y.ndim == 1 else gradient", "gradient", "matmul"),
+        Fault("reshape", "(g.reshape(x.shape),)", "(g.reshape(x.shape[::-1]).T,)", "shapes"),
+        Fault("unsqueeze", "(g.reshape(x.shape),)", "(g,)", "shapes"),
+        Fault("transpose", "(g.swapaxes(dim0, dim1),)", "(g,)", "shapes"),
+        Fault("permute", "np.argsort(dims)", "dims", "shapes"),
+        Fault("expand", "lambda g: (g,)", "lambda g: (2 * g,)", "shapes"),
+        Fault("getitem", "np.add.at(gradient, index, g)", "gradient[index] = g", "indexing"),
+        Fault("cat", "np.split(g, ends[:-1], axis=dim)", "np.split(g, ends[:-1], dim)[::-1]", "joining and padding"),
+        Fault("stack", "np.moveaxis(g, dim, 0)", "g", "joining and padding"),
+        Fault("pad", "g[inside]", "g[tuple(slice(n) for n in x.shape)]", "joining and padding"),
+    ],
+    3: [
+        Fault("linear", "g @ weight", "2 * g @ weight", "modules"),
+        Fault("linear", "rows.T @ x.reshape(-1, x.shape[-1])", "x.reshape(-1, x.shape[-1]).T @ rows", "modules"),
+        Fault("linear", "rows.sum(axis=0)", "rows.mean(axis=0)", "modules"),
+        Fault("gelu", "x * _exp(", "_exp(", "modules"),
+        Fault("logsigmoid", "sigmoid(-x)", "sigmoid(x)", "losses"),
+        Fault("normalize", " - out * along", "", "modules"),
+        Fault("_reduced", "getattr(loss, reduction)()", "loss.sum()", "losses"),
+        Fault("cross_entropy", "-log_probabilities[", "log_probabilities[", "losses"),
+        Fault("hinge_loss", "1 - target * input", "1 - input", "losses"),
+        Fault("BatchNorm1d._track", "var * n / (n - 1)", "var", "modules"),
+        Fault("BatchNorm1d.forward", "out * self.weight", "out * self.weight.detach()", "modules"),
+    ],
+    4: [
+        Fault("convolution", "g.sum(axis=(0, 2, 3))", "g.mean(axis=(0, 2, 3))", "convolution"),
+        Fault("convolve_to_weight", ".swapaxes(1, 2)", ".swapaxes(1, 2)[:, ::-1]", "convolution"),
+        Fault("convolve_to_x", "kernels.swapaxes(1, 2)", "kernels[:, ::-1].swapaxes(1, 2)", "convolution"),
+        Fault("col2im", "view += column", "view[...] = column", "convolution"),
+        Fault("max_pool_gradient", "chosen &= free", "pass", "pooling"),
+        Fault("max_pool_gradient", "target += g * chosen", "target[...] = g * chosen", "pooling"),
+        Fault("avg_pool_gradient", "view += share", "view[...] = share", "pooling"),
+        Fault("_means", "-(-np.arange(1, m + 1) * n // m)", "np.arange(1, m + 1) * n // m", "pooling"),
+    ],
+}
+ROOMS = ("ops", "conv", "nn", "tensor")  # where a function is looked for, rules first
+MADE_OF = {  # rules that have no derivative of their own
+    "max": "_extreme",
+    "min": "_extreme",
+    "flatten": "reshape",
+    "squeeze": "reshape",
+}
+
+
+def _planted():
+    for rung, faults in FAULTS.items():
+        for fault in faults:
+            name = f"{fault.function}: {fault.old} -> {fault.new or 'nothing'}"
+            yield pytest.param(rung, fault, id=name)
+
+
+@pytest.mark.capability("planted faults")
+@pytest.mark.parametrize("rung, fault", [*_planted()])
+def test_a_planted_fault_is_caught(rung, fault, stage, tmp_path, monkeypatch):
+    if stage.foreign:
+        pytest.skip("not there: the faults are written into the text of the ladder's own rungs")
+    if rung > stage.number:
+        pytest.skip(f"arrives in stage {rung}")
+    package = plant(fault, stage, tmp_path, monkeypatch)
+    assert catches(fault, make_engine(package)), "no test of the suite notices this fault"
+
+
+@pytest.mark.capability("planted faults")
+def test_every_rule_has_a_fault(stage):
+    """A new rule without one would be a rule that the suite might not test at all."""
+    ops = stage.part("ops")
+    rules = {
+        name
+        for name, function in inspect.getmembers(ops, inspect.isfunction)
+        if function.__module__ == ops.__name__ and not name.startswith("_")
+    }
+    planted = {fault.function for faults in FAULTS.values() for fault in faults}
+    assert {MADE_OF.get(rule, rule) for rule in rules} - planted == set()
+
+
+def plant(fault, stage, folder, monkeypatch):
+    """A copy of the stage's package with the fault in it, imported under a name of its own."""
+    name = f"faulty_{stage.name}"
+    shutil.copytree(Path(stage.package.__file__).parent, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    path = next(path for path in (folder / name / f"{room}.py" for room in ROOMS) if span(path, fault.function))
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    first, last = span(path, fault.function)
+    text = "".join(lines[first:last])
+    assert text.count(fault.old) == 1, f"{fault.function} has {fault.old!r} {text.count(fault.old)} times"
+    lines[first:last] = [text.replace(fault.old, fault.new)]
+    path.write_text("".join(lines), encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    for module in [m for m in importlib.sys.modules if m.split(".")[0] == name]:
+        monkeypatch.delitem(importlib.sys.modules, module)
+    return importlib.import_module(name)
+
+
+def span(path, function):
+    """The lines, counted from 0, on which a function stands at the top of a file or of a class there, or None."""
+    if not path.exists():
+        return None
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    for name in function.split("."):
+        found = [node for node in body if getattr(node, "name", None) == name]
+        if not found:
+            return None
+        body = found[0].body if hasattr(found[0], "body") else []
+    return found[0].lineno - 1, found[0].end_lineno
+
+
+def catches(fault, engine):
+    """Whether one of the tests that should notice the fault fails."""
+    if callable(fault.caught_by):
+        arguments = {"engine": engine, "Tensor": engine.Tensor}
+        names = inspect.signature(fault.caught_by).parameters
+        return fails(lambda: fault.caught_by(**{name: arguments[name] for name in names}))
+    return any(fails(lambda c=case: check(c, engine)) for case in CASES if case.capability == fault.caught_by)
+
+
+def fails(test):
+    """Whether the test fails; a rule that crashes is noticed too."""
+    try:
+        test()
+    except Exception:  # any of them would have failed the suite
+        return True
+    return False
