@@ -1,7 +1,7 @@
 """Training parity: PyTorch's initial weights in both, 20 steps in both, every loss and every weight compared.
 
-In float64, where the two may differ by rounding only. (Adam divides a gradient by its own size, so in float32 it takes a
-full step along what is rounding noise; weights cannot be compared then. Losses can, and are.)
+In float64, where the two may differ by rounding only. (Adam divides a gradient by its own size, so in float32 it takes
+a full step along what is rounding noise; weights cannot be compared then. Losses can, and are.)
 """
 
 import numpy as np
