@@ -259,3 +259,18 @@ def test_layers_begin_as_pytorchs_do(engine, stage, build):
 def test_a_bias_has_no_fans(engine):
     with pytest.raises(ValueError, match=r"initial weights: wanted at least 2 dims.*\(3,\)"):
         engine.nn.kaiming_uniform_(engine.Tensor(np.ones(3)))
+
+
+@modules
+def test_a_printed_model_shows_its_parts_and_their_shapes(engine):
+    nn = engine.nn
+    model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.Sequential(nn.ReLU(), nn.LayerNorm(3)))
+    assert repr(model).splitlines() == [
+        "Sequential(",
+        "  (0): Linear(weight (3, 2))",
+        "  (1): Sequential(",
+        "    (0): ReLU()",
+        "    (1): LayerNorm(weight (3,), bias (3,))",
+        "  )",
+        ")",
+    ]

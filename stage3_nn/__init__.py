@@ -7,17 +7,4 @@ from .tensor import Tensor, cat, no_grad, stack, where
 
 Value = Tensor  # micrograd's name for it
 
-__all__ = [
-    "Tensor",
-    "Value",
-    "cat",
-    "data",
-    "load",
-    "manual_seed",
-    "nn",
-    "no_grad",
-    "optim",
-    "save",
-    "stack",
-    "where",
-]
+__all__ = ["Tensor", "Value", "cat", "data", "load", "manual_seed", "nn", "no_grad", "optim", "save", "stack", "where"]

@@ -224,10 +224,6 @@ class Conv2d(Module):
     def forward(self, x):
         return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
-    def extra_repr(self):
-        f, c, *kernel_size = self.weight.shape
-        return f"{c * self.groups}, {f}, kernel_size={tuple(kernel_size)}, stride={self.stride}, padding={self.padding}"
-
 
 class MaxPool2d(Module):
     """The largest number under each place of the kernel: (N, C, H, W) -> (N, C, H', W')."""

@@ -109,14 +109,10 @@ class Module:
     def eval(self):
         return self.train(False)
 
-    def extra_repr(self):
-        """What the module's line shows between its brackets."""
-        return ""
-
     def __repr__(self):
-        lines = [f"  ({name}): {child}".replace("\n", "\n  ") for name, child in self.named_children()]
-        inside = "\n" + "\n".join(lines) + "\n" if lines else self.extra_repr()
-        return f"{type(self).__name__}({inside})"
+        own = [f"{name} {value.shape}" for name, value in vars(self).items() if isinstance(value, Parameter)]
+        below = [f"\n({name}): {child}".replace("\n", "\n  ") for name, child in self.named_children()]
+        return f"{type(self).__name__}({', '.join(own)}{''.join(below)}" + ("\n)" if below else ")")
 
 
 class Sequential(Module):
@@ -148,9 +144,6 @@ class Linear(Module):
 
     def forward(self, x):
         return linear(x, self.weight, self.bias)
-
-    def extra_repr(self):
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
 class ReLU(Module):
@@ -205,9 +198,6 @@ class Dropout(Module):
         kept = _generator.random(x.shape) >= self.p
         return x * (kept / max(1 - self.p, 1e-30)).astype(x.dtype)
 
-    def extra_repr(self):
-        return f"p={self.p}"
-
 
 class Embedding(Module):
     """A row of the table for each index: integers of any shape -> (that shape, embedding_dim)."""
@@ -218,9 +208,6 @@ class Embedding(Module):
 
     def forward(self, index):
         return self.weight[_indices(index, self.num_embeddings, "Embedding")]
-
-    def extra_repr(self):
-        return f"{self.num_embeddings}, {self.embedding_dim}"
 
 
 class LayerNorm(Module):
@@ -237,9 +224,6 @@ class LayerNorm(Module):
             raise ValueError(f"LayerNorm: wanted (…, {str(self.normalized_shape)[1:]}, got {x.shape}")
         dim = tuple(range(-len(self.normalized_shape), 0))
         return apply(ops.normalize, (x,), *_moments(x, dim), self.eps, dim) * self.weight + self.bias
-
-    def extra_repr(self):
-        return f"{self.normalized_shape}, eps={self.eps}"
 
 
 class BatchNorm1d(Module):
@@ -279,9 +263,6 @@ class BatchNorm1d(Module):
         self.running_mean += self.momentum * (mean - self.running_mean)
         self.running_var += self.momentum * (var * n / (n - 1) - self.running_var)
         self.num_batches_tracked += 1
-
-    def extra_repr(self):
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
 def _moments(x, dim):
