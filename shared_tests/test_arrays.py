@@ -279,6 +279,20 @@ def test_a_tensor_is_a_sequence_of_its_rows(Tensor):
 
 
 @capability("indexing")
+def test_one_number_has_no_rows(Tensor):
+    with pytest.raises(TypeError, match="unsized"):
+        list(Tensor(1.0))
+
+
+@capability("comparisons and where")
+def test_only_one_number_is_true_or_false(Tensor):
+    assert Tensor(1.0)
+    assert not Tensor([0.0])
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(Tensor([1.0, 1.0]))
+
+
+@capability("indexing")
 def test_a_negative_step_which_pytorch_has_not(Tensor):
     x = Tensor(np.arange(4.0))
     (x[::-1] * np.arange(4.0)).backward()

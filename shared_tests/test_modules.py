@@ -202,7 +202,25 @@ CONVOLUTION_MISTAKES = {
     "groups": (lambda F, T: F.conv2d(T(np.ones((1, 4, 5, 5))), T(np.ones((3, 2, 3, 3))), groups=2), r"2 groups"),
     "too large": (lambda F, T: F.conv2d(T(np.ones((1, 1, 2, 2))), T(np.ones((1, 1, 3, 3)))), r"\(3, 3\).*\(2, 2\)"),
     "pool": (lambda F, T: F.max_pool2d(T(np.ones((1, 1, 2, 2))), 3), r"\(3, 3\).*\(2, 2\)"),
+    "no images": (lambda F, T: F.max_pool2d(T(np.ones((2, 2))), 2), r"\(N, C, H, W\), got \(2, 2\)"),
+    "no images for means": (lambda F, T: F.avg_pool2d(T(np.ones((2, 2))), 2), r"\(N, C, H, W\), got \(2, 2\)"),
+    "no images for parts": (lambda F, T: F.adaptive_avg_pool2d(T(np.ones((2, 2))), 2), r"\(N, C, H, W\), got \(2, 2\)"),
+    "much padding": (
+        lambda F, T: F.avg_pool2d(T(np.ones((1, 1, 4, 4))), 2, padding=2),
+        r"half the kernel \(2, 2\).*got",
+    ),
+    "stride": (lambda F, T: conv_ones(F, T, stride=0), "stride: wanted a whole number of at least 1, or two, got 0"),
+    "padding": (
+        lambda F, T: conv_ones(F, T, padding=-1),
+        "padding: wanted a whole number of at least 0, or two, got -1",
+    ),
+    "dilation": (lambda F, T: conv_ones(F, T, dilation=(1, 1, 1)), r"dilation: wanted .*, or two, got \(1, 1, 1\)"),
+    "kernel": (lambda F, T: F.max_pool2d(T(np.ones((1, 1, 4, 4))), (2, 0)), r"kernel_size: wanted .*, got \(2, 0\)"),
 }
+
+
+def conv_ones(F, T, **options):
+    return F.conv2d(T(np.ones((1, 1, 5, 5))), T(np.ones((1, 1, 3, 3))), **options)
 
 
 @pytest.mark.capability("convolution")
@@ -257,8 +275,10 @@ def test_layers_begin_as_pytorchs_do(engine, stage, build):
 
 @pytest.mark.capability("initial weights")
 def test_a_bias_has_no_fans(engine):
-    with pytest.raises(ValueError, match=r"initial weights: wanted at least 2 dims.*\(3,\)"):
+    with pytest.raises(ValueError, match=r"wanted weights \(out, in, …\).*got \(3,\)"):
         engine.nn.kaiming_uniform_(engine.Tensor(np.ones(3)))
+    with pytest.raises(ValueError, match=r"'fan_in' or 'fan_out', got \(3, 3\) and 'fan'"):
+        engine.nn.kaiming_uniform_(engine.Tensor(np.ones((3, 3))), mode="fan")
 
 
 @modules

@@ -137,6 +137,9 @@ def test_what_cannot_be_optimized_is_named(engine, stage):
     optim = stage.part("optim")
     with pytest.raises(ValueError, match="SGD: no parameters"):
         optim.SGD([])
+    for params in (engine.tensor(np.ones((2, 3))), [np.ones(3)], [engine.tensor(np.ones(3)) * 2]):
+        with pytest.raises(TypeError, match="SGD: wanted a list of Tensors that no rule made"):
+            optim.SGD(params)
     with pytest.raises(ValueError, match=r"Adam: wanted a learning rate of at least 0, got -1"):
         optim.Adam([engine.tensor(np.ones(2))], lr=-1)
     with pytest.raises(ValueError, match="nesterov needs a momentum"):

@@ -221,7 +221,7 @@ class LayerNorm(Module):
 
     def forward(self, x):
         if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
-            raise ValueError(f"LayerNorm: wanted (…, {str(self.normalized_shape)[1:]}, got {x.shape}")
+            raise ValueError(f"LayerNorm: wanted last dims {self.normalized_shape}, got {x.shape}")
         dim = tuple(range(-len(self.normalized_shape), 0))
         return apply(ops.normalize, (x,), *_moments(x, dim), self.eps, dim) * self.weight + self.bias
 
@@ -350,30 +350,29 @@ def _indices(index, size, name):
 
 def kaiming_uniform_(tensor, a=0.0, mode="fan_in"):
     """Uniform with variance 2/((1 + a²)·fan), for layers before a (leaky) ReLU of slope a (He et al. 2015)."""
-    return _fill_uniform(tensor, math.sqrt(2 / (1 + a * a) / _fan(tensor)[mode]))
+    return _fill_uniform(tensor, math.sqrt(2 / (1 + a * a) / _fan(tensor, mode)))
 
 
 def kaiming_normal_(tensor, a=0.0, mode="fan_in"):
     """Normal with variance 2/((1 + a²)·fan), for layers before a (leaky) ReLU of slope a (He et al. 2015)."""
-    return _fill_normal(tensor, math.sqrt(2 / (1 + a * a) / _fan(tensor)[mode]))
+    return _fill_normal(tensor, math.sqrt(2 / (1 + a * a) / _fan(tensor, mode)))
 
 
 def xavier_uniform_(tensor, gain=1.0):
     """Uniform with variance 2·gain²/(fan_in + fan_out), for layers before a tanh (Glorot and Bengio 2010)."""
-    return _fill_uniform(tensor, gain * math.sqrt(2 / sum(_fan(tensor).values())))
+    return _fill_uniform(tensor, gain * math.sqrt(2 / (_fan(tensor, "fan_in") + _fan(tensor, "fan_out"))))
 
 
 def xavier_normal_(tensor, gain=1.0):
     """Normal with variance 2·gain²/(fan_in + fan_out), for layers before a tanh (Glorot and Bengio 2010)."""
-    return _fill_normal(tensor, gain * math.sqrt(2 / sum(_fan(tensor).values())))
+    return _fill_normal(tensor, gain * math.sqrt(2 / (_fan(tensor, "fan_in") + _fan(tensor, "fan_out"))))
 
 
-def _fan(tensor):
-    """How many numbers go into each output, and how many outputs each input goes into."""
-    if tensor.ndim < 2:
-        raise ValueError(f"initial weights: wanted at least 2 dims (out, in, …), got {tensor.shape}")
-    out, into, *kernel = tensor.shape
-    return {"fan_in": into * math.prod(kernel), "fan_out": out * math.prod(kernel)}
+def _fan(tensor, mode):
+    """How many numbers go into each output, or how many outputs each input goes into."""
+    if tensor.ndim < 2 or mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"wanted weights (out, in, …) and 'fan_in' or 'fan_out', got {tensor.shape} and {mode!r}")
+    return math.prod(tensor.shape) // tensor.shape[0 if mode == "fan_in" else 1]
 
 
 def _fill_uniform(tensor, std):

@@ -5,6 +5,7 @@ sums run along it. A result is handed out as a view with the dims in the caller'
 """
 
 import math
+from numbers import Integral
 
 import numpy as np
 
@@ -171,23 +172,25 @@ def avg_pooling(x, kernel_size, stride, padding):
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """W ∗ x + b: (N, C, H, W), (F, C/groups, KH, KW), (F,) -> (N, F, H', W'), as `torch.nn.functional.conv2d`."""
     inputs = (input, weight) if bias is None else (input, weight, bias)
-    options = {"stride": _pair(stride), "padding": _pair(padding), "dilation": _pair(dilation), "groups": groups}
-    return apply(convolution, inputs, **options)
+    stride, padding, dilation = _pair("stride", stride), _pair("padding", padding, 0), _pair("dilation", dilation)
+    return apply(convolution, inputs, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1):
     """The largest number under each place of a kernel that moves by stride, its own size unless told otherwise."""
-    return apply(max_pooling, (input,), *_pool_sizes(kernel_size, stride, padding), _pair(dilation))
+    return apply(max_pooling, (input,), *_pool_sizes(input, kernel_size, stride, padding), _pair("dilation", dilation))
 
 
 def avg_pool2d(input, kernel_size, stride=None, padding=0):
     """The mean under each place of a kernel that moves by stride, its own size unless told otherwise."""
-    return apply(avg_pooling, (input,), *_pool_sizes(kernel_size, stride, padding))
+    return apply(avg_pooling, (input,), *_pool_sizes(input, kernel_size, stride, padding))
 
 
 def adaptive_avg_pool2d(input, output_size):
     """(N, C, H, W) -> (N, C, *output_size): the means of as many equal parts, which overlap where they don't divide."""
-    rows, columns = (_means(n, m, input.dtype) for n, m in zip(input.shape[2:], _pair(output_size)))
+    _check_images(input)
+    sizes = zip(input.shape[2:], _pair("output_size", output_size))
+    rows, columns = (_means(n, m, input.dtype) for n, m in sizes)
     return rows @ input @ columns.T
 
 
@@ -198,16 +201,25 @@ def _means(n, m, dtype):
     return (part / part.sum(axis=1, keepdims=True)).astype(dtype)
 
 
-def _pair(n):
-    """One number for both dims, or one for each."""
-    return (n, n) if isinstance(n, int) else tuple(n)
+def _pair(name, n, least=1):
+    """One number for both dims, or one for each, as two ints."""
+    pair = (n, n) if isinstance(n, Integral) else tuple(n)
+    if len(pair) != 2 or not all(isinstance(k, Integral) and k >= least for k in pair):
+        raise ValueError(f"{name}: wanted a whole number of at least {least}, or two, got {n}")
+    return pair
 
 
-def _pool_sizes(kernel_size, stride, padding):
-    kernel_size, padding = _pair(kernel_size), _pair(padding)
+def _pool_sizes(input, kernel_size, stride, padding):
+    _check_images(input)
+    kernel_size, padding = _pair("kernel_size", kernel_size), _pair("padding", padding, 0)
     if any(2 * p > k for p, k in zip(padding, kernel_size)):
         raise ValueError(f"pooling: wanted a padding of at most half the kernel {kernel_size}, got {padding}")
-    return kernel_size, kernel_size if stride is None else _pair(stride), padding
+    return kernel_size, kernel_size if stride is None else _pair("stride", stride), padding
+
+
+def _check_images(input):
+    if input.ndim != 4:
+        raise ValueError(f"pooling: wanted images (N, C, H, W), got {input.shape}")
 
 
 class Conv2d(Module):
@@ -217,7 +229,7 @@ class Conv2d(Module):
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"Conv2d: {in_channels} and {out_channels} channels don't divide into {groups} groups")
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        shape = (out_channels, in_channels // groups, *_pair(kernel_size))
+        shape = (out_channels, in_channels // groups, *_pair("kernel_size", kernel_size))
         self.weight = uniform(shape, 1 / math.sqrt(math.prod(shape[1:])))
         self.bias = uniform(out_channels, 1 / math.sqrt(math.prod(shape[1:]))) if bias else None
 

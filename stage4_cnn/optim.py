@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from .tensor import Tensor
+
 
 class Optimizer:
     """What the optimizers share: `params` are changed in place, `state` holds arrays for each of them by its number."""
@@ -12,6 +14,8 @@ class Optimizer:
         self.params, self.lr, self.state = list(params), lr, {}
         if not self.params:
             raise ValueError(f"{type(self).__name__}: no parameters to optimize")
+        if isinstance(params, Tensor) or not all(isinstance(p, Tensor) and not p.inputs for p in self.params):
+            raise TypeError(f"{type(self).__name__}: wanted a list of Tensors that no rule made")
         if lr < 0:
             raise ValueError(f"{type(self).__name__}: wanted a learning rate of at least 0, got {lr}")
 
