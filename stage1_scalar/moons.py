@@ -109,7 +109,7 @@ def main(flags):
     size = len(model.parameters())
     say(f"Moons: {len(points)} points, a 2-16-16-1 network of {size} parameters, seed {flags.seed}")
 
-    gc.disable()  # a graph holds no reference cycles: to search it for some would take longer than to build it
+    gc.disable()  # a graph holds no reference cycles, and to search it for some takes as long as to build it
     inputs = [[Tensor(x, requires_grad=False) for x in point] for point in points]
     began = perf_counter()
     for epoch in progress(range(flags.epochs), "moons"):

@@ -116,15 +116,11 @@ def digits(split="train"):
 
 
 _MIRRORS = "https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"
-_FILES = {  # split: ((images, SHA-256), (labels, SHA-256))
-    "train": (
-        ("train-images-idx3-ubyte.gz", "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-        ("train-labels-idx1-ubyte.gz", "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
-    ),
-    "test": (
-        ("t10k-images-idx3-ubyte.gz", "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
-        ("t10k-labels-idx1-ubyte.gz", "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
-    ),
+_SHA256 = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
 }
 
 
@@ -136,13 +132,12 @@ def mnist(split="train"):
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "gradual")
     folder = Path(os.environ.get("GRADUAL_DATA") or cache, "mnist")
-    paths = []
-    for name, sha256 in _FILES[_split("mnist", split)]:
-        path = folder / name
+    part = {"train": "train", "test": "t10k"}[_split("mnist", split)]
+    paths = [folder / f"{part}-images-idx3-ubyte.gz", folder / f"{part}-labels-idx1-ubyte.gz"]
+    for path in paths:
         if not path.exists():
-            _download(path, sha256)
-        check_sha256(path, path.read_bytes(), sha256)
-        paths.append(path)
+            _download(path)
+        check_sha256(path, path.read_bytes(), _SHA256[path.name])
     return read_mnist(*paths)
 
 
@@ -186,19 +181,19 @@ def read_idx(path, ndim):
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def _download(path, sha256):
+def _download(path):
     """Fetch one of MNIST's files from the first mirror that gives it whole; OSError says why none did."""
     faults = []
     for mirror in _MIRRORS:
         try:
             content = _fetch(mirror + path.name)
-            check_sha256(mirror + path.name, content, sha256)
+            check_sha256(mirror + path.name, content, _SHA256[path.name])
             path.parent.mkdir(parents=True, exist_ok=True)
             with _whole(path) as file:
                 file.write(content)
             return
         except (OSError, HTTPException, ValueError) as error:
-            faults.append(f"{mirror} {getattr(error, 'reason', error)}")
+            faults.append(f"{mirror}: {getattr(error, 'reason', error)}")
     raise OSError(f"{path} is not there and could not be downloaded: {'; '.join(faults)}")
 
 
@@ -221,7 +216,7 @@ def save(state, path):
     It is written aside and then moved into place: whatever happens, `path` holds the old file or the new one, whole.
     """
     path = checkpoint_path(path)
-    arrays = {name: np.asarray(array) for name, array in state.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in state.items()}  # safetensors writes memory order
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
             raise TypeError(f"save: {name}: wanted an array of numbers, got {type(state[name]).__name__}")

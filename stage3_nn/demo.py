@@ -118,9 +118,9 @@ def plot_moons(path, score, points, labels):
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    xs, ys = ([low + i * (high - low) / 79 for i in range(80)] for low, high in ((-1.75, 2.75), (-1.25, 1.75)))
+    xs, ys = ([low + i * (high - low) / 59 for i in range(60)] for low, high in ((-1.75, 2.75), (-1.25, 1.75)))
     scores = score([(x, y) for y in ys for x in xs])
-    rows = [scores[i : i + 80] for i in range(0, len(scores), 80)]
+    rows = [scores[i : i + 60] for i in range(0, len(scores), 60)]
     shown = axes.contourf(xs, ys, rows, [-3, -2, -1, 0, 1, 2, 3], cmap="RdBu", extend="both", alpha=0.6)
     axes.contour(xs, ys, rows, [0], colors="black")
     for label, colour in ((-1, "darkred"), (1, "darkblue")):

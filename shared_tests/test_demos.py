@@ -1,0 +1,390 @@
+"""Every demo, run as its reader runs it: `python -m stage4_cnn.mnist`, most on the small digits and few steps."""
+
+import os
+import random
+import re
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+capability = pytest.mark.capability
+pytestmark = capability("demos")
+
+ROOT = Path(__file__).resolve().parent.parent
+MNIST = Path(os.environ.get("GRADUAL_DATA", ""), "mnist").resolve()
+NOBODY = "http://127.0.0.1:9"  # a proxy where nobody listens stands for a machine without a network
+
+moons = pytest.param("moons", id="moons")
+mnist = pytest.param("mnist", id="mnist", marks=capability("training"))
+autoencoder = pytest.param("autoencoder", id="autoencoder", marks=capability("convolution"))
+DEMOS = pytest.mark.parametrize("name", [moons, mnist, autoencoder])
+TRAINED = pytest.mark.parametrize("name", [mnist, autoencoder])
+
+
+class Demo:
+    """Runs the demos of one rung on a machine without a network, where `folder` holds the data."""
+
+    def __init__(self, stage, folder):
+        self.package, self.folder = stage.name, folder
+        proxies = {"http_proxy": NOBODY, "https_proxy": NOBODY, "no_proxy": ""}
+        self.env = {**os.environ, **proxies, "GRADUAL_DATA": str(folder)}
+        self.env["OPENBLAS_NUM_THREADS"] = "1"  # products this small are slower on two
+
+    def start(self, name, *flags, **options):
+        command = [sys.executable, "-m", f"{self.package}.{name}", *map(str, flags)]
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        return subprocess.Popen(command, cwd=ROOT, env=self.env, **options)
+
+    def run(self, name, *flags):
+        """The status, the standard output and the standard error of a demo."""
+        process = self.start(name, *flags)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def lines(self, name, *flags):
+        """The lines of a demo that goes well."""
+        status, out, err = self.run(name, *flags)
+        assert (status, err) == (0, ""), err
+        return out.splitlines()
+
+    def figures(self, name, *flags):
+        """The same without what the clock says."""
+        return [re.sub(r"( +[\d.]+ s .*/s|, in [\d.]+ s)$", "", line) for line in self.lines(name, *flags)]
+
+
+@pytest.fixture
+def demo(stage, tmp_path):
+    if stage.foreign:
+        pytest.skip("not there: the ladder's own demos")
+    return Demo(stage, tmp_path)
+
+
+def small(name):
+    """Flags for a run of a second."""
+    return ["--epochs", 2] if name == "moons" else ["--data", "digits", "--epochs", 2, "--batch-size", 50]
+
+
+# What they print
+
+
+@DEMOS
+def test_a_demo_says_what_it_runs_then_a_line_an_epoch_then_the_result(name, demo):
+    first, *epochs, result = demo.lines(name, *small(name))
+    assert re.match(
+        r"Moons: 100 points" if name == "moons" else r"UCI digits: 1,500 training and 297 test images", first
+    )
+    assert "seed 0" in first and "parameters" in first
+    for i, line in enumerate(epochs):
+        assert re.match(rf"epoch {i + 1}/2   loss \d\.\d{{4}}   .* \d+\.\d\d s +[\d,]+/s$", line)
+    assert len({line.index(" s ") for line in epochs}) == 1, "the columns stand under each other"
+    assert result.startswith("Result: ")
+
+
+@DEMOS
+def test_the_same_seed_gives_the_same_numbers_and_another_gives_others(name, demo):
+    once, again = (demo.figures(name, *small(name), "--seed", 3) for _ in range(2))
+    assert once == again
+    assert demo.figures(name, *small(name), "--seed", 4)[1:] != once[1:]
+
+
+def test_moons_are_told_apart_by_every_rung(demo):
+    result = demo.lines("moons")[-1]
+    assert result.startswith("Result: train accuracy 100.00%")
+    assert float(re.search(r"fresh points ([\d.]+)%", result)[1]) >= 90
+
+
+@capability("arithmetic")
+def test_moons_begin_with_the_same_numbers_on_the_first_two_rungs(stage, demo, tmp_path):
+    if stage.number > 2:
+        pytest.skip("from rung 3 on, nn draws the initial weights")
+    losses = [re.findall(r"loss (\S+)", line) for line in demo.lines("moons", "--epochs", 2)]
+    assert losses == [[], ["0.9471"], [losses[2][0]], []] and losses[2] != ["0.9471"]
+
+
+def test_micrograds_moons_loop_runs_on_rung_1_with_only_the_import_changed(stage):
+    """10 steps of the loop in micrograd's demo notebook: every loss is the one that micrograd's own engine gives."""
+    if stage.number != 1:
+        pytest.skip("micrograd's networks of single numbers are those of rung 1")
+    engine = pytest.importorskip("micrograd.engine")
+    nn = pytest.importorskip("micrograd.nn")
+    ours = stage.part("moons")
+
+    def losses(Value, MLP):
+        X, y = map(np.array, ours.make_moons(n=20))
+        random.seed(1337)
+        model = MLP(2, [16, 16, 1])
+        for k in range(10):
+            inputs = [list(map(Value, xrow)) for xrow in X]
+            scores = list(map(model, inputs))
+            losses = [(1 + -yi * scorei).relu() for yi, scorei in zip(y, scores)]
+            data_loss = sum(losses) * (1.0 / len(losses))
+            alpha = 1e-4
+            reg_loss = alpha * sum(p * p for p in model.parameters())
+            total_loss = data_loss + reg_loss
+            model.zero_grad()
+            total_loss.backward()
+            learning_rate = 1.0 - 0.9 * k / 100
+            for p in model.parameters():
+                p.data -= learning_rate * p.grad
+            yield total_loss.data
+
+    mine = list(losses(stage.package.Value, ours.MLP))
+    np.testing.assert_allclose(mine, list(losses(engine.Value, nn.MLP)), rtol=1e-9)
+
+
+@capability("training")
+def test_without_mnist_and_network_it_says_why_in_one_line_and_runs_on_the_digits(demo):
+    why, first, *_, result = demo.lines("mnist", "--epochs", 1)
+    assert "digits that ship with this package" in why
+    assert "train-images-idx3-ubyte.gz is not there and could not be downloaded" in why
+    assert first.startswith("UCI digits: 1,500 training and 297 test images")
+    assert result.startswith("Result: test accuracy ")
+
+
+@capability("training")
+def test_a_damaged_mnist_is_named_and_not_trained_on(demo):
+    (demo.folder / "mnist").mkdir()
+    (demo.folder / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b damaged")
+    status, out, err = demo.run("mnist", "--epochs", 1)
+    assert status == 1 and out == ""
+    assert re.match(r"MNIST can't be used: .*train-images-idx3-ubyte.gz: damaged or another file", err)
+
+
+@capability("training")
+def test_the_digits_are_learned(demo):
+    result = demo.lines("mnist", "--data", "digits")[-1]
+    assert float(re.search(r"test accuracy ([\d.]+)%", result)[1]) > 80
+
+
+@capability("convolution")
+def test_the_autoencoder_beats_the_mean_digit(demo):
+    result = demo.lines("autoencoder", "--data", "digits", "--epochs", 10)[-1]
+    assert float(re.search(r"([\d.]+) times as much", result)[1]) > 1.5
+
+
+# Flags
+
+
+@DEMOS
+@pytest.mark.parametrize(
+    "flag, value, wanted",
+    [
+        ("--epochs", "-3", "a whole number of at least 1, got -3"),
+        ("--epochs", "0", "a whole number of at least 1, got 0"),
+        ("--epochs", "two", "a whole number of at least 1, got two"),
+        ("--lr", "0", "a number above 0, got 0"),
+        ("--lr", "nan", "a number above 0, got nan"),
+        ("--lr", "fast", "a number above 0, got fast"),
+        ("--seed", "-1", "a whole number of at least 0, got -1"),
+    ],
+)
+def test_a_flag_that_makes_no_sense_is_refused(flag, value, wanted, name, demo):
+    status, out, err = demo.run(name, flag, value)
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1].endswith(f"error: argument {flag}: wanted {wanted}")
+
+
+@TRAINED
+@pytest.mark.parametrize(
+    "flag, value, wanted",
+    [
+        ("--batch-size", "0", "wanted a whole number of at least 1, got 0"),
+        ("--data", "cifar", "invalid choice: 'cifar'"),
+        ("--save", "run.pt", "wanted a .npz or .safetensors file, got run.pt"),
+        ("--save", "nowhere/run.npz", "there is no folder nowhere"),
+    ],
+)
+def test_a_flag_of_training_that_makes_no_sense_is_refused(flag, value, wanted, name, demo):
+    status, out, err = demo.run(name, flag, value)
+    assert (status, out) == (2, "")
+    assert f"error: argument {flag}: {wanted}" in err
+
+
+# Pictures, bars and what they need
+
+
+PLOTS = pytest.mark.parametrize("name", [moons, autoencoder])
+
+
+@PLOTS
+def test_a_plot_is_a_picture_with_something_in_it(name, demo, tmp_path):
+    image = pytest.importorskip("matplotlib.image")
+    demo.lines(name, *small(name), "--plot", tmp_path / "plot.png")
+    picture = image.imread(tmp_path / "plot.png")
+    assert min(picture.shape[:2]) > 300 and picture.std() > 0.1
+
+
+@PLOTS
+@pytest.mark.parametrize(
+    "file, wanted", [("plot.doc", "wanted a file ending in one of"), ("no/plot.png", "no folder no")]
+)
+def test_a_plot_that_can_not_be_written_is_refused_before_training(file, wanted, name, demo):
+    pytest.importorskip("matplotlib")
+    status, out, err = demo.run(name, *small(name), "--plot", file)
+    assert (status, out) == (2, "") and wanted in err
+
+
+@pytest.fixture
+def bare(demo, tmp_path):
+    """The demo where none of the optional packages is installed."""
+    for package in ("graphviz", "matplotlib", "safetensors", "tqdm"):
+        (tmp_path / "bare" / package).mkdir(parents=True)
+        (tmp_path / "bare" / package / "__init__.py").write_text(f"raise ImportError('no {package} here')")
+    demo.env["PYTHONPATH"] = str(tmp_path / "bare")
+    return demo
+
+
+@DEMOS
+def test_a_demo_runs_without_the_optional_packages(name, bare):
+    assert bare.lines(name, *small(name))[-1].startswith("Result: ")
+
+
+@PLOTS
+def test_a_plot_without_matplotlib_says_what_to_install_before_training(name, bare):
+    status, out, err = bare.run(name, *small(name), "--plot", "plot.png")
+    assert (status, out) == (2, "") and "pip install matplotlib" in err
+
+
+@capability("checkpoints")
+def test_safetensors_without_its_package_says_what_to_install_before_training(bare):
+    status, out, err = bare.run("mnist", *small("mnist"), "--save", "run.safetensors")
+    assert (status, out) == (2, "") and "pip install safetensors" in err
+
+
+@DEMOS
+def test_a_terminal_shows_a_bar_and_keeps_every_line(name, demo):
+    pytest.importorskip("tqdm")
+    pty, termios, fcntl = map(pytest.importorskip, ("pty", "termios", "fcntl"))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))  # rows and columns
+    process = demo.start(name, *small(name), stdout=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(ours, 65536)
+        except OSError:  # Linux says so at the end
+            break
+    os.close(ours)
+    assert process.wait() == 0, process.stderr.read()
+    process.stderr.close()
+    text = shown.decode()
+    assert re.search(r"\d+%\|", text)
+    assert len(re.findall(r"epoch [12]/2   loss", text)) == 2 and "Result: " in text
+
+
+# Stopping and going on
+
+
+def slow(name):
+    """Flags for a run of some seconds: many small steps."""
+    return ["--data", "digits", "--epochs", 4, "--batch-size", 5]
+
+
+def stop_after(process, line, how):
+    """Send a signal once a line that begins so has been printed; the status and what was said on standard error."""
+    for printed in process.stdout:
+        if printed.startswith(line):
+            process.send_signal(how)
+            break
+    else:
+        pytest.fail(f"{line!r} was never printed: {process.stderr.read()}")
+    err = process.communicate(timeout=60)[1]
+    return process.returncode, err
+
+
+def test_ctrl_c_ends_with_a_sentence(demo):
+    status, err = stop_after(demo.start("moons", "--epochs", 100_000), "epoch      3/", signal.SIGINT)
+    assert status == 130 and err == "\nStopped by Ctrl-C.\n"
+
+
+@TRAINED
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(name, demo, tmp_path):
+    path = tmp_path / "run.npz"
+    status, err = stop_after(demo.start(name, *slow(name), "--save", path), "epoch 1/4", signal.SIGINT)
+    assert status == 130
+    assert err == f"\nStopped by Ctrl-C.\n{path} holds the run up to its last whole epoch: add --resume {path}\n"
+    assert demo.lines(name, *slow(name), "--resume", path)[-1].startswith("Result: ")
+
+
+@TRAINED
+@pytest.mark.parametrize("how, suffix", [(signal.SIGINT, ".npz"), (signal.SIGKILL, ".safetensors")])
+def test_a_resumed_run_gives_the_numbers_of_one_never_stopped(how, suffix, name, stage, demo, tmp_path):
+    load = stage.part("data").load
+    never, stopped = tmp_path / f"never{suffix}", tmp_path / f"stopped{suffix}"
+    wanted = demo.figures(name, *slow(name), "--save", never)
+    status, _ = stop_after(demo.start(name, *slow(name), "--save", stopped), "epoch 2/4", how)
+    assert status == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert 2 <= load(stopped)["run.done"] < 4, "the run was stopped too late to show anything"
+
+    resumed = demo.figures(name, *slow(name), "--resume", stopped, "--save", stopped)
+    assert resumed[-2:] == wanted[-2:]
+    ended, expected = load(stopped), load(never)
+    assert ended.keys() == expected.keys()
+    for array in expected:
+        np.testing.assert_array_equal(ended[array], expected[array], err_msg=array)
+
+
+@TRAINED
+def test_a_finished_run_resumed_gives_its_result_again(name, demo, tmp_path):
+    wanted = demo.figures(name, *small(name), "--save", tmp_path / "run.npz")
+    assert demo.figures(name, *small(name), "--resume", tmp_path / "run.npz") == [wanted[0], wanted[-1]]
+
+
+@TRAINED
+@pytest.mark.parametrize(
+    "flag, name_in_file, value", [("--epochs", "epochs", 3), ("--seed", "seed", 1), ("--lr", "lr", 0.5)]
+)
+def test_a_run_set_up_otherwise_is_not_resumed(flag, name_in_file, value, name, demo, tmp_path):
+    demo.lines(name, *small(name), "--save", tmp_path / "run.npz")
+    status, _, err = demo.run(name, *small(name), "--resume", tmp_path / "run.npz", flag, value)
+    assert status == 1
+    assert re.match(rf"--resume .*run\.npz: that run had {name_in_file} [\d.]+, this one has {value}$", err)
+
+
+@TRAINED
+@pytest.mark.parametrize(
+    "content, wanted",
+    [(None, "No such file"), (b"not a checkpoint", "is not a whole .npz file"), ("arrays", "not written by this demo")],
+)
+def test_what_can_not_be_resumed_is_named(content, wanted, name, demo, tmp_path):
+    path = tmp_path / "run.npz"
+    if content == "arrays":
+        np.savez(path, x=np.zeros(3))
+    elif content:
+        path.write_bytes(content)
+    status, _, err = demo.run(name, *small(name), "--resume", path)
+    assert status == 1 and err.startswith(f"--resume {path}: ") and wanted in err
+
+
+# MNIST itself
+
+
+@pytest.fixture
+def real(demo):
+    """The demo where `$GRADUAL_DATA` holds MNIST."""
+    if not (MNIST / "train-images-idx3-ubyte.gz").exists():
+        pytest.skip("needs MNIST in $GRADUAL_DATA")
+    demo.env["GRADUAL_DATA"] = str(MNIST.parent)
+    del demo.env["OPENBLAS_NUM_THREADS"]
+    return demo
+
+
+@capability("training")
+def test_mnist_is_read_as_well_as_promised(stage, real):
+    """Rung 3: the perceptron, at least 97.5 % after its 5 epochs. Rung 4: the CNN, at least 98.7 % after one."""
+    flags, wanted = ([], 97.5) if stage.number == 3 else (["--epochs", 1], 98.7)
+    first, *_, result = real.lines("mnist", *flags)
+    assert first.startswith("MNIST: 60,000 training and 10,000 test images")
+    assert float(re.match(r"Result: test accuracy ([\d.]+)%", result)[1]) >= wanted
+
+
+@capability("convolution")
+def test_the_autoencoder_beats_the_mean_image_of_mnist_threefold(real):
+    result = real.lines("autoencoder")[-1]
+    assert float(re.search(r"([\d.]+) times as much", result)[1]) >= 3
