@@ -20,7 +20,10 @@ NEEDS = [TORCH, "graphviz", "hypothesis", "matplotlib", "micrograd", "numpy>=2.0
 
 nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "ladder", *NAMES, "standalone"]
+nox.options.sessions = ["lint", "ladder", "tools", *NAMES, "standalone"]
+
+TOOLS = [f"shared_tests/test_{tool}.py" for tool in ("ladder", "propagate", "bench")]  # tested once, not on each rung
+SUITE = ["-m", "pytest", "shared_tests", *[f"--ignore={test}" for test in TOOLS]]
 
 
 @nox.session(default=False)
@@ -39,7 +42,7 @@ def stage_session(stage):
     """The session that runs the suite on one rung."""
 
     def run(session):
-        in_environment(session, "-m", "pytest", "shared_tests", "--stage", stage.package, *session.posargs)
+        in_environment(session, *SUITE, "--stage", stage.package, *session.posargs)
 
     run.__doc__ = f"Test {stage.package} against PyTorch; what follows -- goes to pytest."
     nox.session(run, name=f"stage{stage.number}", venv_backend="none", requires=["environment"])
@@ -53,6 +56,12 @@ for stage in BUILT:
 def ladder(session):
     """Check that every rung is the one below plus its lesson; `-- --write` puts the table into the README."""
     session.run(sys.executable, "-m", "shared_tests.ladder", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def tools(session):
+    """Test the tools around the ladder: its check, the propagation of fixes, the benchmarks."""
+    in_environment(session, "-m", "pytest", *TOOLS, *session.posargs)
 
 
 @nox.session
@@ -94,7 +103,7 @@ def check(session):
         session.error("say which engine to test, as in `nox -s check -- their_module`")
     module, *more = session.posargs
     path = os.pathsep.join(filter(None, [session.invoked_from, os.environ.get("PYTHONPATH")]))
-    in_environment(session, "-m", "pytest", "shared_tests", "--stage", module, *more, env={"PYTHONPATH": path})
+    in_environment(session, *SUITE, "--stage", module, *more, env={"PYTHONPATH": path})
 
 
 @nox.session(venv_backend="none", default=False)

@@ -47,7 +47,7 @@ class Stage:
 
 # The first budgets were 120, 320, 700 and 850 lines. What went beyond them are errors that name the op and what it got,
 # the edges at which PyTorch's gradients are matched, data files that are checked before they are read, checkpoints that
-# are never half written, and pictures that say what to install: to leave these out would have been shorter, not clearer.
+# are never half written and pictures that say what to install: to leave these out would be shorter, but not clearer.
 STAGES = (
     Stage(
         number=1,

@@ -86,9 +86,9 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("pad", "g[inside]", "g[tuple(slice(n) for n in x.shape)]", "joining and padding"),
     ],
     3: [
-        Fault("linear", "g @ weight", "2 * g @ weight", "modules"),
-        Fault("linear", "rows.T @ x.reshape(-1, x.shape[-1])", "x.reshape(-1, x.shape[-1]).T @ rows", "modules"),
-        Fault("linear", "rows.sum(axis=0)", "rows.mean(axis=0)", "modules"),
+        Fault("linear", "g.dot(weight)", "2 * g.dot(weight)", "modules"),
+        Fault("linear", "rows.T.dot(x.reshape(-1, x.shape[-1]))", "x.reshape(-1, x.shape[-1]).T.dot(rows)", "modules"),
+        Fault("linear", "np.ones(len(rows)", "np.zeros(len(rows)", "modules"),
         Fault("gelu", "x * _exp(", "_exp(", "modules"),
         Fault("logsigmoid", "sigmoid(-x)", "sigmoid(x)", "losses"),
         Fault("normalize", " - out * along", "", "modules"),

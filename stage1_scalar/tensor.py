@@ -58,6 +58,8 @@ def _unary(rule):
 def _binary(rule):
     """The operator of two Tensors that a rule describes, and its reflection for a number on the left."""
 
+    op = rule.__name__
+
     @wraps(rule)
     def method(x, y):
         if not isinstance(y, Tensor):
@@ -67,9 +69,12 @@ def _binary(rule):
         try:
             out, backward = rule(x.data, y.data)
         except (ArithmeticError, ValueError) as error:
-            raise _failed(rule.__name__, (x, y), error) from None
+            raise _failed(op, (x, y), error) from None
         if (x.requires_grad or y.requires_grad) and _recording.get():
-            return _node(out, rule.__name__, (x, y), backward(1.0))
+            tensor = _new(Tensor)  # a _node, written out: every number of a network passes through here
+            tensor.data, tensor.grad, tensor.requires_grad = out, None, True
+            tensor.op, tensor.inputs, tensor.slopes = op, (x, y), backward(1.0)
+            return tensor
         return _node(out)
 
     def reflected(y, x):

@@ -83,6 +83,8 @@ def _unary(rule):
 def _binary(rule):
     """The operator of two Tensors that a rule describes, and its reflection for a number on the left."""
 
+    op = rule.__name__
+
     @wraps(rule)
     def method(x, y):
         if not isinstance(y, Tensor):
@@ -92,11 +94,14 @@ def _binary(rule):
         try:
             out, backward = rule(x._data, y._data)
         except (ArithmeticError, ValueError) as error:
-            raise _failed(rule.__name__, (x, y), error) from None
+            raise _failed(op, (x, y), error) from None
         if out.dtype is _float64:
             out = _narrowed(out, (x, y))
         if (x.requires_grad or y.requires_grad) and _recording.get():
-            return _node(out, rule.__name__, (x, y), backward)
+            tensor = _new(Tensor)  # a _node, written out: every number of a network passes through here
+            tensor._data, tensor.grad, tensor.requires_grad = out, None, True
+            tensor.op, tensor.inputs, tensor._backward, tensor._changed = op, (x, y), backward, next(_clock)
+            return tensor
         return _node(out)
 
     def reflected(y, x):
@@ -111,9 +116,13 @@ def apply(rule, inputs, *args, **options):
 
     Inputs may be Tensors, arrays or numbers; what follows them goes to the rule as it is.
     """
-    inputs = tuple([x if isinstance(x, Tensor) else _operand(rule.__name__, x) for x in inputs])
     try:
-        out, backward = rule(*[x._data for x in inputs], *args, **options)
+        arrays = [x._data for x in inputs]
+    except AttributeError:
+        inputs = tuple([x if isinstance(x, Tensor) else _operand(rule.__name__, x) for x in inputs])
+        arrays = [x._data for x in inputs]
+    try:
+        out, backward = rule(*arrays, *args, **options)
     except (ArithmeticError, ValueError, IndexError) as error:
         raise _failed(rule.__name__, inputs, error) from None
     if out.dtype is _float64:
@@ -182,14 +191,15 @@ class Tensor:
             tensor.grad = None
         _accumulate(self, gradient, gradient)
         for tensor in reversed(order):
-            for x, g in zip(tensor.inputs, tensor._backward(tensor.grad)):
-                if x._changed > tensor._changed:
+            incoming, made = tensor.grad, tensor._changed
+            for x, g in zip(tensor.inputs, tensor._backward(incoming)):
+                if x._changed > made:
                     raise RuntimeError(
                         f"backward: an input of {tensor.op}, of shape {np.shape(x.data)}, was changed after the graph "
                         "was built on it; compute the loss again first"
                     )
                 if x.requires_grad:
-                    _accumulate(x, g() if callable(g) else g, tensor.grad)
+                    _accumulate(x, g() if callable(g) else g, incoming)
 
     def detach(self):
         """The same numbers without their history; the array is shared."""

@@ -8,10 +8,11 @@ from .tensor import Tensor
 
 
 class Optimizer:
-    """What the optimizers share: `params` are changed in place, `state` holds arrays for each of them by its number."""
+    """What the optimizers share: `params` are changed in place, `state` is a dict of arrays for each of them."""
 
     def __init__(self, params, lr):
-        self.params, self.lr, self.state = list(params), lr, {}
+        self.params, self.lr = list(params), lr
+        self.state = [{} for _ in self.params]
         if not self.params:
             raise ValueError(f"{type(self).__name__}: no parameters to optimize")
         if isinstance(params, Tensor) or not all(isinstance(p, Tensor) and not p.inputs for p in self.params):
@@ -25,24 +26,25 @@ class Optimizer:
 
     def step(self):
         """Change every parameter that has a gradient."""
-        for i, p in enumerate(self.params):
+        for p, state in zip(self.params, self.state):
             if p.grad is not None:
-                self._update(p, p.grad, self.state.setdefault(i, {}))
+                self._update(p, p.grad, state)
 
     def state_dict(self):
         """The learning rate and a copy of all state, as one flat dict of arrays: "lr", "0.exp_avg", …"""
-        arrays = {f"{i}.{name}": np.array(x) for i, state in self.state.items() for name, x in state.items()}
+        arrays = {f"{i}.{name}": np.array(x) for i, state in enumerate(self.state) for name, x in state.items()}
         return {"lr": np.array(self.lr), **arrays}
 
     def load_state_dict(self, state_dict):
         """Go on from a `state_dict`. ValueError, and no change, if it isn't one of the same parameters."""
-        lr, state, shapes = None, {}, {str(i): p.shape for i, p in enumerate(self.params)}
+        lr, state = None, [{} for _ in self.params]
+        shapes = {str(i): p.shape for i, p in enumerate(self.params)}
         for key, value in state_dict.items():
             number, _, name = key.partition(".")
             if key == "lr":
                 lr = float(value)
             elif number in shapes and value.shape in ((), shapes[number]):
-                state.setdefault(int(number), {})[name] = np.array(value)
+                state[int(number)][name] = np.array(value)
             else:
                 raise ValueError(
                     f"{type(self).__name__}: {key} of shape {value.shape} belongs to none of the parameters"
