@@ -23,6 +23,7 @@ import math
 import os
 import platform
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -489,6 +490,12 @@ def verdict(row):
     return {True: "met", False: "missed", None: ""}[row["met"]]
 
 
+def write(readme, text):
+    """Put the text into the README, where its markers are."""
+    in_readme = re.compile(r"(?<=<!-- bench -->\n).*?(?=<!-- /bench -->)", re.DOTALL)
+    readme.write_text(in_readme.sub(lambda _: text, readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def main():
     names = [workload.name for workload in WORKLOADS]
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
@@ -497,7 +504,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2, help="how many threads each may use (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="2 rounds and few steps, to see that it runs")
     parser.add_argument("--check", action="store_true", help="end with status 1 if a target is missed")
-    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results.json", help="the file to write")
+    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "latest.json", help="the file to write")
+    parser.add_argument("--write", action="store_true", help="put the tables into README.md")
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.serve:
@@ -507,20 +515,24 @@ def main():
     rounds, share = (2, 10) if flags.quick else (flags.rounds, 1)
     cpu, found = cpu_model(), versions()
     installed = ", ".join(f"{name} {version}" for name, version in found.items())
-    print(f"{cpu}, {os.cpu_count()} cores; {flags.threads} threads, {rounds} rounds; {installed}", flush=True)
+    setting = f"{cpu}, {os.cpu_count()} cores; {flags.threads} threads, {rounds} rounds; {installed}"
+    print(setting, flush=True)
     chosen, speed, memory = flags.only or [*names, "memory"], [], []
     for workload in WORKLOADS:
         if workload.name in chosen:
             speed += measure(replace(workload, steps=math.ceil(workload.steps / share)), rounds, flags.threads)
     if "memory" in chosen:
         memory = measure_memory(MEMORY_WORKLOAD, flags.threads, 100 // share, 500 // share)
-    print("\n\n".join(part for part in (speed and speed_table(speed), memory and memory_table(memory)) if part))
+    tables = "\n\n".join(part for part in (speed and speed_table(speed), memory and memory_table(memory)) if part)
+    print(tables)
     others = max((row["others"] for row in speed if row["others"] is not None), default=0)
     if others > UNDISTURBED:
         print(f"\nThe machine was not idle: in one round other programs used {others:.0%} of a core.")
 
     machine = {"cpu": cpu, "cores": os.cpu_count(), "threads": flags.threads, "versions": found}
     flags.json.write_text(json.dumps({**machine, "speed": speed, "memory": memory}, indent=1) + "\n")
+    if flags.write:
+        write(ROOT / "README.md", f"```\n{setting}\n\n{tables}\n```\n")
     missed = [row for row in speed + memory if row["met"] is False]
     return 1 if flags.check and missed else 0
 

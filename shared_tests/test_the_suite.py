@@ -53,7 +53,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("_accumulate", "g = x.grad + g", "pass", "arithmetic"),
         Fault("_accumulate", "g = x.grad + g", "pass", test_engine.test_leaves_accumulate_over_calls),
         Fault("_array", "np.array(data)", "np.asarray(data)", test_arrays.test_a_callers_array_is_never_changed),
-        Fault("unbroadcast", "g.sum(axis=(*range(missing), *repeated)).reshape(shape)", "g", "broadcasting"),
+        Fault("unbroadcast", "np.add.reduce(g, axis=(*range(missing), *repeated)).reshape(shape)", "g", "broadcasting"),
         Fault("unbroadcast", "missing + i for i", "i for i", "broadcasting"),
         Fault("sqrt", "(2 * out)", "out", "more elementwise functions"),
         Fault("abs", "np.sign(x)", "(x > 0)", "more elementwise functions"),

@@ -85,7 +85,7 @@ def unbroadcast(g, shape):
     """The gradient of broadcasting: g summed over every axis along which an array of `shape` was repeated."""
     missing = g.ndim - len(shape)
     repeated = [missing + i for i, n in enumerate(shape) if n == 1]
-    return g.sum(axis=(*range(missing), *repeated)).reshape(shape)
+    return np.add.reduce(g, axis=(*range(missing), *repeated)).reshape(shape)
 
 
 def sqrt(x):

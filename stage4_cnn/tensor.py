@@ -183,9 +183,10 @@ class Tensor:
         """
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor requires no grad, nor does anything it was made from")
-        gradient = np.ones(self.shape, self.dtype) if gradient is None else np.asarray(gradient)
-        if gradient.shape != self.shape:
-            raise ValueError(f"backward: the gradient has shape {gradient.shape}, the tensor {self.shape}")
+        data = self._data
+        gradient = np.ones(data.shape, data.dtype) if gradient is None else np.asarray(gradient)
+        if gradient.shape != data.shape:
+            raise ValueError(f"backward: the gradient has shape {gradient.shape}, the tensor {data.shape}")
         order = topological_order(self)
         for tensor in order:
             tensor.grad = None
