@@ -409,3 +409,10 @@ def moons_losses(nn, value, tensor_class, steps=3):
             p.data = p.data - (1.0 - 0.9 * k / 100) * p.grad
         losses.append(float(loss.data))
     return losses
+
+
+@pytest.mark.capability("elementary functions")
+@pytest.mark.parametrize("name", ["relu", "exp", "tanh", "sigmoid", "__neg__"])
+def test_what_comes_out_is_a_float(engine, name):
+    """max(x, 0) is an int where x is negative."""
+    assert isinstance(getattr(engine.number(-1.0), name)().item(), float)

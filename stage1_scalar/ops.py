@@ -70,5 +70,5 @@ def sigmoid(x):
 
 def relu(x):
     """max(x, 0);  d/dx = 1 where the output is not 0, else 0."""
-    out = _maximum(x, 0)
+    out = _maximum(x, 0.0)
     return out, lambda g: (g * (out != 0),)
