@@ -21,11 +21,11 @@ def no_grad():
         _recording.reset(token)
 
 
-def _node(data, op=None, inputs=(), slopes=()):
-    """A Tensor as a rule made it; without inputs it is a constant."""
+def _node(data, op=None, x=None, dx=None, y=None, dy=None):
+    """A Tensor as a rule made it; without an op it is a constant."""
     tensor = _new(Tensor)
-    tensor.data, tensor.grad, tensor.requires_grad = data, None, inputs != ()
-    tensor.op, tensor.inputs, tensor.slopes = op, inputs, slopes
+    tensor.data, tensor.grad, tensor.requires_grad, tensor.op = data, None, op is not None, op
+    tensor.x, tensor.dx, tensor.y, tensor.dy = x, dx, y, dy
     return tensor
 
 
@@ -49,7 +49,7 @@ def _unary(rule):
         except (ArithmeticError, ValueError) as error:
             raise _failed(rule.__name__, (x,), error) from None
         if x.requires_grad and _recording.get():
-            return _node(out, rule.__name__, (x,), backward(1.0))
+            return _node(out, rule.__name__, x, *backward(1.0))
         return _node(out)
 
     return method
@@ -71,10 +71,8 @@ def _binary(rule):
         except (ArithmeticError, ValueError) as error:
             raise _failed(op, (x, y), error) from None
         if (x.requires_grad or y.requires_grad) and _recording.get():
-            tensor = _new(Tensor)  # a _node, written out: every number of a network passes through here
-            tensor.data, tensor.grad, tensor.requires_grad = out, None, True
-            tensor.op, tensor.inputs, tensor.slopes = op, (x, y), backward(1.0)
-            return tensor
+            dx, dy = backward(1.0)
+            return _node(out, op, x, dx, y, dy)
         return _node(out)
 
     def reflected(y, x):
@@ -88,17 +86,22 @@ class Tensor:
     """One number in a computation graph.
 
     `data` is the number, `grad` the gradient that `backward()` left on it (None before the first), `requires_grad`
-    says whether it wants one; it does unless told otherwise, where `torch.tensor` does not. `op` and `inputs` say how
-    it was made, `slopes` are the derivatives of it with respect to each input.
+    says whether it wants one; it does unless told otherwise, where `torch.tensor` does not. `op` says which rule made
+    it, `x` and `y` from what, `dx` and `dy` are its derivatives with respect to them. All are None where there is none.
     """
 
-    __slots__ = ("data", "grad", "requires_grad", "op", "inputs", "slopes")
+    __slots__ = ("data", "grad", "requires_grad", "op", "x", "dx", "y", "dy")
 
     def __init__(self, data, requires_grad=True):
         if not isinstance(data, Real):
             raise TypeError(f"Tensor: wanted a number, got {type(data).__name__}")
         self.data, self.grad, self.requires_grad = float(data), None, requires_grad
-        self.op, self.inputs, self.slopes = None, (), ()
+        self.op = self.x = self.dx = self.y = self.dy = None
+
+    @property
+    def inputs(self):
+        """The Tensors that it was made from."""
+        return tuple(x for x in (self.x, self.y) if x is not None)
 
     def backward(self, gradient=1.0):
         """Add the gradient of this number, times `gradient`, to the `grad` of every leaf that it was made from.
@@ -113,9 +116,9 @@ class Tensor:
         self.grad = gradient if self.grad is None else self.grad + gradient
         for tensor in reversed(order):
             g = tensor.grad
-            for x, slope in zip(tensor.inputs, tensor.slopes):
-                if x.requires_grad:
-                    if type(slope) is not float:
+            for x, slope in (tensor.x, tensor.dx), (tensor.y, tensor.dy):
+                if x is not None and x.requires_grad:
+                    if callable(slope):
                         slope = slope()
                     x.grad = g * slope if x.grad is None else x.grad + g * slope
 
@@ -148,7 +151,7 @@ def topological_order(root):
 
     Depth first and without recursion: None on the stack says that all inputs of the tensor below it are done.
     """
-    order, seen, stack = [], set(), [root] if root.inputs else []
+    order, seen, stack = [], set(), [root] if root.op else []
     while stack:
         tensor = stack.pop()
         if tensor is None:
@@ -157,7 +160,7 @@ def topological_order(root):
             seen.add(tensor)
             stack.append(tensor)
             stack.append(None)
-            for x in tensor.inputs:
-                if x.inputs:
+            for x in (tensor.x, tensor.y):
+                if x is not None and x.op:
                     stack.append(x)
     return order

@@ -38,7 +38,7 @@ def draw(tensor):
     graph = Graph(graph_attr={"rankdir": "LR"}, node_attr={"shape": "record"})
     made = topological_order(tensor)
     for x in dict.fromkeys([x for tensor in made for x in tensor.inputs] + [tensor]):
-        graph.node(str(id(x)), _label(x), color="black" if x.inputs else "blue" if x.requires_grad else "grey")
+        graph.node(str(id(x)), _label(x), color="black" if x.op else "blue" if x.requires_grad else "grey")
     for out in made:
         graph.edges((str(id(x)), str(id(out))) for x in out.inputs)
     return graph

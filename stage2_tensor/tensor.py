@@ -27,10 +27,10 @@ def no_grad():
 
 
 def _node(data, op=None, inputs=(), backward=None):
-    """A Tensor as a rule made it; without inputs it is a constant."""
+    """A Tensor as a rule made it; without an op it is a constant."""
     tensor = _new(Tensor)
-    tensor._data, tensor.grad, tensor.requires_grad = data, None, inputs != ()
-    tensor.op, tensor.inputs, tensor._backward, tensor._changed = op, inputs, backward, next(_clock)
+    tensor._data, tensor.grad, tensor.requires_grad, tensor.op = data, None, op is not None, op
+    tensor.inputs, tensor._backward, tensor._changed = inputs, backward, next(_clock)
     return tensor
 
 
@@ -98,10 +98,7 @@ def _binary(rule):
         if out.dtype is _float64:
             out = _narrowed(out, (x, y))
         if (x.requires_grad or y.requires_grad) and _recording.get():
-            tensor = _new(Tensor)  # a _node, written out: every number of a network passes through here
-            tensor._data, tensor.grad, tensor.requires_grad = out, None, True
-            tensor.op, tensor.inputs, tensor._backward, tensor._changed = op, (x, y), backward, next(_clock)
-            return tensor
+            return _node(out, op, (x, y), backward)
         return _node(out)
 
     def reflected(y, x):
@@ -285,7 +282,7 @@ def topological_order(root):
 
     Depth first and without recursion: None on the stack says that all inputs of the tensor below it are done.
     """
-    order, seen, stack = [], set(), [root] if root.inputs else []
+    order, seen, stack = [], set(), [root] if root.op else []
     while stack:
         tensor = stack.pop()
         if tensor is None:
@@ -295,7 +292,7 @@ def topological_order(root):
             stack.append(tensor)
             stack.append(None)
             for x in tensor.inputs:
-                if x.inputs:
+                if x.op:
                     stack.append(x)
     return order
 
@@ -307,7 +304,7 @@ def _accumulate(x, g, incoming):
         g = ops.unbroadcast(g, data.shape)
     if x.grad is not None:
         g = x.grad + g
-    elif not x.inputs and (g is incoming or g.base is not None):
+    elif not x.op and (g is incoming or g.base is not None):
         g = g.copy()  # a leaf's gradient is its own: it shares no memory with another's
     x.grad = g if g.dtype is data.dtype else g.astype(data.dtype)
 

@@ -15,7 +15,7 @@ class Optimizer:
         self.state = [{} for _ in self.params]
         if not self.params:
             raise ValueError(f"{type(self).__name__}: no parameters to optimize")
-        if isinstance(params, Tensor) or not all(isinstance(p, Tensor) and not p.inputs for p in self.params):
+        if isinstance(params, Tensor) or not all(isinstance(p, Tensor) and not p.op for p in self.params):
             raise TypeError(f"{type(self).__name__}: wanted a list of Tensors that no rule made")
         if lr < 0:
             raise ValueError(f"{type(self).__name__}: wanted a learning rate of at least 0, got {lr}")
