@@ -98,12 +98,17 @@ def test_moons_are_told_apart_by_every_rung(demo):
     assert float(re.search(r"fresh points ([\d.]+)%", result)[1]) >= 90
 
 
-@capability("arithmetic")
-def test_moons_begin_with_the_same_numbers_on_the_first_two_rungs(stage, demo, tmp_path):
-    if stage.number > 2:
-        pytest.skip("from rung 3 on, nn draws the initial weights")
-    losses = [re.findall(r"loss (\S+)", line) for line in demo.lines("moons", "--epochs", 2)]
-    assert losses == [[], ["0.9471"], [losses[2][0]], []] and losses[2] != ["0.9471"]
+def test_moons_take_the_same_first_steps_on_the_first_two_rungs(stage, demo):
+    """The same points, weights and mathematics; rung 2 does it in float32, which may differ in the last digit shown."""
+    if stage.number != 2:
+        pytest.skip("rung 2 is compared with rung 1; from rung 3 on, nn draws the initial weights")
+    losses = {}
+    for demo.package in ("stage1_scalar", stage.name):
+        printed = "\n".join(demo.lines("moons", "--epochs", 3))
+        losses[demo.package] = [float(loss) for loss in re.findall(r"loss (\S+)", printed)]
+    below, here = losses.values()
+    assert len(set(below)) == 3
+    assert here == pytest.approx(below, abs=2e-4)
 
 
 def test_micrograds_moons_loop_runs_on_rung_1_with_only_the_import_changed(stage):

@@ -416,3 +416,12 @@ def moons_losses(nn, value, tensor_class, steps=3):
 def test_what_comes_out_is_a_float(engine, name):
     """max(x, 0) is an int where x is negative."""
     assert isinstance(getattr(engine.number(-1.0), name)().item(), float)
+
+
+@pytest.mark.capability("error messages")
+def test_a_slope_that_python_cannot_compute_names_its_op(stage, engine):
+    if stage.number != 1:
+        pytest.skip("from rung 2 on it is infinite, as in PyTorch")
+    y = engine.number(0.0) ** 0.5
+    with pytest.raises(ValueError, match=r"backward: pow of 0\.0, 0\.5: "):
+        y.backward()

@@ -96,6 +96,17 @@ def test_load_state_dict_names_every_misfit_and_changes_nothing(engine):
 
 
 @modules
+def test_a_state_dict_of_words_changes_nothing(engine):
+    """What fits comes before what doesn't, and still must not be taken over."""
+    model = engine.nn.Linear(2, 2)
+    before = state(engine, model)
+    with pytest.raises(ValueError, match="bias holds <U1, no numbers"):
+        model.load_state_dict({"weight": np.ones((2, 2)), "bias": np.array(["a", "b"])})
+    for name, array in state(engine, model).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@modules
 def test_a_state_dict_is_a_copy_both_ways(engine):
     model = engine.nn.BatchNorm1d(3)
     saved = model.state_dict()

@@ -133,6 +133,33 @@ def test_state_of_other_parameters_is_refused_and_changes_nothing(engine, stage)
 
 
 @optimizers
+def test_state_of_another_kind_of_optimizer_is_refused(engine, stage):
+    """Else the next step would end in a KeyError, or in a wrong step."""
+    optim = stage.part("optim")
+    p = engine.tensor(np.ones(3))
+    p.grad = np.ones(3)
+    sgd, adam = optim.SGD([p], lr=0.1, momentum=0.9), optim.Adam([p])
+    sgd.step()
+    adam.step()
+    with pytest.raises(ValueError, match="Adam: wanted .*exp_avg.* got .*momentum_buffer"):
+        adam.load_state_dict(sgd.state_dict())
+    with pytest.raises(ValueError, match="SGD: wanted .*momentum_buffer.* got .*exp_avg"):
+        sgd.load_state_dict(adam.state_dict())
+    with pytest.raises(ValueError, match="Adam: wanted .* got .*'step'"):
+        adam.load_state_dict({"lr": np.array(0.1), "0.step": np.array(3)})
+    sgd.step()
+    adam.step()
+
+
+@optimizers
+def test_one_tensor_alone_can_be_clipped(engine, stage):
+    p = engine.tensor(np.ones(2))
+    p.grad = np.array([3.0, 4.0])
+    assert stage.part("optim").clip_grad_norm_(p, 1.0) == pytest.approx(5)
+    np.testing.assert_allclose(p.grad, [0.6, 0.8], rtol=1e-6)
+
+
+@optimizers
 def test_what_cannot_be_optimized_is_named(engine, stage):
     optim = stage.part("optim")
     with pytest.raises(ValueError, match="SGD: no parameters"):

@@ -119,7 +119,10 @@ class Tensor:
             for x, slope in (tensor.x, tensor.dx), (tensor.y, tensor.dy):
                 if x is not None and x.requires_grad:
                     if callable(slope):
-                        slope = slope()
+                        try:
+                            slope = slope()
+                        except (ArithmeticError, ValueError) as error:
+                            raise _failed(f"backward: {tensor.op}", tensor.inputs, error) from None
                     x.grad = g * slope if x.grad is None else x.grad + g * slope
 
     def detach(self):

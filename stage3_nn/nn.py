@@ -84,6 +84,7 @@ class Module:
         new = {name: np.asarray(value) for name, value in state_dict.items()}
         faults = [f"missing key {name}" for name in mine if name not in new]
         faults += [f"unexpected key {name}" for name in new if name not in mine]
+        faults += [f"{name} holds {new[name].dtype}, no numbers" for name in new if new[name].dtype.kind not in "fiub"]
         faults += [
             f"{name} has shape {new[name].shape}, wanted {mine[name].shape}"
             for name in mine
@@ -305,8 +306,8 @@ def cross_entropy(input, target, reduction="mean"):
     target = _indices(target, input.shape[dim], "cross_entropy")
     if target.shape != input.shape[:dim] + input.shape[dim + 1 :]:
         raise ValueError(f"cross_entropy: logits {input.shape} do not fit class indices {target.shape}")
-    examples, *places = np.indices(target.shape) if dim else ((),)
-    return _reduced(-log_probabilities[(examples, target, *places) if dim else target], reduction)
+    places = np.indices(target.shape)
+    return _reduced(-log_probabilities[(*places[:dim], target, *places[dim:])], reduction)
 
 
 def binary_cross_entropy_with_logits(input, target, reduction="mean"):

@@ -8,7 +8,12 @@ from .tensor import Tensor
 
 
 class Optimizer:
-    """What the optimizers share: `params` are changed in place, `state` is a dict of arrays for each of them."""
+    """What the optimizers share: `params` are changed in place, `state` is a dict of arrays for each of them.
+
+    `names` are those of the arrays, of which a parameter has all or, before its first step, none.
+    """
+
+    names = ()
 
     def __init__(self, params, lr):
         self.params, self.lr = list(params), lr
@@ -36,7 +41,7 @@ class Optimizer:
         return {"lr": np.array(self.lr), **arrays}
 
     def load_state_dict(self, state_dict):
-        """Go on from a `state_dict`. ValueError, and no change, if it isn't one of the same parameters."""
+        """Go on from a `state_dict`. ValueError, and no change, if it isn't one of this kind for these parameters."""
         lr, state = None, [{} for _ in self.params]
         shapes = {str(i): p.shape for i, p in enumerate(self.params)}
         for key, value in state_dict.items():
@@ -51,6 +56,9 @@ class Optimizer:
                 )
         if lr is None:
             raise ValueError(f"{type(self).__name__}: the state has no lr")
+        for i, arrays in enumerate(state):
+            if arrays and set(arrays) != set(self.names):
+                raise ValueError(f"{type(self).__name__}: wanted {self.names} for parameter {i}, got {tuple(arrays)}")
         self.lr, self.state = lr, state
 
 
@@ -62,6 +70,7 @@ class SGD(Optimizer):
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov needs a momentum")
         self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
+        self.names = ("momentum_buffer",) if momentum else ()
 
     def _update(self, p, g, state):
         if self.weight_decay:
@@ -82,6 +91,8 @@ class Adam(Optimizer):
 
     m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,  p ← p − lr·m̂/(√v̂ + ε), where m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ).
     """
+
+    names = ("step", "exp_avg", "exp_avg_sq")
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(params, lr)
@@ -120,6 +131,7 @@ class AdamW(Adam):
 
 def clip_grad_norm_(parameters, max_norm):
     """Scale all gradients so that together their norm is at most max_norm; the norm before is given back."""
+    parameters = [parameters] if isinstance(parameters, Tensor) else parameters
     with_grad = [p for p in parameters if p.grad is not None]
     norm = math.sqrt(sum(float((p.grad.astype(np.float64) ** 2).sum()) for p in with_grad))
     scale = max_norm / (norm + 1e-6)
