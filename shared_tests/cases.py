@@ -14,6 +14,8 @@ from .case import Case, ModuleCase, classes, normal, positive, probabilities, se
 nan, inf = np.nan, np.inf
 S = np.s_
 LARGE = [[1000.0, -1000.0], [-1000.0, 1000.0]]
+INFINITE = [[-inf, 0.0, 1.0], [inf, 0.0, 1.0], [0.0, inf, -inf], [-inf, -inf, -inf], [nan, 0.0, 1.0]]
+HOLES = [[[[nan, 1.0, nan, 2.0], [3.0, nan, 2.0, 5.0], [-inf, -inf, 4.0, inf], [-inf, -inf, inf, inf]]]]
 
 ONE = [(3, 4), (4, 4), (2, 3, 4), (1, 1), (1,), (0, 3), ()]
 TWO = [  # pairs that broadcast
@@ -467,10 +469,12 @@ GROUPS = {
         ModuleCase("LayerNorm", lambda nn: nn.LayerNorm(4), shapes=[(3, 4)]),
         ModuleCase("LayerNorm of a square", lambda nn: nn.LayerNorm(4), shapes=[(4, 4)]),
         ModuleCase("LayerNorm of two dims", lambda nn: nn.LayerNorm((3, 4)), shapes=[(2, 3, 4)]),
+        ModuleCase("LayerNorm of an empty batch", lambda nn: nn.LayerNorm(4), shapes=[(0, 4)]),
         ModuleCase("LayerNorm of one example", lambda nn: nn.LayerNorm((4,), eps=0.1), shapes=[(4,)]),
         ModuleCase("BatchNorm1d", lambda nn: nn.BatchNorm1d(3), shapes=[(5, 3)]),
         ModuleCase("BatchNorm1d of a square", lambda nn: nn.BatchNorm1d(4), shapes=[(4, 4)]),
         ModuleCase("BatchNorm1d of sequences", lambda nn: nn.BatchNorm1d(3), shapes=[(2, 3, 4)]),
+        ModuleCase("BatchNorm1d of one channel", lambda nn: nn.BatchNorm1d(1), shapes=[(5, 1)]),
         ModuleCase("BatchNorm1d eps and momentum", lambda nn: nn.BatchNorm1d(3, eps=0.1, momentum=0.3), [(5, 3)]),
         ModuleCase("BatchNorm1d of one example", lambda nn: nn.BatchNorm1d(3), shapes=[(1, 3)], modes=["eval"]),
         ModuleCase("a network", network, shapes=[(5, 3)]),
@@ -481,6 +485,9 @@ GROUPS = {
         *reduced(hinge_loss, [(5, 3), (5, 3)], domain=[separate, signs], constant=[1]),
         *reduced(cross_entropy, [(5, 3), (5,)], domain=[normal, classes(3)]),
         *reduced(cross_entropy, [(2, 3, 4, 5), (2, 4, 5)], domain=[normal, classes(3)]),
+        *reduced(cross_entropy, [(3, 3, 3), (3, 3)], domain=[normal, classes(3)]),
+        *reduced(cross_entropy, [(0, 3), (0,)], domain=[normal, classes(3)], smooth=False, quiet=True),
+        *reduced(cross_entropy, [(0, 3, 4), (0, 4)], domain=[normal, classes(3)], smooth=False, quiet=True),
         *reduced(cross_entropy, [(5, 3), (5, 3)], domain=[normal, probabilities]),
         *reduced(bce_with_logits, [(5, 3), (5, 3)], domain=[normal, zero_one]),
         Case("mse_loss of squares", mse_loss, shapes=[(4, 4), (4, 4)]),
@@ -492,6 +499,16 @@ GROUPS = {
         Case("cross_entropy of signals, probabilities", cross_entropy, shapes=[(2, 3, 4)] * 2, domain=probabilities),
         Case("cross_entropy at ±1000, right", cross_entropy, values=[LARGE, [0, 1]], smooth=False),
         Case("cross_entropy at ±1000, wrong", cross_entropy, values=[LARGE, [1, 0]], smooth=False),
+        *[
+            Case(
+                f"cross_entropy of infinities, class {i}",
+                partial(cross_entropy, reduction="none"),
+                values=[INFINITE, [i] * 5],
+                smooth=False,
+                quiet=True,
+            )
+            for i in range(3)
+        ],
         Case("bce at ±1000, right", bce_with_logits, values=[LARGE, np.eye(2)], constant=[1], smooth=False),
         Case("bce at ±1000, wrong", bce_with_logits, values=[LARGE, 1 - np.eye(2)], constant=[1], smooth=False),
         Case(
@@ -552,6 +569,21 @@ GROUPS = {
         ],
         Case("max_pool2d of ties", lambda F, x: F.max_pool2d(x, 2), [(2, 3, 4, 6)], domain=ties, smooth=False),
         Case("max_pool2d overlapping", lambda F, x: F.max_pool2d(x, 3, 1), [(2, 3, 5, 6)], domain=ties, smooth=False),
+        Case("max_pool2d of holes", lambda F, x: F.max_pool2d(x, 2), values=[HOLES], smooth=False, quiet=True),
+        Case(
+            "max_pool2d of holes, overlapping",
+            lambda F, x: F.max_pool2d(x, 2, 1, 1),
+            values=[HOLES],
+            smooth=False,
+            quiet=True,
+        ),
+        Case(
+            "max_pool2d of holes, padded",
+            lambda F, x: F.max_pool2d(x, 3, 2, 1),
+            values=[HOLES],
+            smooth=False,
+            quiet=True,
+        ),
         Case("max_pool2d with dilation", lambda F, x: F.max_pool2d(x, 2, 1, 1, 2), [(2, 3, 5, 6)], domain=separate),
         *[
             Case(f"adaptive_avg_pool2d {image} to {size}", lambda F, x, s=size: F.adaptive_avg_pool2d(x, s), [image])

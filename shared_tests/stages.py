@@ -48,6 +48,7 @@ class Stage:
 # The first budgets were 120, 320, 700 and 850 lines. What went beyond them are errors that name the op and what it got,
 # the edges at which PyTorch's gradients are matched, data files that are checked before they are read, checkpoints that
 # are never half written and pictures that say what to install: to leave these out would be shorter, but not clearer.
+# Then 990 and 1160 became 1030 and 1200: from rung 3 on, the loops that rung 5 compiles are functions of their own.
 STAGES = (
     Stage(
         number=1,
@@ -77,8 +78,8 @@ STAGES = (
         dependencies=("numpy",),
         optional=("graphviz", "matplotlib", "safetensors", "tqdm"),
         demos=("moons", "mnist"),
-        max_lines=990,
-        max_added=570,
+        max_lines=1030,
+        max_added=600,
         max_changed=8,
         touched=("demo.py", "moons.py", "ops.py"),
         new=("data.py", "digits.npz", "mnist.py", "nn.py", "optim.py"),
@@ -90,7 +91,7 @@ STAGES = (
         dependencies=("numpy",),
         optional=("graphviz", "matplotlib", "safetensors", "tqdm"),
         demos=("moons", "mnist", "autoencoder"),
-        max_lines=1160,
+        max_lines=1200,
         max_added=180,
         max_changed=8,
         touched=("mnist.py",),

@@ -80,6 +80,47 @@ def test_a_step_keeps_float32(engine, stage, name):
 
 
 @optimizers
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_takes_each_number_for_itself(engine, stage, name):
+    """All parameters in one array move as they do apart."""
+    kind, settings = OPTIMIZERS[name]
+    make = getattr(stage.part("optim"), kind)
+    apart, together = parameters(engine), engine.tensor(np.concatenate([x.ravel() for x in random_arrays(0)]))
+    optimizers = make(apart, **settings), make([together], **settings)
+    for step in range(3):
+        arrays = random_arrays(step + 1)
+        for p, g in zip(apart, arrays):
+            p.grad = g
+        together.grad = np.concatenate([g.ravel() for g in arrays])
+        for optimizer in optimizers:
+            optimizer.step()
+    np.testing.assert_allclose(together.data, np.concatenate([p.data.ravel() for p in apart]), rtol=1e-12)
+
+
+@optimizers
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW"])
+def test_a_parameter_of_one_number_is_trained(engine, stage, kind):
+    """NumPy's arithmetic makes a number of an array without dims, and a number can't change in place."""
+    p = engine.tensor(np.array(1.0))
+    p.data = p.data + 1
+    p.grad = np.array(1.0)
+    getattr(stage.part("optim"), kind)([p], lr=0.1, weight_decay=0.0).step()
+    assert p.data == pytest.approx(1.9)
+
+
+@optimizers
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW"])
+def test_a_step_ends_the_graphs_before_it(engine, stage, kind):
+    p = engine.tensor(np.ones(3))
+    optimizer = getattr(stage.part("optim"), kind)([p], lr=0.1)
+    loss = (p * p).sum()
+    p.grad = np.ones(3)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="was changed"):
+        loss.backward()
+
+
+@optimizers
 def test_the_callers_array_is_left_alone(engine, stage):
     array, gradient = np.ones(3), np.ones(3)
     p = engine.Tensor(array)

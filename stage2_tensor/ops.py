@@ -74,8 +74,18 @@ def sigmoid(x):
 
 def relu(x):
     """max(x, 0);  d/dx = 1 where the output is not 0, else 0."""
-    out = _maximum(x, 0.0)
-    return out, lambda g: (g * (out != 0),)
+    out = rectify(x)
+    return out, lambda g: (rectify_gradient(g, out),)
+
+
+def rectify(x):
+    """max(x, 0), the loop apart from its rule."""
+    return _maximum(x, 0.0)
+
+
+def rectify_gradient(g, out):
+    """g where out is not 0, else 0."""
+    return g * (out != 0)
 
 
 # Where arrays broadcast

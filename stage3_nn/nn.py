@@ -225,7 +225,7 @@ class LayerNorm(Module):
         if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
             raise ValueError(f"LayerNorm: wanted last dims {self.normalized_shape}, got {x.shape}")
         dim = tuple(range(-len(self.normalized_shape), 0))
-        return apply(ops.normalize, (x,), *_moments(x, dim), self.eps, dim) * self.weight + self.bias
+        return apply(ops.normalize, (x, self.weight, self.bias), *ops.moments(x.data, dim), self.eps, dim)
 
 
 class BatchNorm1d(Module):
@@ -249,15 +249,14 @@ class BatchNorm1d(Module):
         if x.ndim not in self.dims or x.shape[1] != self.num_features:
             raise ValueError(f"{type(self).__name__}: wanted {self.num_features} channels in dim 1, got {x.shape}")
         channels = (1, -1) + (1,) * (x.ndim - 2)
-        if self.training:
-            dim = (0, *range(2, x.ndim))
-            mean, var = _moments(x, dim)
-            self._track(mean.ravel(), var.ravel(), math.prod(x.shape) // self.num_features)
-            out = apply(ops.normalize, (x,), mean, var, self.eps, dim)
-        else:
-            scale = 1 / np.sqrt(self.running_var + self.eps)
-            out = (x - self.running_mean.reshape(channels)) * scale.reshape(channels)
-        return out * self.weight.reshape(channels) + self.bias.reshape(channels)
+        weight, bias = self.weight.reshape(channels), self.bias.reshape(channels)
+        if not self.training:
+            scale = weight / np.sqrt(self.running_var + self.eps).reshape(channels)
+            return (x - self.running_mean.reshape(channels)) * scale + bias
+        dim = (0, *range(2, x.ndim))
+        mean, var = ops.moments(x.data, dim)
+        self._track(mean.ravel(), var.ravel(), math.prod(x.shape) // self.num_features)
+        return apply(ops.normalize, (x, weight, bias), mean, var, self.eps, dim)
 
     def _track(self, mean, var, n):
         if n < 2:
@@ -265,11 +264,6 @@ class BatchNorm1d(Module):
         self.running_mean += self.momentum * (mean - self.running_mean)
         self.running_var += self.momentum * (var * n / (n - 1) - self.running_var)
         self.num_batches_tracked += 1
-
-
-def _moments(x, dim):
-    """Mean and variance of the numbers of x over dim, which stays with size 1."""
-    return x.data.mean(axis=dim, keepdims=True), x.data.var(axis=dim, keepdims=True)
 
 
 # Functions
@@ -299,15 +293,16 @@ def mse_loss(input, target, reduction="mean"):
 def cross_entropy(input, target, reduction="mean"):
     """−log softmax(input)[target]: logits (N, C, …) or (C,), class indices (N, …) or probabilities of input's shape."""
     dim = min(input.ndim - 1, 1)
-    log_probabilities = input.log_softmax(dim)
     if _numbers(target).dtype.kind == "f":
         _same_shape("cross_entropy", input, target)
-        return _reduced(-(log_probabilities * target).sum(dim), reduction)
+        return _reduced(-(input.log_softmax(dim) * target).sum(dim), reduction)
     target = _indices(target, input.shape[dim], "cross_entropy")
     if target.shape != input.shape[:dim] + input.shape[dim + 1 :]:
         raise ValueError(f"cross_entropy: logits {input.shape} do not fit class indices {target.shape}")
-    places = np.indices(target.shape)
-    return _reduced(-log_probabilities[(*places[:dim], target, *places[dim:])], reduction)
+    if input.ndim == 2:
+        return _reduced(apply(ops.cross_entropy, (input,), target), reduction)
+    rows = input.permute(*range(dim), *range(dim + 1, input.ndim), dim).reshape(-1, input.shape[dim])
+    return _reduced(apply(ops.cross_entropy, (rows,), target.ravel()).reshape(target.shape), reduction)
 
 
 def binary_cross_entropy_with_logits(input, target, reduction="mean"):

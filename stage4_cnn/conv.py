@@ -67,11 +67,17 @@ def col2im(columns, shape, kernel_size, stride, padding, dilation):
     return cropped(image, padding)
 
 
-def convolve(x, weight, stride, padding, dilation, groups):
-    """W ∗ x: (N, C, H, W), (F, C/groups, KH, KW) -> (N, F, H', W'), and the columns, which the gradient of W needs."""
+def convolve(x, weight, bias, stride, padding, dilation, groups):
+    """W ∗ x + b: (N, C, H, W), (F, C/groups, KH, KW), (F,) or None -> (N, F, H', W'), and the columns.
+
+    The columns are what `convolve_to_weight` needs.
+    """
     columns = im2col(x, weight.shape[2:], stride, padding, dilation)
     out = weight.reshape(groups, weight.shape[0] // groups, -1) @ _matrix(columns, groups)
-    return out.reshape(weight.shape[0], *columns.shape[2:]).transpose(3, 0, 1, 2), columns
+    out = out.reshape(weight.shape[0], *columns.shape[2:])
+    if bias is not None:
+        out += bias[:, None, None, None]
+    return out.transpose(3, 0, 1, 2), columns
 
 
 def convolve_to_x(g, weight, shape, stride, padding, dilation, groups):
@@ -85,6 +91,11 @@ def convolve_to_x(g, weight, shape, stride, padding, dilation, groups):
 def convolve_to_weight(g, columns, shape, groups):
     """The gradient with respect to W, of the given shape: g · columnsᵀ."""
     return (_matrix(g.transpose(1, 2, 3, 0), groups) @ _matrix(columns, groups).swapaxes(1, 2)).reshape(shape)
+
+
+def convolve_to_bias(g):
+    """The gradient with respect to b: Σg over all images and places."""
+    return g.sum(axis=(0, 2, 3))
 
 
 def _matrix(x, groups):
@@ -102,16 +113,22 @@ def max_pool(x, kernel_size, stride, padding, dilation):
 
 
 def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation):
-    """The gradient of max_pool: it goes to the first largest number under the kernel, as in PyTorch."""
-    image, gradient = padded(x, padding, -np.inf), blank(x.shape, padding, x.dtype)
+    """The gradient of max_pool: to the first of the largest under the kernel or, as in PyTorch, to the last NaN."""
+    places = (kernel_size, stride, dilation)
+    gradient = blank(x.shape, padding, x.dtype)
+    targets = seen(gradient, *places)
     g, out = g.transpose(1, 2, 3, 0), out.transpose(1, 2, 3, 0)
     free = np.ones(out.shape, bool)
-    places = (kernel_size, stride, dilation)
-    for view, target in zip(seen(image, *places), seen(gradient, *places)):
+    for view, target in zip(seen(padded(x, padding, np.nan), *places), targets):  # NaN is equal to nothing
         chosen = view == out
         chosen &= free
         free ^= chosen
         target += g * chosen
+    if free.any():
+        for view, target in zip(seen(padded(np.isnan(x), padding), *places)[::-1], targets[::-1]):
+            chosen = view & free
+            free ^= chosen
+            target += g * chosen
     return cropped(gradient, padding)
 
 
@@ -144,13 +161,11 @@ def convolution(x, weight, bias=None, *, stride, padding, dilation, groups):
         raise ValueError(
             f"kernels {weight.shape} of {weight.dtype} in {groups} groups do not fit {x.shape} of {x.dtype}"
         )
-    out, columns = convolve(x, weight, stride, padding, dilation, groups)
-    if bias is not None:
-        out += bias[:, None, None]
+    out, columns = convolve(x, weight, bias, stride, padding, dilation, groups)
     return out, lambda g: (
         lambda: convolve_to_x(g, weight, x.shape, stride, padding, dilation, groups),
         lambda: convolve_to_weight(g, columns, weight.shape, groups),
-        lambda: g.sum(axis=(0, 2, 3)),
+        lambda: convolve_to_bias(g),
     )
 
 

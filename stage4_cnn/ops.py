@@ -74,8 +74,18 @@ def sigmoid(x):
 
 def relu(x):
     """max(x, 0);  d/dx = 1 where the output is not 0, else 0."""
-    out = _maximum(x, 0.0)
-    return out, lambda g: (g * (out != 0),)
+    out = rectify(x)
+    return out, lambda g: (rectify_gradient(g, out),)
+
+
+def rectify(x):
+    """max(x, 0), the loop apart from its rule."""
+    return _maximum(x, 0.0)
+
+
+def rectify_gradient(g, out):
+    """g where out is not 0, else 0."""
+    return g * (out != 0)
 
 
 # Where arrays broadcast
@@ -335,22 +345,38 @@ _erf = np.vectorize(math.erf, otypes=[float])  # NumPy has none of its own
 
 
 def linear(x, weight, bias=None):
-    """x Wᵀ + b: (…, in), (out, in), (out,) -> (…, out)."""
+    """x Wᵀ + b: (…, in), (out, in), (out,) -> (…, out);  d/dx = g W,  d/dW = gᵀ x,  d/db = Σg."""
     if x.ndim == 0 or x.shape[-1] != weight.shape[1] or x.dtype != weight.dtype:
         raise ValueError(f"wanted (…, {weight.shape[1]}) of {weight.dtype}, got {x.shape} of {x.dtype}")
+    return affine(x, weight, bias), lambda g: (
+        lambda: affine_to_x(g, weight),
+        lambda: affine_to_weight(g, x),
+        lambda: affine_to_bias(g),
+    )
+
+
+def affine(x, weight, bias):
+    """x Wᵀ + b: (…, in), (out, in), (out,) or None -> (…, out)."""
     out = x.dot(weight.T)  # as @ here, with less to find out first
     if bias is not None:
         out += bias
+    return out
 
-    def backward(g):
-        rows = g.reshape(-1, g.shape[-1])
-        return (
-            lambda: g.dot(weight),
-            lambda: rows.T.dot(x.reshape(-1, x.shape[-1])),
-            lambda: np.ones(len(rows), rows.dtype).dot(rows),  # their sum
-        )
 
-    return out, backward
+def affine_to_x(g, weight):
+    """g W: (…, out), (out, in) -> (…, in)."""
+    return g.dot(weight)
+
+
+def affine_to_weight(g, x):
+    """gᵀ x, summed over all rows: (…, out), (…, in) -> (out, in)."""
+    return g.reshape(-1, g.shape[-1]).T.dot(x.reshape(-1, x.shape[-1]))
+
+
+def affine_to_bias(g):
+    """Σg, over all rows: (…, out) -> (out,)."""
+    rows = g.reshape(-1, g.shape[-1])
+    return np.ones(len(rows), rows.dtype).dot(rows)  # as a product, their sum goes fastest
 
 
 def gelu(x):
@@ -364,13 +390,53 @@ def logsigmoid(x):
     return _minimum(x, 0) - np.log1p(_exp(-_abs(x))), lambda g: (g * sigmoid(-x)[0],)
 
 
-def normalize(x, mean, var, eps, dim):
-    """x̂ = (x − mean)/√(var + ε), with mean and var of x over dim;  d/dx = (g − mean g − x̂·mean(g·x̂))/√(var + ε)."""
+def cross_entropy(x, target):
+    """−log softmax(x)[target]: logits (N, C), class indices (N,) -> (N,);  d/dx = g·(softmax(x) − 1 at the target)."""
+    losses, probabilities = nll(x, target)
+    return losses, lambda g: (nll_gradient(g, probabilities, target),)
+
+
+def nll(x, target):
+    """The losses −log softmax(x)[target] of logits (N, C), and the probabilities softmax(x) for their gradient."""
+    x = x - x.max(axis=1, keepdims=True)  # so that no exponential overflows
+    probabilities = _exp(x)
+    total = probabilities.sum(axis=1)
+    probabilities /= total[:, None]
+    return _log(total) - x[np.arange(len(x)), target], probabilities
+
+
+def nll_gradient(g, probabilities, target):
+    """g·(probabilities − 1 at the target): (N,), (N, C), (N,) -> (N, C)."""
+    gradient = g[:, None] * probabilities
+    gradient[np.arange(len(g)), target] -= g
+    return gradient
+
+
+def normalize(x, weight, bias, mean, var, eps, dim):
+    """weight·x̂ + bias, where x̂ = (x − mean)/√(var + ε), with mean and var of x over dim.
+
+    d/dx = (ĝ − mean ĝ − x̂·mean(ĝ·x̂))/√(var + ε), where ĝ = g·weight;  d/dweight = Σg·x̂,  d/dbias = Σg.
+    """
+    out = normalized(x, weight, bias, mean, var, eps)
+    return out, lambda g: normalized_gradient(g, x, weight, mean, var, eps, dim)
+
+
+def moments(x, dim):
+    """Mean and variance of the numbers of x over dim, which stays with size 1."""
+    mean = x.mean(axis=dim, keepdims=True)
+    return mean, x.var(axis=dim, keepdims=True, mean=mean)
+
+
+def normalized(x, weight, bias, mean, var, eps):
+    """weight·(x − mean)/√(var + ε) + bias, where all of them broadcast against x."""
+    return (x - mean) * (weight / np.sqrt(var + eps)) + bias
+
+
+def normalized_gradient(g, x, weight, mean, var, eps, dim):
+    """The gradients of normalized with respect to x, weight and bias, with mean and var being those of x over dim."""
     scale = 1 / np.sqrt(var + eps)
-    out = (x - mean) * scale
-
-    def backward(g):
-        along = (g * out).mean(axis=dim, keepdims=True)
-        return ((g - g.mean(axis=dim, keepdims=True) - out * along) * scale,)
-
-    return out, backward
+    unit = (x - mean) * scale
+    to_unit = g * weight
+    along = (to_unit * unit).mean(axis=dim, keepdims=True)
+    to_x = (to_unit - to_unit.mean(axis=dim, keepdims=True) - unit * along) * scale
+    return to_x, unbroadcast(g * unit, weight.shape), unbroadcast(g, weight.shape)

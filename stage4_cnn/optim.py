@@ -33,7 +33,9 @@ class Optimizer:
         """Change every parameter that has a gradient."""
         for p, state in zip(self.params, self.state):
             if p.grad is not None:
-                self._update(p, p.grad, state)
+                array = np.asarray(p.data)  # NumPy makes a bare number of what has no dims
+                self._update(array, p.grad, state)
+                p.data = array  # so that graphs built on it know
 
     def state_dict(self):
         """The learning rate and a copy of all state, as one flat dict of arrays: "lr", "0.exp_avg", …"""
@@ -73,17 +75,10 @@ class SGD(Optimizer):
         self.names = ("momentum_buffer",) if momentum else ()
 
     def _update(self, p, g, state):
-        if self.weight_decay:
-            g = g + self.weight_decay * p.data
-        if self.momentum:
-            if "momentum_buffer" in state:
-                state["momentum_buffer"] *= self.momentum
-                state["momentum_buffer"] += g
-            else:
-                state["momentum_buffer"] = g.copy()
-            b = state["momentum_buffer"]
-            g = g + self.momentum * b if self.nesterov else b
-        p.data -= self.lr * g
+        if self.momentum and not state:
+            state["momentum_buffer"] = np.zeros_like(p)
+        buffer = state.get("momentum_buffer")
+        sgd(p, g, buffer, self.lr, self.momentum, self.weight_decay, self.nesterov)
 
 
 class Adam(Optimizer):
@@ -92,41 +87,57 @@ class Adam(Optimizer):
     m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,  p ← p − lr·m̂/(√v̂ + ε), where m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ).
     """
 
-    names = ("step", "exp_avg", "exp_avg_sq")
+    names, decoupled = ("step", "exp_avg", "exp_avg_sq"), False
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(params, lr)
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
     def _update(self, p, g, state):
-        if self.weight_decay:
-            g = g + self.weight_decay * p.data
-        self._step(p, g, state)
-
-    def _step(self, p, g, state):
         if not state:
-            state.update(step=np.array(0), exp_avg=np.zeros_like(p.data), exp_avg_sq=np.zeros_like(p.data))
-        (beta1, beta2), m, v = self.betas, state["exp_avg"], state["exp_avg_sq"]
+            state.update(step=np.array(0), exp_avg=np.zeros_like(p), exp_avg_sq=np.zeros_like(p))
         state["step"] += 1
-        t = state["step"].item()
-        m += (1 - beta1) * (g - m)
-        v *= beta2
-        v += (1 - beta2) * (g * g)
-        root = np.sqrt(v)
-        root *= 1 / math.sqrt(1 - beta2**t)
-        root += self.eps
-        p.data -= (self.lr / (1 - beta1**t)) * m / root
+        m, v, t = state["exp_avg"], state["exp_avg_sq"], state["step"].item()
+        adam(p, g, m, v, t, self.lr, self.betas, self.eps, self.weight_decay, self.decoupled)
 
 
 class AdamW(Adam):
     """Adam, with weight decay apart from the gradient: p ← p − lr·weight_decay·p first (Loshchilov and Hutter 2017)."""
 
+    decoupled = True
+
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
         super().__init__(params, lr, betas, eps, weight_decay)
 
-    def _update(self, p, g, state):
-        p.data *= 1 - self.lr * self.weight_decay
-        self._step(p, g, state)
+
+# The steps themselves: arrays in, which they change in place
+
+
+def sgd(p, g, buffer, lr, momentum, weight_decay, nesterov):
+    """One step of SGD on p by its gradient g; the buffer is b, or None without momentum."""
+    if weight_decay:
+        g = g + weight_decay * p
+    if momentum:
+        buffer *= momentum
+        buffer += g
+        g = g + momentum * buffer if nesterov else buffer
+    p -= lr * g
+
+
+def adam(p, g, m, v, t, lr, betas, eps, weight_decay, decoupled):
+    """Step t, from 1, of Adam on p by its gradient g, with its means m and v; decoupled is the decay of AdamW."""
+    beta1, beta2 = betas
+    if decoupled:
+        p *= 1 - lr * weight_decay
+    elif weight_decay:
+        g = g + weight_decay * p
+    m += (1 - beta1) * (g - m)
+    v *= beta2
+    v += (1 - beta2) * (g * g)
+    root = np.sqrt(v)
+    root *= 1 / math.sqrt(1 - beta2**t)
+    root += eps
+    p -= (lr / (1 - beta1**t)) * m / root
 
 
 def clip_grad_norm_(parameters, max_norm):
