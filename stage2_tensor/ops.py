@@ -259,7 +259,12 @@ def matmul(x, y):
 
 def reshape(x, *shape):
     """The numbers of x, in order, in another shape, where -1 stands for what is left."""
-    return x.reshape(*shape), lambda g: (g.reshape(x.shape),)
+    return in_order(x).reshape(*shape), lambda g: (g.reshape(x.shape),)
+
+
+def in_order(x):
+    """x itself if its numbers lie in memory one after the other, else a copy in which they do."""
+    return np.ascontiguousarray(x)
 
 
 def flatten(x, start_dim=0, end_dim=-1):

@@ -5,7 +5,6 @@ sums run along it. A result is handed out as a view with the dims in the caller'
 """
 
 import math
-from numbers import Integral
 
 import numpy as np
 
@@ -218,8 +217,8 @@ def _means(n, m, dtype):
 
 def _pair(name, n, least=1):
     """One number for both dims, or one for each, as two ints."""
-    pair = (n, n) if isinstance(n, Integral) else tuple(n)
-    if len(pair) != 2 or not all(isinstance(k, Integral) and k >= least for k in pair):
+    pair = (n, n) if isinstance(n, int | np.integer) else tuple(n)
+    if len(pair) != 2 or not all([isinstance(k, int | np.integer) and k >= least for k in pair]):
         raise ValueError(f"{name}: wanted a whole number of at least {least}, or two, got {n}")
     return pair
 

@@ -304,7 +304,7 @@ def _accumulate(x, g, incoming):
         g = ops.unbroadcast(g, data.shape)
     if x.grad is not None:
         g = x.grad + g
-    elif not x.op and (g is incoming or g.base is not None):
+    elif not x.op and (g is incoming or g.base is not None and np.may_share_memory(g, incoming)):
         g = g.copy()  # a leaf's gradient is its own: it shares no memory with another's
     x.grad = g if g.dtype is data.dtype else g.astype(data.dtype)
 
