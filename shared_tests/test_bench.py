@@ -6,50 +6,145 @@ import sys
 
 import pytest
 
-from benchmarks import bench
+from benchmarks import measure, programs, report
+from benchmarks.workloads import COMPUTE_BOUND, LIMITS, WORKLOADS, Contender, Workload
 
-from .stages import ROOT
+from .stages import ROOT, STAGES
 
 
-def reference_and(**contender):
-    """A workload of a reference and one contender."""
-    ours = bench.Contender("ours", None, **contender)
-    return bench.Workload("work", 3, 1e-4, contenders=(bench.Contender("reference", None), ours)), ours
+def workload_of(*names, **targets):
+    """A workload of contenders, the last of which has the targets."""
+    *others, last = names
+    contenders = (*[Contender(name, None) for name in others], Contender(last, None, targets))
+    return Workload("work", 3, 1e-4, contenders)
 
 
 def rounds(*times):
-    """What was measured in rounds of one step each, from (the reference's, our) milliseconds."""
-    return [
-        {name: {"milliseconds": [time], "others": 0.0} for name, time in zip(("reference", "ours"), both)}
-        for both in times
-    ]
+    """What was measured in rounds of one step each, from the milliseconds of each contender."""
+    return [{name: {"milliseconds": [time], "others": 0.0} for name, time in each.items()} for each in times]
+
+
+def last_rows(workload, runs):
+    return measure.contender_rows(workload, workload.contenders[-1], runs)
 
 
 def test_the_ratio_compares_times_of_the_same_round():
-    workload, ours = reference_and(target=0.5)
-    row = bench.row(workload, ours, rounds((10, 4), (100, 45), (10, 6)))
+    workload = workload_of("torch", "ours", torch=0.5)
+    times = {"torch": 10, "ours": 4}, {"torch": 100, "ours": 45}, {"torch": 10, "ours": 6}
+    (row,) = last_rows(workload, rounds(*times))
     assert (row["milliseconds"], row["ratio"], row["ratio_min"], row["ratio_max"]) == (6, 0.45, 0.4, 0.6)
     assert row["met"] is True
 
 
 def test_a_missed_target_is_reported():
-    workload, ours = reference_and(target=0.5)
-    assert bench.row(workload, ours, rounds((10, 6)))["met"] is False
+    (row,) = last_rows(workload_of("torch", "ours", torch=0.5), rounds({"torch": 10, "ours": 6}))
+    assert row["met"] is False and "missed" in report.speed_table([row])
+
+
+def test_there_is_a_row_for_each_target():
+    workload = workload_of("torch", "tuned", "below", "ours", torch=0.5, below=0.2)
+    runs = rounds({"torch": 10, "tuned": 5, "below": 16, "ours": 4})
+    against = {row["against"]: (row["ratio"], row["target"], row["met"]) for row in last_rows(workload, runs)}
+    assert against == {"torch": (0.4, 0.5, True), "below": (0.25, 0.2, False)}
+
+
+def test_the_reference_has_a_row_even_without_a_target():
+    workload = workload_of("torch", "below", "ours", below=0.5)
+    to_torch, to_below = last_rows(workload, rounds({"torch": 10, "below": 4, "ours": 2}))
+    assert (to_torch["against"], to_torch["ratio"], to_torch["met"]) == ("torch", 0.2, None)
+    assert (to_below["against"], to_below["ratio"], to_below["met"]) == ("below", 0.5, True)
 
 
 def test_who_is_not_there_has_a_row_without_numbers():
-    workload, ours = reference_and(target=0.5)
-    row = bench.row(workload, ours, [])
+    (row,) = last_rows(workload_of("torch", "ours", torch=0.5), [])
     assert row["ratio"] is row["met"] is row["milliseconds"] is None
-    assert "not there" in bench.speed_table([row])
+    assert "not there" in report.speed_table([row])
+
+
+def test_a_target_against_who_is_not_there_is_neither_met_nor_missed():
+    workload = workload_of("torch", "below", "ours", below=0.5)
+    _, row = last_rows(workload, rounds({"torch": 10, "ours": 2}))
+    assert row["milliseconds"] == 2 and row["ratio"] is row["met"] is None
+
+
+def test_steps_that_come_before_are_run_after_the_check_and_before_the_rounds(monkeypatch):
+    asked = []
+
+    class Server:
+        def __init__(self, workload, contender, threads):
+            self.name = contender.name
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def run(self, steps, seconds=None):
+            asked.append((self.name, steps))
+            return {"milliseconds": [1.0], "losses": [0.5], "others": 0.0}
+
+        run_undisturbed = run
+
+    monkeypatch.setattr(measure, "Server", Server)
+    contenders = Contender("json", None), Contender("json later", None, {"json": 1.1}, after=3000)
+    rows = measure.measure(Workload("work", 30, 0.0, contenders), rounds=2, threads=1)
+    check, aging, a_round = [("json", 3), ("json later", 3)], [("json later", 3000)], [("json", 30), ("json later", 30)]
+    assert asked == check + aging + 2 * a_round
+    assert [row["met"] for row in rows] == [None, True]
 
 
 @pytest.mark.parametrize("wrong", [0.9002, float("nan")])
 def test_a_contender_with_other_losses_is_an_error(wrong):
-    workload, _ = reference_and()
+    workload = workload_of("reference", "ours")
     with pytest.raises(SystemExit, match="work: ours has losses"):
-        bench.check_losses(workload, {"reference": [1.0, 0.9], "ours": [1.0, wrong]})
-    bench.check_losses(workload, {"reference": [1.0, 0.9], "ours": [1.0, 0.90005]})
+        measure.check_losses(workload, {"reference": [1.0, 0.9], "ours": [1.0, wrong]})
+    measure.check_losses(workload, {"reference": [1.0, 0.9], "ours": [1.0, 0.90005]})
+
+
+def test_every_target_is_against_a_contender_that_is_measured():
+    names = [workload.name for workload in WORKLOADS + LIMITS]
+    assert len(set(names)) == len(names)
+    for workload in WORKLOADS + LIMITS:
+        contenders = [contender.name for contender in workload.contenders]
+        assert len(set(contenders)) == len(contenders)
+        for contender in workload.contenders:
+            assert contender.targets.keys() <= set(contenders) - {contender.name}
+
+
+def test_the_floating_point_operations_of_the_network_are_counted():
+    pytest.importorskip("torch")
+    speed = [{"workload": "cnn-64", "contender": "stage5_fast", "milliseconds": 3.0}]
+    limits = [{"limit": "sgemm", "rate": 100.0}, {"limit": "sgemm", "rate": 200.0}, {"limit": "copy", "rate": 900.0}]
+    (row,) = measure.floor_rows(COMPUTE_BOUND, speed, limits)
+    # A multiplication and an addition for each weight at each place, forward and twice backward; the images need none.
+    first, others = 28 * 28 * 16 * 9, 14 * 14 * 32 * 16 * 9 + 1568 * 128 + 128 * 10
+    assert row["gflop"] == pytest.approx(64 * 2 * (2 * first + 3 * others) / 1e9)
+    assert row["floor"] == pytest.approx(1000 * row["gflop"] / 200) and row["multiple"] == 3.0 / row["floor"]
+
+
+def test_an_epoch_must_be_fast_and_as_accurate_as_on_the_rung_below():
+    printed = "MNIST: 60,000 training images\nResult: test accuracy {}%, in 5.0 s\n".format
+    below = programs.epoch_row("stage4_cnn", "mnist", 20.0, printed(98.10), [])
+    assert (below["accuracy"], below["met"]) == (0.981, None)
+    for accuracy, seconds, met in ((97.95, 7.5, True), (97.85, 7.5, False), (98.10, 8.5, False)):
+        assert programs.epoch_row("stage5_fast", "mnist", seconds, printed(accuracy), [below])["met"] is met
+
+
+def test_an_epoch_of_other_data_is_not_taken_for_one_of_mnist():
+    row = programs.epoch_row("stage5_fast", "mnist", 1.0, "Running on the small digits\nResult: test accuracy 84%", [])
+    assert row["seconds"] is row["accuracy"] is row["met"] is None
+    assert "not there" in report.program_table([row])
+
+
+def test_the_ladder_picture_is_drawn_with_and_without_the_rungs_above(tmp_path):
+    pytest.importorskip("matplotlib")
+    rows = [{"contender": "torch eager", "milliseconds": 0.24}]
+    for stage in STAGES:
+        rows.append({"contender": stage.package, "milliseconds": 60 / 5**stage.number})
+        report.draw_ladder(tmp_path / "ladder.png", [*rows, {"contender": "not built", "milliseconds": None}])
+        assert (tmp_path / "ladder.png").read_bytes().startswith(b"\x89PNG")
+        (tmp_path / "ladder.png").unlink()
 
 
 def measured(path, *flags):
@@ -60,24 +155,60 @@ def measured(path, *flags):
     return json.loads(path.read_text()), done.stdout
 
 
-@pytest.mark.parametrize(("workload", "reference"), [("moons-scalar-gc-off", "micrograd"), ("moons", "torch")])
+@pytest.mark.parametrize(
+    ("workload", "reference"),
+    [("moons-scalar-gc-off", "micrograd"), ("moons", "torch"), ("cnn-64", "torch")],
+)
 def test_the_benchmark_runs_and_writes_what_it_prints(tmp_path, workload, reference):
     pytest.importorskip(reference)
-    report, printed = measured(tmp_path / "results.json", "--only", workload)
-    assert report["cpu"] in printed and report["threads"] == 2 and report["versions"].keys() >= {"python", reference}
-    assert report["memory"] == []
-    first, *others = report["speed"]
+    results, printed = measured(tmp_path / "results.json", "--only", workload)
+    assert results["cpu"] in printed and results["threads"] == 2
+    assert results["versions"].keys() >= {"python", reference}
+    assert not any(results[part] for part in ("limits", "floors", "memory", "programs"))
+    first, *others = results["speed"]
     assert first["contender"].split()[0] == reference and first["ratio"] == 1 and first["target"] is None
-    built = [row for row in others if row["ratio"] is not None]
-    assert built
+    built = [row for row in others if row["milliseconds"] is not None]
+    assert {row["contender"] for row in built} >= {
+        contender.name
+        for contender in next(each for each in WORKLOADS if each.name == workload).contenders[1:]
+        if contender.module in {stage.package for stage in STAGES if stage.exists}
+    }
     for row in built:
         assert row["workload"] == workload and row["milliseconds"] > 0 and len(row["rounds"]) == 2
-        assert row["ratio_min"] <= row["ratio"] <= row["ratio_max"] and row["met"] == (row["ratio"] <= row["target"])
-        assert f"{row['milliseconds']:.3f}" in printed
+        assert row["ratio_min"] <= row["ratio"] <= row["ratio_max"]
+        assert row["met"] == (row["ratio"] <= row["target"] if row["target"] else None)
+        assert report.figure(row["milliseconds"]) in printed and report.figure(row["ratio"]) in printed
+
+
+def test_the_benchmark_measures_the_limits_of_the_machine(tmp_path):
+    pytest.importorskip("torch")
+    results, printed = measured(tmp_path / "results.json", "--only", "limits", "--only", "conv-1x1-256-256")
+    units = {(row["limit"], row["contender"]): row["unit"] for row in results["limits"]}
+    assert units == {
+        (limit, who): unit for limit, unit in (("sgemm", "GFLOP"), ("copy", "GB")) for who in ("torch", "numpy")
+    }
+    assert all(row["rate"] > 0 and f"{row['rate']:.1f} {row['unit']}" in printed for row in results["limits"])
+    built = [row for row in results["speed"] if row["contender"] == "stage5_fast" and row["milliseconds"]]
+    assert [row["milliseconds"] for row in results["floors"]] == [row["milliseconds"] for row in built]
 
 
 def test_the_benchmark_measures_memory(tmp_path):
     pytest.importorskip("torch")
-    report, _ = measured(tmp_path / "results.json", "--only", "memory")
-    for row in report["memory"]:
-        assert row["peak"] > row["imported"] > 0 and row["growth"] >= 0
+    results, _ = measured(tmp_path / "results.json", "--only", "memory")
+    first, *others = results["memory"]
+    assert first["contender"] == "torch eager" and first["ratio"] is first["met"] is None and others
+    for below, row in zip(results["memory"], others):
+        assert row["against"] == below["contender"] and row["ratio"] == row["above"] / below["above"]
+    for row in results["memory"]:
+        assert row["peak"] > row["above"] > 0 and row["growth"] >= 0
+
+
+def test_the_benchmark_runs_whole_programs(tmp_path):
+    pytest.importorskip("torch")
+    results, _ = measured(tmp_path / "results.json", "--only", "programs")
+    contenders = [row["contender"] for row in results["programs"]]
+    built = [stage.package for stage in STAGES if stage.number >= 4 and stage.exists]
+    assert contenders == [*built, "torch eager", *built]
+    for row in results["programs"]:
+        assert row["seconds"] > 0
+        assert (0.5 < row["accuracy"] <= 1) if "epoch" in row["program"] else row["accuracy"] is None

@@ -1,0 +1,156 @@
+"""What is shown of the measurements: tables, the README's among them, and the ladder picture."""
+
+import platform
+import re
+from contextlib import suppress
+from importlib import metadata
+
+
+def cpu_model():
+    with suppress(OSError), open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions():
+    found = {"python": platform.python_version()}
+    for package in ("numpy", "numba", "torch", "jax", "micrograd"):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+# Tables
+
+
+def tables(report):
+    """All that was measured, as text."""
+    return "\n\n".join(make(report[part]) for part, make in TABLES.items() if report[part])
+
+
+def speed_table(rows):
+    cells = [["workload", "contender", "ms/step", "ratio [min..max]", "to", "target", ""]]
+    above = {}
+    for row in rows:
+        new_workload = row["workload"] != above.get("workload")
+        new_contender = new_workload or row["contender"] != above["contender"]
+        ratio = [row[name] for name in ("ratio", "ratio_min", "ratio_max")]
+        cells.append(
+            [
+                row["workload"] if new_workload else "",
+                row["contender"] if new_contender else "",
+                figure(row["milliseconds"]) if new_contender else "",
+                "{} [{}..{}]".format(*map(figure, ratio)) if row["ratio"] is not None else "not there",
+                row["against"],
+                f"≤ {row['target']:.2f}" if row["target"] else "–",
+                verdict(row),
+            ]
+        )
+        above = row
+    return table(cells)
+
+
+def figure(number):
+    """A time or a ratio, with three digits behind the point or at least three in all; – for None."""
+    return "–" if number is None else f"{number:.{3 if number < 10 else 2 if number < 100 else 1}f}"
+
+
+def limit_table(rows):
+    cells = [["limit", "contender", "a second"]]
+    return table(cells + [[row["limit"], row["contender"], f"{row['rate']:.1f} {row['unit']}"] for row in rows])
+
+
+def floor_table(rows):
+    cells = [["workload", "contender", "GFLOP/step", "ms at sgemm's best rate", "ms/step", "multiple"]]
+    for row in rows:
+        numbers = [figure(row[name]) for name in ("gflop", "floor", "milliseconds", "multiple")]
+        cells.append([row["workload"], row["contender"], *numbers])
+    return table(cells)
+
+
+def memory_table(rows):
+    cells = [["memory", "contender", "peak MiB", "above imports", "ratio", "to", "1000 more steps", ""]]
+    for row in rows:
+        ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        numbers = f"{row['peak']:.0f}", f"{row['above']:.0f}", ratio, row["against"] or "–", f"{row['growth']:+.1f} MiB"
+        cells.append([row["workload"], row["contender"], *numbers, verdict(row)])
+    return table(cells)
+
+
+def program_table(rows):
+    cells = [["program", "contender", "seconds", "target", "test accuracy", ""]]
+    for row in rows:
+        seconds = "not there" if row["seconds"] is None else f"{row['seconds']:.2f}"
+        target = f"≤ {row['target']:.1f}" if row["target"] else "–"
+        accuracy = "–" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
+        cells.append([row["program"], row["contender"], seconds, target, accuracy, verdict(row)])
+    return table(cells)
+
+
+TABLES = {
+    "speed": speed_table,
+    "limits": limit_table,
+    "floors": floor_table,
+    "memory": memory_table,
+    "programs": program_table,
+}
+
+
+def table(rows):
+    """Rows of texts as lines with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def verdict(row):
+    return {True: "met", False: "missed", None: ""}[row["met"]]
+
+
+def write(readme, text):
+    """Put the text into the README, where its markers are."""
+    in_readme = re.compile(r"(?<=<!-- bench -->\n).*?(?=<!-- /bench -->)", re.DOTALL)
+    readme.write_text(in_readme.sub(lambda _: text, readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+# The picture
+
+
+def draw_ladder(path, rows):
+    """Draw the milliseconds of the moons' step on each rung that is there, on a log scale, and PyTorch's as a line."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    times = {row["contender"]: row["milliseconds"] for row in rows if row["milliseconds"]}
+    torch, rungs = times["torch eager"], {name: time for name, time in times.items() if name.startswith("stage")}
+    ink, accent = "#1f3b57", "#d9541e"
+    with rc_context({"font.size": 12, "axes.titlesize": 13}):
+        figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.set_yscale("log")
+        axes.set_ylim(min(torch, *rungs.values()) / 3, max(torch, *rungs.values()) * 4)
+        axes.set_xlim(-0.55, len(rungs) - 0.45)
+        axes.set_title("One training step of a 2-16-16-1 network on 100 points", loc="left", pad=10)
+        axes.set_xticks(range(len(rungs)), [name.replace("_", "\n") for name in rungs])
+        axes.yaxis.set_major_formatter(lambda time, _: milliseconds(time))
+        axes.minorticks_off()
+        axes.tick_params(length=0, labelcolor="0.3")
+        axes.grid(axis="y", color="0.92")
+        axes.spines[:].set_visible(False)
+        axes.axhline(torch, color=accent, linewidth=1.5)
+        label = {"textcoords": "offset points", "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}}
+        at_end = (len(rungs) - 0.5, torch)
+        axes.annotate(
+            f"PyTorch eager {milliseconds(torch)}", at_end, (0, 6), ha="right", color=accent, weight="bold", **label
+        )
+        for i, time in enumerate(rungs.values()):
+            axes.plot([i - 0.36, i + 0.36], [time, time], color=ink, linewidth=6, solid_capstyle="round")
+            side = 1 if time > torch else -1  # of the rung, away from PyTorch's line
+            place = {"xytext": (0, 8 * side), "ha": "center", "va": "bottom" if side == 1 else "top"}
+            axes.annotate(milliseconds(time), (i, time), color=ink, weight="bold", **place, **label)
+        figure.savefig(path, dpi=200)
+
+
+def milliseconds(time):
+    return f"{time:.0f} ms" if time >= 10 else f"{time:.2g} ms"

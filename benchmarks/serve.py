@@ -1,0 +1,48 @@
+"""A contender's process: `python -m benchmarks.serve WORKLOAD CONTENDER`, started by measure.py.
+
+It runs the steps that each line of standard input asks for, in its seconds, and answers with what was measured.
+"""
+
+import gc
+import json
+import resource
+import signal
+import sys
+from time import perf_counter, process_time
+
+from .steps import library
+from .workloads import LIMITS, WORKLOADS
+
+
+def serve(workload, contender):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program that asks
+    if not workload.collect_garbage:
+        gc.disable()
+    lib = library(contender.name)
+    imported = peak_memory()
+    step = contender.build(lib)
+    for line in sys.stdin:
+        steps, seconds = map(float, line.split())
+        milliseconds, losses, began, began_to_work = [], [], perf_counter(), process_time()
+        while len(losses) < steps and perf_counter() - began < seconds:
+            start = perf_counter()
+            losses.append(step())
+            milliseconds.append(1000 * (perf_counter() - start))
+            if not workload.collect_garbage:
+                gc.collect()
+        measured = {"milliseconds": milliseconds, "cpu": process_time() - began_to_work}
+        losses = [loss() if callable(loss) else loss for loss in losses[:3]]
+        print(json.dumps({**measured, "losses": losses, "imported": imported, "peak": peak_memory()}), flush=True)
+
+
+def peak_memory():
+    """The most memory that this process ever had resident, in MiB."""
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    with open("/proc/self/status") as file:  # on Linux, ru_maxrss begins with what the process that started us has
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 2**10
+
+
+if __name__ == "__main__":
+    workload = next(workload for workload in WORKLOADS + LIMITS if workload.name == sys.argv[1])
+    serve(workload, next(contender for contender in workload.contenders if contender.name == sys.argv[2]))

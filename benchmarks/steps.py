@@ -1,0 +1,323 @@
+"""What is timed: each function here takes a library and gives a step, a function that does the work once.
+
+A step gives a number that must be the same in every library: the loss, of a step that trains, or a function that finds
+the number afterwards, so that this isn't timed. Weights and data are the same for all; they are drawn here.
+"""
+
+import math
+import os
+import random
+from functools import partial
+from importlib import import_module
+from itertools import cycle
+from types import SimpleNamespace
+
+# The libraries, behind the same names
+
+
+def library(contender):
+    """What the steps use of the library that a contender's name begins with; all have it under the same names."""
+    module = contender.split()[0]
+    if module == "torch":
+        return torch_library(tuned=contender == "torch tuned")
+    if module == "numpy":
+        import numpy as np
+
+        return SimpleNamespace(constant=np.asarray, matmul=np.matmul)
+    if module == "micrograd":
+        return SimpleNamespace(MLP=import_module("micrograd.nn").MLP, constant=import_module("micrograd.engine").Value)
+    rung = import_module(module)
+    if module == "jax":
+        return rung
+    constant = partial(rung.Tensor, requires_grad=False)
+    if module == "stage1_scalar":
+        return SimpleNamespace(MLP=import_module("stage1_scalar.moons").MLP, constant=constant)
+    nn, conv, optim = (getattr(rung, name, None) for name in ("nn", "conv", "optim"))
+    return SimpleNamespace(
+        Tensor=rung.Tensor, nn=nn, conv=conv, losses=nn, optim=optim, constant=constant, variable=rung.Tensor
+    )
+
+
+def torch_library(tuned):
+    """PyTorch as a beginner uses it or, tuned, with channels last in memory and its fused optimizers."""
+    import torch
+    import torch.nn.functional
+
+    if "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    lib = SimpleNamespace(
+        nn=torch.nn,
+        conv=torch.nn,
+        losses=torch.nn.functional,
+        optim=torch.optim,
+        constant=torch.from_numpy,
+        variable=lambda array: torch.from_numpy(array).requires_grad_(),
+        matmul=torch.matmul,
+    )
+    if tuned:
+
+        def channels_last(x):
+            return x.to(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+        lib.constant = lambda array: channels_last(torch.from_numpy(array))
+        lib.conv = SimpleNamespace(
+            Conv2d=lambda *args, **options: torch.nn.Conv2d(*args, **options).to(memory_format=torch.channels_last),
+            MaxPool2d=torch.nn.MaxPool2d,
+        )
+        lib.optim = SimpleNamespace(
+            SGD=partial(torch.optim.SGD, fused=True), Adam=partial(torch.optim.Adam, fused=True)
+        )
+    return lib
+
+
+# Training steps
+
+
+def scalar_moons(lib):
+    """micrograd's training loop, on all 100 points: 2-16-16-1, max-margin loss and L2."""
+    points, labels = two_moons()
+    model = lib.MLP(2, [16, 16, 1])
+    weights = list(moons_weights().values())
+    for layer, weight, bias in zip(model.layers, weights[::2], weights[1::2]):
+        for neuron, row, b in zip(layer.neurons, weight, bias):
+            for p, value in zip(neuron.parameters(), [*row, b]):
+                p.data = value
+
+    def step():
+        inputs = [list(map(lib.constant, point)) for point in points]
+        scores = list(map(model, inputs))
+        losses = [(1 + -label * score).relu() for (label,), score in zip(labels, scores)]
+        loss = sum(losses) * (1.0 / len(losses)) + 1e-4 * sum(p * p for p in model.parameters())
+        model.zero_grad()
+        loss.backward()
+        for p in model.parameters():
+            p.data -= 0.1 * p.grad
+        return loss.data
+
+    return step
+
+
+def moons(lib):
+    """The same network and loss on tensors, with SGD."""
+    nn = lib.nn
+    model = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))
+    set_weights(lib, model, float32(moons_weights()))
+    parameters = list(model.parameters())
+    optimizer = lib.optim.SGD(parameters, lr=0.1)
+    return training_step(lib, model, optimizer, partial(max_margin, parameters), [moons_batch()])
+
+
+def moons_without_modules(lib):
+    """The same on a rung that has tensors but neither modules nor optimizers; weights lie as (in, out)."""
+    w1, b1, w2, b2, w3, b3 = parameters = [lib.Tensor(array.T) for array in float32(moons_weights()).values()]
+    points, labels = moons_batch()
+
+    def step():
+        for p in parameters:
+            p.grad = None
+        x = (lib.constant(points) @ w1 + b1).relu()
+        x = (x @ w2 + b2).relu()
+        loss = max_margin(parameters, x @ w3 + b3, lib.constant(labels))
+        loss.backward()
+        for p in parameters:
+            p.data -= 0.1 * p.grad
+        return loss.item()
+
+    return step
+
+
+def mlp(lib, size=64):
+    """784-128-64-10 with SGD."""
+    model = three_layers(lib)
+    optimizer = lib.optim.SGD(model.parameters(), lr=0.1)
+    return training_step(lib, model, optimizer, lib.losses.cross_entropy, image_batches((784,), size))
+
+
+def mlp_with_adam(lib):
+    """The same with Adam, fast enough to kill half of the ReLUs: their moments decay and become denormal numbers."""
+    model = three_layers(lib)
+    optimizer = lib.optim.Adam(model.parameters(), lr=1e-2)
+    return training_step(lib, model, optimizer, lib.losses.cross_entropy, image_batches((784,)))
+
+
+def three_layers(lib):
+    nn = lib.nn
+    model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10))
+    set_weights(lib, model)
+    return model
+
+
+def cnn(lib, size=64):
+    """The network for MNIST: convolutions of 16 and 32 kernels, 3×3, each pooled 2×2, then 1568-128-10, with Adam."""
+    nn, conv = lib.nn, lib.conv
+    model = nn.Sequential(
+        *(conv.Conv2d(1, 16, 3, padding=1), nn.ReLU(), conv.MaxPool2d(2)),
+        *(conv.Conv2d(16, 32, 3, padding=1), nn.ReLU(), conv.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(1568, 128), nn.ReLU(), nn.Linear(128, 10)),
+    )
+    set_weights(lib, model)
+    optimizer = lib.optim.Adam(model.parameters(), lr=1e-3)
+    return training_step(lib, model, optimizer, lib.losses.cross_entropy, image_batches((1, 28, 28), size))
+
+
+def training_step(lib, model, optimizer, loss_function, batches):
+    """One step of training on the next of the batches, which come round again and again."""
+    batches = cycle(batches)
+
+    def step():
+        images, labels = next(batches)
+        optimizer.zero_grad()
+        loss = loss_function(model(lib.constant(images)), lib.constant(labels))
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def max_margin(parameters, scores, labels):
+    """The max-margin loss plus L2."""
+    return (1 - labels * scores).relu().mean() + 1e-4 * sum((p * p).sum() for p in parameters)
+
+
+# One layer, and what the machine can do
+
+
+def convolution(lib, channels, kernels, kernel_size, image_size, images=False, **options):
+    """Forward and backward through one Conv2d at batch 32, from a given gradient of its output.
+
+    The gradients are those of the weight, the bias and the input. Where the input is images, as in a network's first
+    layer, it needs none, and none is asked for. All arrays lie as (N, C, H, W), for every contender.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(2)
+    layer = lib.conv.Conv2d(channels, kernels, kernel_size, **options)
+    set_weights(lib, layer)
+    array = rng.standard_normal((32, channels, image_size, image_size), np.float32)
+    x = lib.constant(array) if images else lib.variable(array)
+    leaves = [layer.weight, layer.bias] if images else [layer.weight, layer.bias, x]
+    gradient = lib.constant(rng.standard_normal(tuple(layer(x).shape), np.float32))
+
+    def step():
+        for leaf in leaves:
+            leaf.grad = None
+        layer(x).backward(gradient)
+        return checksum
+
+    def checksum():
+        return sum(weighted_sum(leaf.grad) for leaf in leaves)
+
+    return step
+
+
+def weighted_sum(gradient):
+    """A sum that notices it if two of the numbers change places."""
+    import numpy as np
+
+    array = np.asarray(gradient, np.float64).ravel()
+    return float(array @ np.linspace(1, 2, array.size))
+
+
+SGEMM_SIZE = 2048
+COPY_SIZE = 32 * 2**20  # numbers, 128 MiB: more than the caches hold
+
+
+def sgemm(lib):
+    """The product of two large square matrices in float32, into one that is there."""
+    import numpy as np
+
+    rng = np.random.default_rng(3)
+    x, y, out = (lib.constant(rng.standard_normal((SGEMM_SIZE,) * 2, np.float32)) for _ in range(3))
+
+    def step():
+        lib.matmul(x, y, out=out)
+        return lambda: weighted_sum(out[0])
+
+    return step
+
+
+def copy(lib):
+    """Copy a large array in float32 to another."""
+    import numpy as np
+
+    x, out = (lib.constant(np.full(COPY_SIZE, value, np.float32)) for value in (1, 0))
+
+    def step():
+        out[...] = x
+        return lambda: float(out[:: 2**20].sum())
+
+    return step
+
+
+def flops(build):
+    """The floating-point operations of a step's matrix products and convolutions, as counted by PyTorch."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    step = build(library("torch"))
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops()
+
+
+# Weights and data
+
+
+def two_moons(n=100):
+    """Two half circles with some noise: n points [x, y] and as many labels [±1]."""
+    rng = random.Random(0)
+    points, labels = [], []
+    for i in range(n):
+        angle, label = math.pi * rng.random(), 1 - 2 * (i % 2)
+        x, y = (1 - label) / 2 + label * math.cos(angle), (1 - label) / 4 + label * math.sin(angle)
+        points.append([x + rng.gauss(0, 0.1), y + rng.gauss(0, 0.1)])
+        labels.append([label])
+    return points, labels
+
+
+def moons_batch():
+    import numpy as np
+
+    return tuple(np.array(part, np.float32) for part in two_moons())
+
+
+def moons_weights():
+    """The weights of 2-16-16-1, by PyTorch's names; lists, since rung 1 has no NumPy; uniform within ±1/√fan_in."""
+    rng = random.Random(1)
+    weights = {}
+    for name, rows, columns in (("0", 16, 2), ("2", 16, 16), ("4", 1, 16)):
+        bound = 1 / math.sqrt(columns)
+        weights[f"{name}.weight"] = [[rng.uniform(-bound, bound) for _ in range(columns)] for _ in range(rows)]
+        weights[f"{name}.bias"] = [rng.uniform(-bound, bound) for _ in range(rows)]
+    return weights
+
+
+def float32(lists):
+    import numpy as np
+
+    return {name: np.array(numbers, np.float32) for name, numbers in lists.items()}
+
+
+def image_batches(shape, size=64, count=16):
+    """Random images, each brighter at places that depend on its label."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    bright = rng.random((10, *shape)) < 0.2
+    labels = rng.integers(0, 10, (count, size))
+    return [((0.5 * rng.random((size, *shape)) + 0.5 * bright[y]).astype(np.float32), y) for y in labels]
+
+
+def random_arrays(shapes):
+    """An array for each name, uniform within ±1/√fan_in."""
+    import numpy as np
+
+    rng = np.random.default_rng(1)
+    bounds = {name: 1 / math.sqrt(math.prod(shape[1:])) for name, shape in shapes.items()}
+    return {name: rng.uniform(-bounds[name], bounds[name], shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def set_weights(lib, model, arrays=None):
+    """Load the arrays into the model, or random ones of its shapes."""
+    arrays = arrays or random_arrays({name: tuple(array.shape) for name, array in model.state_dict().items()})
+    model.load_state_dict({name: lib.constant(array) for name, array in arrays.items()})
