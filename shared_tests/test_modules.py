@@ -54,6 +54,51 @@ def test_a_float32_model_stays_float32(engine, stage):
     assert {parameter.grad.dtype.name for parameter in model.parameters()} == {"float32"}
 
 
+def one_by_one_or_together(engine, layers, x):
+    """Output and gradients of the layers called in turn, then of a Sequential of them."""
+    for model in (lambda x: [x := layer(x) for layer in layers][-1], engine.nn.Sequential(*layers)):
+        inputs = engine.Tensor(x)
+        out = model(inputs)
+        cotangent = np.random.default_rng(1).standard_normal(out.shape).astype(x.dtype)
+        parameters = [parameter for layer in layers for parameter in layer.parameters()]
+        for parameter in parameters:
+            parameter.grad = None
+        out.backward(cotangent)
+        yield [out.data, inputs.grad, *[parameter.grad for parameter in parameters]]
+
+
+@modules
+def test_a_sequential_is_its_modules_one_by_one(engine):
+    """Also where it runs a layer and the ReLU after it in one go."""
+    layers = [engine.nn.Linear(5, 7), engine.nn.ReLU(), engine.nn.Linear(7, 3, bias=False), engine.nn.ReLU()]
+    x = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
+    for one, other in zip(*one_by_one_or_together(engine, layers, x)):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.capability("pooling")
+@pytest.mark.parametrize("special", [0.0, np.nan, np.inf, -np.inf])
+def test_a_sequential_with_relu_and_pooling_is_its_modules_one_by_one(engine, special):
+    """Also where it pools first: what is largest, what is 0 and what is NaN stays the same."""
+    x = np.random.default_rng(0).integers(-3, 2, (2, 3, 6, 8)).astype(np.float32)
+    x[0, 0, 1, 2] = x[1, 2, 5, 5] = special
+    layers = [engine.nn.ReLU(), engine.nn.MaxPool2d(2), engine.nn.ReLU(), engine.nn.MaxPool2d(3, 1, 1)]
+    for one, other in zip(*one_by_one_or_together(engine, layers, x)):
+        np.testing.assert_array_equal(one, other)
+
+
+@modules
+def test_a_forward_of_ones_own_is_run_before_relu(engine, stage):
+    class Doubled(stage.part("nn").Linear):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    layers = [Doubled(5, 7), engine.nn.ReLU()]
+    x = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
+    for one, other in zip(*one_by_one_or_together(engine, layers, x)):
+        np.testing.assert_array_equal(one, other)
+
+
 @modules
 def test_a_shared_layer_is_one_parameter(engine):
     layer = engine.nn.Linear(3, 3)

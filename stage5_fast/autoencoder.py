@@ -1,0 +1,91 @@
+"""Squeeze handwritten digits through 32 numbers and draw them again, 784-128-32-128-784."""
+
+from time import perf_counter
+
+import numpy as np
+
+from . import Tensor, data, nn, no_grad, optim
+from .demo import Checkpoint, handwritten, progress, report, run, say, warm_up_and_cosine
+
+
+def network():
+    """Images (N, 784) to as many drawn from memory; the third layer's 32 numbers are all that passes."""
+    return nn.Sequential(
+        nn.Linear(784, 128),
+        nn.ReLU(),
+        nn.Linear(128, 32),
+        nn.Linear(32, 128),
+        nn.ReLU(),
+        nn.Linear(128, 784),
+        nn.Sigmoid(),
+    )
+
+
+def pixels(dataset):
+    """The images of a dataset as rows (N, 784)."""
+    return dataset.arrays[0].reshape(len(dataset), -1)
+
+
+def drawn(model, images):
+    """What the model makes of many images."""
+    with no_grad():
+        return np.concatenate([model(Tensor(x)).numpy() for (x,) in data.DataLoader(data.TensorDataset(images), 500)])
+
+
+def plot_pairs(path, images, copies):
+    """Draw a row of images, (N, 784), over a row of what the network made of them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(len(images), 2.6), layout="constrained")
+    figure.suptitle("Test images, and what is left of them after 32 numbers")
+    for axes, pixels in zip(figure.subplots(2, len(images)).flat, [*images, *copies]):
+        axes.imshow(pixels.reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
+        axes.set(xticks=[], yticks=[])
+    for row, label in enumerate(("original", "drawn again")):
+        figure.axes[row * len(images)].set_ylabel(label)
+    figure.savefig(path, dpi=150)
+    say(f"Originals and copies are in {path}")
+
+
+def main(flags):
+    name, train, test = handwritten(flags.data)
+    train, test = pixels(train), pixels(test)
+    baseline = np.square(test - train.mean(axis=0)).mean()
+    nn.manual_seed(flags.seed)
+    model = network()
+    optimizer = optim.Adam(model.parameters(), lr=flags.lr)
+    batches = data.DataLoader(data.TensorDataset(train), flags.batch_size, shuffle=True, seed=flags.seed)
+    scheduler = optim.LambdaLR(optimizer, warm_up_and_cosine(flags.epochs * len(batches)))
+    size = sum(p.data.size for p in model.parameters())
+    say(f"{name}: {len(train):,} training and {len(test):,} test images, {size:,} parameters, seed {flags.seed}")
+
+    checkpoint = Checkpoint(flags, len(train), model=model, optimizer=optimizer, scheduler=scheduler)
+    batches.epoch = checkpoint.resume()
+    checkpoint.save(batches.epoch)
+    began = perf_counter()
+    for epoch in range(batches.epoch + 1, flags.epochs + 1):
+        start, total = perf_counter(), 0.0
+        for (images,) in progress(batches, f"epoch {epoch}"):
+            loss = nn.mse_loss(model(Tensor(images, requires_grad=False)), images)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            total += loss.item() * len(images)
+        seconds = perf_counter() - start
+        checkpoint.save(epoch)
+        error = np.square(drawn(model, test) - test).mean()
+        figures = {"loss": f"{total / len(train):.4f}", "test": f"{error:.4f}"}
+        report(epoch, flags.epochs, len(train), seconds, **figures)
+    copies = drawn(model, test)
+    error = np.square(copies - test).mean()
+    say(
+        f"Result: test error {error:.4f}, that of the mean image {baseline:.4f}, {baseline / error:.1f} times as much, "
+        f"in {perf_counter() - began:.1f} s"
+    )
+    if flags.plot:
+        plot_pairs(flags.plot, test[:10], copies[:10])
+
+
+if __name__ == "__main__":
+    run(main, __doc__, epochs=3, batch_size=64, lr=2e-3, seed=0, data="mnist", save=None, resume=None, plot=None)

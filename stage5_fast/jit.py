@@ -1,0 +1,179 @@
+"""How kernels are compiled and kept, how they share their work among threads, and the memory for what they make."""
+
+import hashlib
+import math
+import mmap
+import os
+import shutil
+import sys
+from collections import defaultdict
+from contextlib import suppress
+from functools import wraps
+from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Lock
+from types import FunctionType
+
+import numba
+import numpy as np
+from numba import config, prange
+from numba.core import event
+from threadpoolctl import threadpool_limits
+
+HERE = Path(__file__).parent
+
+
+def _cache_folder():
+    """Where compiled kernels are kept: beside their source, or else in the user's cache folder; None if nowhere.
+
+    Its name follows from the kernels' whole text, as Numba itself doesn't notice a change in another file. Beside the
+    source, folders of earlier texts are cleared away.
+    """
+    texts = [(HERE / name).read_bytes() for name in ("jit.py", "kernels_cpu.py", "simd.py")]
+    name = f"kernels-{hashlib.sha256(b''.join(texts) + bytes([config.BOUNDSCHECK or 0])).hexdigest()[:16]}"
+    own, user = HERE / "__pycache__", Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "gradual")
+    for folder in [Path(config.CACHE_DIR)] if config.CACHE_DIR else [own, user]:
+        with suppress(OSError):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=folder / name).close()
+            for old in set(own.glob("kernels-*")) - {folder / name} if folder == own else ():
+                shutil.rmtree(old, ignore_errors=True)
+            return str(folder / name)
+    return None
+
+
+_CACHE = _cache_folder()
+_OPTIONS = dict(error_model="numpy", cache=_CACHE is not None)
+
+
+def jit(function, **options):
+    """The function compiled, with NumPy's division by 0. Not with fast mathematics: its results depend on addresses."""
+    before, config.CACHE_DIR = config.CACHE_DIR, _CACHE or ""
+    try:
+        return numba.njit(**_OPTIONS, **options)(function)
+    finally:
+        config.CACHE_DIR = before
+
+
+def _all_parts(parts, *arguments):
+    for t in prange(parts):
+        part(t, parts, *arguments)  # noqa: F821 - a global of each copy: what a closure holds is never found in the cache
+
+
+def parallel(part):
+    """The kernel `kernel(parts, …)` of a function `part(t, parts, …)` that does the t-th of so many parts of all."""
+    one = jit(part)
+    names = {"__name__": part.__module__, "prange": prange, "part": one}
+    copy = FunctionType(_all_parts.__code__, names, part.__name__)
+    copy.__qualname__ = f"{part.__qualname__}_in_parts"
+    launch = jit(copy, parallel=True)
+
+    @wraps(part)
+    def kernel(parts, *arguments):
+        if parts == 1:
+            one(0, 1, *arguments)
+        else:
+            global _launched
+            _launched = True
+            launch(parts, *arguments)
+
+    return kernel
+
+
+# Threads. NumPy's own stay out of the way: two pools that wait for work at the same time slow each other down severely.
+
+threadpool_limits(1, user_api="blas")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's threads would wait for work so busily that others starve
+if "NUMBA_NUM_THREADS" not in os.environ and os.environ.get("OMP_NUM_THREADS", "").isdecimal():
+    numba.set_num_threads(max(1, min(int(os.environ["OMP_NUM_THREADS"]), config.NUMBA_NUM_THREADS)))
+
+_launched, _forked = False, False
+ENOUGH = 16384  # numbers, for several threads to be worth waking
+
+
+def share(size):
+    """Among how many threads to share work on so many numbers."""
+    return numba.get_num_threads() if size > ENOUGH and not _forked else 1
+
+
+def _after_fork():
+    """The threads stayed behind with the parent."""
+    global _forked
+    _forked = _launched
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# Memory. A fresh large array costs the operating system more time than most kernels take: so it is used again. Arrays
+# lie side by side in large regions, for which fewer and larger pages will do.
+
+LARGE, REGION = 1 << 16, 1 << 25  # bytes: what is worth using again, and how many are asked for at once
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # not shared after a fork
+_free = defaultdict(list)  # size -> pieces, as (region, first byte), that no array lies in
+_region, _taken = b"", 0
+_lock = Lock()
+
+
+class _Loan(np.ndarray):
+    """The base of all arrays that lie in a piece of memory; when the last is gone, the piece is free again."""
+
+    piece = None
+
+    def __del__(self):
+        if self.piece:
+            _free[self.nbytes].append(self.piece)
+
+
+def empty(shape, dtype):
+    """An array of whatever stands in its memory, as `numpy.empty`; a large one begins at a page and is used again."""
+    size = (math.prod(shape) if type(shape) is tuple else shape) * dtype.itemsize
+    if size < LARGE:
+        return np.empty(shape, dtype)
+    size = -(-size // 4096) * 4096
+    try:
+        piece = _free[size].pop()
+    except IndexError:
+        piece = _fresh(size)
+    loan = _Loan(size, np.uint8, *piece)
+    loan.piece = piece
+    return np.ndarray(shape, dtype, loan)
+
+
+def _fresh(size):
+    """A piece of memory that was never used. What has lain free is let go where it is more than eight regions."""
+    global _region, _taken
+    with _lock:
+        if sum(size * len(pieces) for size, pieces in _free.items()) > 8 * max(size, REGION):
+            _free.clear()
+        if _taken + size > len(_region):
+            _region, _taken = mmap.mmap(-1, max(size, REGION), **_PRIVATE), 0
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                _region.madvise(mmap.MADV_HUGEPAGE)
+        _taken += size
+        return _region, _taken - size
+
+
+# What a first run says
+
+
+class _Progress(event.Listener):
+    """Says which kernel is being compiled; those that it calls are compiled with it."""
+
+    depth = 0
+
+    def on_start(self, event):
+        function = event.data["dispatcher"].py_func
+        if function.__module__.startswith(__package__):
+            if not self.depth:
+                name = function.__name__.strip("_").replace("_", " ")
+                print(f"{__package__}: compiling a kernel, once: {name}", file=sys.stderr, flush=True)
+            self.depth += 1
+
+    def on_end(self, event):
+        if event.data["dispatcher"].py_func.__module__.startswith(__package__):
+            self.depth -= 1
+
+
+event.register("numba:compile", _Progress())

@@ -1,0 +1,77 @@
+"""Read handwritten digits with a convolutional network: 16 and 32 kernels of 3×3, each pooled, then 1568-128-10."""
+
+from time import perf_counter
+
+from . import Tensor, conv, data, nn, no_grad, optim
+from .demo import Checkpoint, handwritten, progress, report, run, say, warm_up_and_cosine
+
+
+def network():
+    """Logits (N, 10) of images (N, 1, 28, 28)."""
+    return nn.Sequential(
+        conv.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        conv.MaxPool2d(2),
+        conv.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        conv.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(1568, 128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
+    )
+
+
+def normalized(images):
+    """The input of the network: pixels with mean 0 and standard deviation 1 over the training images of MNIST."""
+    return Tensor((images - 0.1307) / 0.3081, requires_grad=False)
+
+
+def right(logits, labels):
+    """How many of the labels have the largest logit."""
+    return (logits.numpy().argmax(axis=1) == labels).sum()
+
+
+def accuracy(model, dataset):
+    """Which part of the dataset the model gets right."""
+    with no_grad():
+        batches = data.DataLoader(dataset, 500)
+        return sum(right(model(normalized(images)), labels) for images, labels in batches) / len(dataset)
+
+
+def main(flags):
+    name, train, test = handwritten(flags.data)
+    nn.manual_seed(flags.seed)
+    model = network()
+    optimizer = optim.Adam(model.parameters(), lr=flags.lr)
+    batches = data.DataLoader(train, flags.batch_size, shuffle=True, seed=flags.seed)
+    scheduler = optim.LambdaLR(optimizer, warm_up_and_cosine(flags.epochs * len(batches)))
+    size = sum(p.data.size for p in model.parameters())
+    say(f"{name}: {len(train):,} training and {len(test):,} test images, {size:,} parameters, seed {flags.seed}")
+
+    checkpoint = Checkpoint(flags, len(train), model=model, optimizer=optimizer, scheduler=scheduler)
+    batches.epoch = checkpoint.resume()
+    checkpoint.save(batches.epoch)
+    began, score = perf_counter(), None
+    for epoch in range(batches.epoch + 1, flags.epochs + 1):
+        start, total, hits = perf_counter(), 0.0, 0
+        for images, labels in progress(batches, f"epoch {epoch}"):
+            logits = model(normalized(images))
+            loss = nn.cross_entropy(logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            total += loss.item() * len(labels)
+            hits += right(logits, labels)
+        seconds = perf_counter() - start
+        checkpoint.save(epoch)
+        score = accuracy(model, test)
+        figures = {"loss": f"{total / len(train):.4f}", "train": f"{hits / len(train):7.2%}", "test": f"{score:7.2%}"}
+        report(epoch, flags.epochs, len(train), seconds, **figures)
+    score = accuracy(model, test) if score is None else score
+    say(f"Result: test accuracy {score:.2%}, in {perf_counter() - began:.1f} s")
+
+
+if __name__ == "__main__":
+    run(main, __doc__, epochs=4, batch_size=64, lr=4e-3, seed=0, data="mnist", save=None, resume=None)

@@ -1,0 +1,476 @@
+"""The calculus: each rule computes its output and says how a gradient flows back to its inputs.
+
+A rule takes plain arrays and returns `out, backward`. `backward(g)` takes g, the gradient of the loss with respect to
+out, and returns the gradients with respect to the inputs, in their order. It changes nothing and knows no graph.
+A costly gradient is given as a function of no arguments, which the engine calls only where that gradient is wanted.
+"""
+
+import math
+
+import numpy as np
+from numpy import abs as _abs, exp as _exp, log as _log, power as _pow, tanh as _tanh
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from .device import kernel
+
+_maximum, _minimum = np.maximum, np.minimum
+
+
+def add(x, y):
+    """x + y;  d/dx = 1,  d/dy = 1."""
+    return x + y, lambda g: (g, g)
+
+
+def sub(x, y):
+    """x − y;  d/dx = 1,  d/dy = −1."""
+    return x - y, lambda g: (g, -g)
+
+
+def mul(x, y):
+    """x·y;  d/dx = y,  d/dy = x."""
+    return x * y, lambda g: (g * y, g * x)
+
+
+def div(x, y):
+    """x/y;  d/dx = 1/y,  d/dy = −x/y²."""
+    out = x / y
+    return out, lambda g: (g / y, -g * out / y)
+
+
+def pow(x, y):
+    """xʸ;  d/dx = y·xʸ⁻¹, and 0 where y = 0;  d/dy = xʸ·log x, and 0 where x = 0 ≤ y."""
+    out = _pow(x, y)
+    return out, lambda g: (
+        lambda: g * y * _pow(x, y - (y != 0)),
+        lambda: g * out * _log(x + ((x == 0) & (y >= 0))),
+    )
+
+
+def neg(x):
+    """−x;  d/dx = −1."""
+    return -x, lambda g: (-g,)
+
+
+def exp(x):
+    """eˣ;  d/dx = eˣ."""
+    out = _exp(x)
+    return out, lambda g: (g * out,)
+
+
+def log(x):
+    """log x, the natural logarithm;  d/dx = 1/x."""
+    return _log(x), lambda g: (g / x,)
+
+
+def tanh(x):
+    """tanh x;  d/dx = 1 − tanh² x."""
+    out = _tanh(x)
+    return out, lambda g: (g * (1 - out * out),)
+
+
+def sigmoid(x):
+    """σ(x) = 1/(1 + e⁻ˣ), computed so that no exponential overflows;  d/dx = σ(x)·(1 − σ(x))."""
+    out = _exp(_minimum(x, 0)) / (1 + _exp(-_abs(x)))
+    return out, lambda g: (g * out * (1 - out),)
+
+
+def relu(x):
+    """max(x, 0);  d/dx = 1 where the output is not 0, else 0."""
+    out = rectify(x)
+    return out, lambda g: (rectify_gradient(g, out),)
+
+
+@kernel
+def rectify(x):
+    """max(x, 0), the loop apart from its rule."""
+    return _maximum(x, 0.0)
+
+
+@kernel
+def rectify_gradient(g, out):
+    """g where out is not 0, else 0."""
+    return g * (out != 0)
+
+
+def with_relu(rule):
+    """The rule with relu after it, as one rule: one node of the graph instead of two."""
+
+    def both(*inputs, **options):
+        between, backward = rule(*inputs, **options)
+        out, to_between = relu(between)
+        return out, lambda g: backward(*to_between(g))
+
+    both.__name__ = f"{rule.__name__} with relu"
+    return both
+
+
+# Where arrays broadcast
+
+
+def unbroadcast(g, shape):
+    """The gradient of broadcasting: g summed over every axis along which an array of `shape` was repeated."""
+    missing = g.ndim - len(shape)
+    repeated = [missing + i for i, n in enumerate(shape) if n == 1]
+    return np.add.reduce(g, axis=(*range(missing), *repeated)).reshape(shape)
+
+
+def sqrt(x):
+    """√x;  d/dx = 1/(2√x)."""
+    out = np.sqrt(x)
+    return out, lambda g: (g / (2 * out),)
+
+
+def abs(x):
+    """|x|;  d/dx = the sign of x, 0 at 0."""
+    return _abs(x), lambda g: (g * np.sign(x),)
+
+
+def maximum(x, y):
+    """The larger of x and y;  the gradient goes to it, half to each where they are equal."""
+    return _maximum(x, y), lambda g: _to_chosen(g, x > y, y > x)
+
+
+def minimum(x, y):
+    """The smaller of x and y;  the gradient goes to it, half to each where they are equal."""
+    return _minimum(x, y), lambda g: _to_chosen(g, x < y, y < x)
+
+
+def _to_chosen(g, first, second):
+    half = g / 2
+    return np.where(first, g, np.where(second, 0, half)), np.where(second, g, np.where(first, 0, half))
+
+
+def clip(x, min=None, max=None):
+    """x kept between min and max;  d/dx = 1 from min to max, else 0."""
+    out = np.clip(x, min, max)
+    return out, lambda g: (g * (x == out),)
+
+
+def where(x, y, condition):
+    """x where the condition holds, else y;  the gradient goes to the one taken."""
+    return np.where(condition, x, y), lambda g: (np.where(condition, g, 0), np.where(condition, 0, g))
+
+
+# Reductions: dim is an int, a tuple of them or None for all; keepdim leaves size 1 in the place of a reduced dim
+
+
+def _restored(g, dim, keepdim):
+    """A reduced gradient with its dims of size 1 put back, so that it broadcasts against x."""
+    return g if keepdim or dim is None else np.expand_dims(g, dim)
+
+
+def sum(x, dim=None, keepdim=False):
+    """Σx over dim;  d/dx = 1."""
+
+    def backward(g):
+        gradient = np.empty(x.shape, g.dtype)
+        gradient[...] = _restored(g, dim, keepdim)
+        return (gradient,)
+
+    return np.add.reduce(x, axis=dim, keepdims=keepdim), backward
+
+
+def mean(x, dim=None, keepdim=False):
+    """Σx/n over the n numbers of dim;  d/dx = 1/n."""
+    total, backward = sum(x, dim, keepdim)
+    n = _count(x, total)
+    return total / n, lambda g: backward(g / n)
+
+
+def _count(x, out):
+    """How many numbers of x went into each number of out."""
+    return x.size // (out.size or 1)
+
+
+def max(x, dim=None, keepdim=False):
+    """The largest of x over dim;  the gradient goes to it, shared equally where several are, as in `torch.amax`."""
+    return _extreme(x, x.max(axis=dim, keepdims=True), dim, keepdim)
+
+
+def min(x, dim=None, keepdim=False):
+    """The smallest of x over dim;  the gradient goes to it, shared equally where several are, as in `torch.amin`."""
+    return _extreme(x, x.min(axis=dim, keepdims=True), dim, keepdim)
+
+
+def _extreme(x, kept, dim, keepdim):
+    chosen = x == kept
+
+    def backward(g):
+        share = _restored(g, dim, keepdim) / chosen.sum(axis=dim, keepdims=True, dtype=x.dtype)
+        return (chosen * share,)
+
+    return kept if keepdim else kept.squeeze(axis=dim), backward
+
+
+def var(x, dim=None, correction=1, keepdim=False):
+    """Σ(x − mean x)²/(n − correction) over dim;  d/dx = 2(x − mean x)/(n − correction)."""
+    centred = x - x.mean(axis=dim, keepdims=True)
+    total, backward = sum(centred * centred, dim, keepdim)
+    count = _count(x, total)
+    n = count - correction if count > correction else 0
+    return total / n, lambda g: (backward(g / n)[0] * 2 * centred,)
+
+
+def std(x, dim=None, correction=1, keepdim=False):
+    """σ = √var;  dσ/dvar = 1/(2σ), and 0 where σ = 0, as in PyTorch."""
+    variance, backward = var(x, dim, correction, keepdim)
+    out = np.sqrt(variance)
+    return out, lambda g: backward(g * (out != 0) / (2 * out + (out == 0)))
+
+
+# Softmax and its kin: the largest number is taken off first, so that no exponential overflows
+
+
+def softmax(x, dim):
+    """sᵢ = eˣⁱ/Σⱼeˣʲ over dim;  d/dxᵢ = sᵢ·(gᵢ − Σⱼgⱼsⱼ)."""
+    out = _exp(x - x.max(axis=dim, keepdims=True))
+    out /= out.sum(axis=dim, keepdims=True)
+    return out, lambda g: (out * (g - (g * out).sum(axis=dim, keepdims=True)),)
+
+
+def log_softmax(x, dim):
+    """log softmax(x) = x − logsumexp(x) over dim;  d/dxᵢ = gᵢ − softmax(x)ᵢ·Σⱼgⱼ."""
+    out = x - x.max(axis=dim, keepdims=True)
+    out -= _log(_exp(out).sum(axis=dim, keepdims=True))
+    return out, lambda g: (g - _exp(out) * g.sum(axis=dim, keepdims=True),)
+
+
+def logsumexp(x, dim, keepdim=False):
+    """log Σeˣ over dim;  d/dx = softmax(x)."""
+    top = x.max(axis=dim, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)
+    kept = _log(_exp(x - top).sum(axis=dim, keepdims=True)) + top
+    out = kept if keepdim else kept.squeeze(axis=dim)
+    return out, lambda g: (_restored(g, dim, keepdim) * _exp(x - kept),)
+
+
+# Products
+
+
+def matmul(x, y):
+    """x @ y: (…, n, k) @ (…, k, m) -> (…, n, m), a 1-D x is a row and a 1-D y a column;  d/dx = g yᵀ,  d/dy = xᵀ g."""
+    if np.ndim(x) == 0 or np.ndim(y) == 0:
+        raise ValueError(f"{np.shape(x)} @ {np.shape(y)}: both need at least one dim")
+    rows = x[None, :] if x.ndim == 1 else x
+    columns = y[:, None] if y.ndim == 1 else y
+    if rows.shape[-1] != columns.shape[-2]:
+        raise ValueError(f"{x.shape} @ {y.shape}: inner sizes {rows.shape[-1]} and {columns.shape[-2]} differ")
+
+    def to_y(g):
+        gradient = rows.swapaxes(-1, -2) @ g
+        return gradient[..., 0] if y.ndim == 1 else gradient
+
+    def backward(g):
+        if y.ndim == 1:
+            g = g[..., None]
+        if x.ndim == 1:
+            g = g[..., None, :]
+        return lambda: g @ columns.swapaxes(-1, -2), lambda: to_y(g)
+
+    return x @ y, backward
+
+
+# Shapes: the numbers stay, the gradient takes the way back
+
+
+def reshape(x, *shape):
+    """The numbers of x, in order, in another shape, where -1 stands for what is left."""
+    return in_order(x).reshape(*shape), lambda g: (g.reshape(x.shape),)
+
+
+@kernel
+def in_order(x):
+    """x itself if its numbers lie in memory one after the other, else a copy in which they do."""
+    return np.ascontiguousarray(x)
+
+
+def flatten(x, start_dim=0, end_dim=-1):
+    """Dims start_dim to end_dim of x as one."""
+    first, last = (normalize_axis_index(dim, x.ndim or 1) for dim in (start_dim, end_dim))
+    return reshape(x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
+
+
+def squeeze(x, dim=None):
+    """x without its dims of size 1, or without those of them that dim names."""
+    dims = range(x.ndim) if dim is None else normalize_axis_tuple(dim, x.ndim)
+    return reshape(x, [n for i, n in enumerate(x.shape) if n != 1 or i not in dims])
+
+
+def unsqueeze(x, dim):
+    """x with a new dim of size 1 at dim."""
+    return np.expand_dims(x, dim), lambda g: (g.reshape(x.shape),)
+
+
+def transpose(x, dim0, dim1):
+    """x with two dims exchanged."""
+    return x.swapaxes(dim0, dim1), lambda g: (g.swapaxes(dim0, dim1),)
+
+
+def permute(x, *dims):
+    """x with its dims in the given order."""
+    dims = normalize_axis_tuple(_sizes(dims), x.ndim)
+    return x.transpose(dims), lambda g: (g.transpose(np.argsort(dims)),)
+
+
+def expand(x, *shape):
+    """x repeated along its dims of size 1, and along new ones in front, to the shape, where -1 keeps a size."""
+    shape = _sizes(shape)
+    new = len(shape) - x.ndim
+    shape = [x.shape[i - new] if n == -1 and i >= new else n for i, n in enumerate(shape)]
+    return np.broadcast_to(x, shape), lambda g: (g,)
+
+
+def _sizes(args):
+    """`f(2, 3)` and `f((2, 3))` mean the same."""
+    return args[0] if len(args) == 1 and isinstance(args[0], tuple | list | range) else args
+
+
+def getitem(x, index):
+    """x[index], with all that NumPy takes;  what is taken more than once gets the sum of its gradients."""
+
+    def backward(g):
+        gradient = np.zeros_like(x)
+        parts = index if isinstance(index, tuple) else (index,)
+        if all(isinstance(part, int | slice | None | type(...)) for part in parts):
+            gradient[index] = g
+        else:
+            np.add.at(gradient, index, g)
+        return (gradient,)
+
+    return x[index], backward
+
+
+def cat(*arrays, dim=0):
+    """Arrays joined along dim;  each gets its part of the gradient."""
+    out = np.concatenate(arrays, axis=dim)
+    ends = np.cumsum([x.shape[dim] for x in arrays])
+    return out, lambda g: np.split(g, ends[:-1], axis=dim)
+
+
+def stack(*arrays, dim=0):
+    """Arrays of one shape side by side along a new dim;  each gets its slice of the gradient."""
+    return np.stack(arrays, axis=dim), lambda g: tuple(np.moveaxis(g, dim, 0))
+
+
+def pad(x, pad, value=0):
+    """x with `value` around it: pad is (before, after) for the last dim, then for the one before it, and so on."""
+    if len(pad) % 2 or len(pad) > 2 * x.ndim or any(n < 0 for n in pad):
+        raise ValueError(f"wanted (before, after) for up to {x.ndim} dims, each at least 0, got {tuple(pad)}")
+    widths = [(0, 0)] * (x.ndim - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
+    inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))
+    return np.pad(x, widths, constant_values=value), lambda g: (g[inside],)
+
+
+# Networks
+
+_erf = np.vectorize(math.erf, otypes=[float])  # NumPy has none of its own
+
+
+def linear(x, weight, bias=None):
+    """x Wᵀ + b: (…, in), (out, in), (out,) -> (…, out);  d/dx = g W,  d/dW = gᵀ x,  d/db = Σg."""
+    if x.ndim == 0 or x.shape[-1] != weight.shape[1] or x.dtype != weight.dtype:
+        raise ValueError(f"wanted (…, {weight.shape[1]}) of {weight.dtype}, got {x.shape} of {x.dtype}")
+    return affine(x, weight, bias), lambda g: (
+        lambda: affine_to_x(g, weight),
+        lambda: affine_to_weight(g, x),
+        lambda: affine_to_bias(g),
+    )
+
+
+linear_relu = with_relu(linear)
+
+
+@kernel
+def affine(x, weight, bias):
+    """x Wᵀ + b: (…, in), (out, in), (out,) or None -> (…, out)."""
+    out = x.dot(weight.T)  # as @ here, with less to find out first
+    if bias is not None:
+        out += bias
+    return out
+
+
+@kernel
+def affine_to_x(g, weight):
+    """g W: (…, out), (out, in) -> (…, in)."""
+    return g.dot(weight)
+
+
+@kernel
+def affine_to_weight(g, x):
+    """gᵀ x, summed over all rows: (…, out), (…, in) -> (out, in)."""
+    return g.reshape(-1, g.shape[-1]).T.dot(x.reshape(-1, x.shape[-1]))
+
+
+@kernel
+def affine_to_bias(g):
+    """Σg, over all rows: (…, out) -> (out,)."""
+    rows = g.reshape(-1, g.shape[-1])
+    return np.ones(len(rows), rows.dtype).dot(rows)  # as a product, their sum goes fastest
+
+
+def gelu(x):
+    """x·Φ(x), where Φ is the normal distribution function (Hendrycks and Gimpel 2016);  d/dx = Φ(x) + x·φ(x)."""
+    below = (0.5 + 0.5 * _erf(x / math.sqrt(2))).astype(x.dtype)
+    return x * below, lambda g: (g * (below + x * _exp(x * x / -2) / math.sqrt(2 * math.pi)),)
+
+
+def logsigmoid(x):
+    """log σ(x), computed so that no exponential overflows;  d/dx = σ(−x)."""
+    return _minimum(x, 0) - np.log1p(_exp(-_abs(x))), lambda g: (g * sigmoid(-x)[0],)
+
+
+def cross_entropy(x, target):
+    """−log softmax(x)[target]: logits (N, C), class indices (N,) -> (N,);  d/dx = g·(softmax(x) − 1 at the target)."""
+    losses, probabilities = nll(x, target)
+    return losses, lambda g: (nll_gradient(g, probabilities, target),)
+
+
+@kernel
+def nll(x, target):
+    """The losses −log softmax(x)[target] of logits (N, C), and the probabilities softmax(x) for their gradient."""
+    x = x - x.max(axis=1, keepdims=True)  # so that no exponential overflows
+    probabilities = _exp(x)
+    total = probabilities.sum(axis=1)
+    probabilities /= total[:, None]
+    return _log(total) - x[np.arange(len(x)), target], probabilities
+
+
+@kernel
+def nll_gradient(g, probabilities, target):
+    """g·(probabilities − 1 at the target): (N,), (N, C), (N,) -> (N, C)."""
+    gradient = g[:, None] * probabilities
+    gradient[np.arange(len(g)), target] -= g
+    return gradient
+
+
+def normalize(x, weight, bias, mean, var, eps, dim):
+    """weight·x̂ + bias, where x̂ = (x − mean)/√(var + ε), with mean and var of x over dim.
+
+    d/dx = (ĝ − mean ĝ − x̂·mean(ĝ·x̂))/√(var + ε), where ĝ = g·weight;  d/dweight = Σg·x̂,  d/dbias = Σg.
+    """
+    out = normalized(x, weight, bias, mean, var, eps)
+    return out, lambda g: normalized_gradient(g, x, weight, mean, var, eps, dim)
+
+
+@kernel
+def moments(x, dim):
+    """Mean and variance of the numbers of x over dim, which stays with size 1."""
+    mean = x.mean(axis=dim, keepdims=True)
+    return mean, x.var(axis=dim, keepdims=True, mean=mean)
+
+
+@kernel
+def normalized(x, weight, bias, mean, var, eps):
+    """weight·(x − mean)/√(var + ε) + bias, where all of them broadcast against x."""
+    return (x - mean) * (weight / np.sqrt(var + eps)) + bias
+
+
+@kernel
+def normalized_gradient(g, x, weight, mean, var, eps, dim):
+    """The gradients of normalized with respect to x, weight and bias, with mean and var being those of x over dim."""
+    scale = 1 / np.sqrt(var + eps)
+    unit = (x - mean) * scale
+    to_unit = g * weight
+    along = (to_unit * unit).mean(axis=dim, keepdims=True)
+    to_x = (to_unit - to_unit.mean(axis=dim, keepdims=True) - unit * along) * scale
+    return to_x, unbroadcast(g * unit, weight.shape), unbroadcast(g, weight.shape)
