@@ -1,6 +1,7 @@
 """What a contributor runs: `nox` for all that must pass, `nox -l` for what there is, `nox -s stage3` for one."""
 
 import os
+import platform
 import shutil
 import sys
 from pathlib import Path
@@ -17,11 +18,12 @@ BUILT = [stage for stage in STAGES if stage.exists]
 NAMES = [f"stage{stage.number}" for stage in BUILT]
 TORCH = "torch==2.13.0"  # what the rungs are compared with
 NEEDS = [TORCH, "graphviz", "hypothesis", "matplotlib", "micrograd", "numpy>=2.0", "pytest", "safetensors", "tqdm"]
+NEEDS += ["numba", "threadpoolctl"]  # for rung 5
 NEEDS += ["scikit-learn"]  # has the digits that ours are compared with
 
 nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "ladder", "tools", *NAMES, "standalone"]
+nox.options.sessions = ["lint", "ladder", "tools", *NAMES, "kernels", "standalone"]
 
 TOOLS = [f"shared_tests/test_{tool}.py" for tool in ("ladder", "propagate", "bench")]  # tested once, not on each rung
 SUITE = ["-m", "pytest", "shared_tests", *[f"--ignore={test}" for test in TOOLS]]
@@ -51,6 +53,25 @@ def stage_session(stage):
 
 for stage in BUILT:
     stage_session(stage)
+
+
+COMPILED_FOR = {
+    "bounds": {"NUMBA_BOUNDSCHECK": "1"},  # an index beyond an array is an error, not a crash or a wrong number
+    "generic": {"NUMBA_CPU_NAME": "generic"},  # any x86-64, with nothing newer than SSE2
+    "avx2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"},  # else Numba adds what this machine has
+}
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+@nox.parametrize("settings", [nox.param(settings, id=name) for name, settings in COMPILED_FOR.items()])
+def kernels(session, settings):
+    """Test rung 5's kernels in float32 with bounds checks, and compiled for older processors than this one."""
+    if "NUMBA_CPU_NAME" in settings and platform.machine() not in ("x86_64", "AMD64"):
+        session.skip(f"this is {platform.machine()}, no x86-64")
+    with TemporaryDirectory() as folder:
+        chosen = "float32 and (body_gives or pytorchs) or do_not_fit or is_none"
+        tests = ["shared_tests/test_kernels.py", "--stage", "stage5_fast", "-k", chosen, *session.posargs]
+        in_environment(session, "-m", "pytest", *tests, env={**settings, "NUMBA_CACHE_DIR": folder})
 
 
 @nox.session(venv_backend="none")

@@ -52,5 +52,8 @@ CAPABILITIES = {
     "pooling": 4,
     "batch norm of images": 4,
     # Speed
+    "compiled kernels": 5,
+    "threads": 5,
+    "compile cache": 5,
     "devices": 5,
 }

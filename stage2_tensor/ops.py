@@ -85,7 +85,7 @@ def rectify(x):
 
 def rectify_gradient(g, out):
     """g where out is not 0, else 0."""
-    return g * (out != 0)
+    return np.where(out != 0, g, 0)
 
 
 # Where arrays broadcast

@@ -1,9 +1,9 @@
 """The loops that take time, compiled for the CPU: each function here stands in for the NumPy one of its name.
 
 Images lie in memory as (N, H, W, C), channels last, so that a register holds channels; to the caller they are views
-with the dims in PyTorch's order. A function at the end of a section is a door: it brings its arrays into the form that the
-kernel above it wants, checks that they fit, makes room for the result and says how the work is shared among the
-threads. A kernel does its t-th part. What a door can't take it leaves to NumPy's function: `NotImplemented`.
+with the dims in PyTorch's order. A function at the end of a section is a door: it brings its arrays into the form that
+the kernel above it wants, checks that they fit, makes room for the result and says among how many threads to share the
+work, of which a kernel does the t-th part. What a door can't take it leaves to NumPy's function: `NotImplemented`.
 """
 
 import math
@@ -311,7 +311,7 @@ def _bias(bias, groups, n, dtype):
     return out.reshape(groups, -1, width)
 
 
-EXTENT = 49152  # about so many numbers of an image are looked at at once
+EXTENT, WHOLE = 49152, 1 << 62  # about so many numbers of an image are looked at at once
 
 
 def _run(x, w, bias, fill, out, dy, dx, step, phase, out_step, groups, fan_in, fan_out, kind):
@@ -345,6 +345,8 @@ def convolve(x, weight, bias, stride, padding, dilation, groups):
     _fit(
         x.ndim == 4 and x.shape[1] == c * groups and f % groups == 0 and (bias is None or bias.shape == (f,)), x, weight
     )
+    if not x.size:
+        return NotImplemented
     x = _last(x)
     out = empty((len(x), *_places(x.shape, kernel, stride, padding, dilation), f), x.dtype)
     if c == 1 and groups > 1:  # each channel for itself
@@ -362,6 +364,8 @@ def convolve_to_x(g, weight, shape, stride, padding, dilation, groups):
     n, c, h, w = shape
     f, k, *kernel = weight.shape
     _fit(c == k * groups and g.shape == (n, f, *_places((n, h, w), kernel, stride, padding, dilation)), g, weight)
+    if not g.size:
+        return NotImplemented
     g = _last(g)
     if k == 1 and groups > 1:
         g, weight, layout = _whole(g), weight.reshape(1, f, 1, *kernel), (1, 1, f, LANEWISE)
@@ -391,6 +395,8 @@ def _phase(a, kernel, stride, padding, dilation):
 
 
 def convolve_to_weight(g, columns, shape, groups):
+    if not isinstance(columns, tuple):
+        return NotImplemented  # NumPy's function has made them
     x, stride, padding, dilation = columns
     f, c, *kernel = shape
     _fit(g.shape == (len(x), f, *_places(x.shape, kernel, stride, padding, dilation)), g, x)
@@ -415,6 +421,8 @@ def convolve_to_weight(g, columns, shape, groups):
 
 
 def max_pool(x, kernel_size, stride, padding, dilation):
+    if not x.size:
+        return NotImplemented
     x, c = _last(x), x.shape[1]
     out = empty((len(x), *_places(x.shape, kernel_size, stride, padding, dilation), c), x.dtype)
     x = _whole(x)
@@ -428,14 +436,14 @@ def max_pool(x, kernel_size, stride, padding, dilation):
 def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation):
     places = _places((0, *x.shape[2:]), kernel_size, stride, padding, dilation)
     _fit(g.shape == out.shape == (*x.shape[:2], *places), g, x, out)
-    if np.isnan(out.max(initial=0)):
+    if not x.size or np.isnan(out.max(initial=0)):
         return NotImplemented  # which of several NaNs gets it is NumPy's affair
     c = x.shape[1]
     g, x, best = (_whole(_last(array)) for array in (g, x, out))
     gradient = empty(x.shape, x.dtype)
     under = _under(kernel_size, padding, dilation)
     plan = _plan(
-        x.shape[1:], *under, stride, g.shape[1:], (0, 0), (1, 1), 1, 1, g.shape[3], 2 * lanes(g.dtype), LARGEST, x.size
+        x.shape[1:], *under, stride, g.shape[1:], (0, 0), (1, 1), 1, 1, g.shape[3], 2 * lanes(g.dtype), LARGEST, WHOLE
     )
     parts = share(x.size)
     scratch = empty((parts, 2 * plan.space), x.dtype)
@@ -448,6 +456,8 @@ def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation):
 
 def avg_pool(x, kernel_size, stride, padding):
     """A convolution of each channel with equal weights."""
+    if not x.size:
+        return NotImplemented
     weight = np.full((x.shape[1], 1, *kernel_size), 1 / math.prod(kernel_size), x.dtype)
     return convolve(x, weight, None, stride, padding, (1, 1), x.shape[1])[0]
 
@@ -460,7 +470,7 @@ def avg_pool_gradient(g, shape, kernel_size, stride, padding):
 # Matrix products
 
 
-BLOCK = ROWS * NARROW_ROWS // 2  # rows: whole tiles of either kind
+BLOCK = 5 * ROWS  # rows of a product that a thread computes at once
 
 
 @jit
@@ -665,7 +675,7 @@ def _nll_gradient(t, parts, g, probabilities, target, gradient):
 
 
 def nll(x, target):
-    _fit(target.shape == x.shape[:1] and x.shape[-1] > 0, x, target)
+    _fit(x.ndim == 2 and target.shape == x.shape[:1] and x.shape[1], x, target)
     losses, probabilities = empty(len(x), x.dtype), empty(x.shape, x.dtype)
     target = _plain(target.astype(np.int64, copy=False))
     _nll(share(16 * x.size), _plain(x), target, losses, probabilities)

@@ -14,6 +14,8 @@ A step reads two registers of w and one number for each row, and keeps the proce
 Arrays have one dim here, and an index is a position in them. Under NUMBA_BOUNDSCHECK=1 each is checked, as Numba's are.
 """
 
+from functools import reduce
+
 import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
@@ -25,7 +27,7 @@ FEATURES = get_host_cpu_features().flatten() if config.CPU_FEATURES is None else
 BYTES = 64 if "+avx512f" in FEATURES else 32 if "+avx2" in FEATURES else 16  # of a register
 REGISTERS = 32 if "+avx512f" in FEATURES or "+neon" in FEATURES else 16
 ROWS = REGISTERS // 2 - 2  # of two registers: so two remain for a row of w, and two for numbers of x
-NARROW_ROWS = 10  # of one register: more rows would want more addresses than the processor keeps at hand
+NARROW_ROWS = 9  # of one register: more rows would want more addresses than the processor keeps at hand
 
 # How many columns of registers a tile has, and what it does with the numbers it meets. Kernels get both as arguments,
 # and Numba compiles one for each combination of their types.
@@ -69,11 +71,11 @@ class Memory:
         self.tile, self.context, self.builder = tile, context, builder
         self.array = context.make_array(array)(context, builder, value)
 
-    def number(self, position):
-        return self.builder.load(self._pointer(position, INT(1)))
+    def number(self, *position):
+        return self.builder.load(self._pointer(INT(1), *position))
 
-    def register(self, position):
-        pointer = self._pointer(position, INT(self.tile.lanes))
+    def register(self, *position):
+        pointer = self._pointer(INT(self.tile.lanes), *position)
         pointer = self.builder.bitcast(pointer, self.tile.register.as_pointer())
         return self.builder.load(pointer, align=self.tile.dtype.bitwidth // 8)
 
@@ -91,23 +93,26 @@ class Memory:
         indices = ir.VectorType(INT, tile.lanes)
         used = builder.icmp_signed("<", ir.Constant(indices, list(range(tile.lanes))), spread(builder, n, indices))
         n = builder.select(builder.icmp_signed("<", n, INT(tile.lanes)), n, INT(tile.lanes))
-        pointer = builder.bitcast(self._pointer(position, n), tile.register.as_pointer())
+        pointer = builder.bitcast(self._pointer(n, position), tile.register.as_pointer())
         operands = [*before, pointer, SHORT(tile.dtype.bitwidth // 8), used, *after]
         function = ir.FunctionType(result, [operand.type for operand in operands])
         name = f"llvm.masked.{name}.v{tile.lanes}f{tile.dtype.bitwidth}.p0"
         return builder.call(get_or_insert_function(builder.module, function, name), operands)
 
-    def _pointer(self, position, n):
-        """To the first of n numbers that will be read or written."""
-        builder = self.builder
+    def _pointer(self, n, *position):
+        """To the first of n numbers that will be read or written; a position may be given in parts that add up."""
+        builder, pointer = self.builder, self.array.data
         if config.BOUNDSCHECK:
-            low = builder.icmp_signed("<", position, INT(0))
-            high = builder.icmp_signed(">", builder.add(position, n), self.array.nitems)
+            first = reduce(builder.add, position)
+            low = builder.icmp_signed("<", first, INT(0))
+            high = builder.icmp_signed(">", builder.add(first, n), self.array.nitems)
             outside = builder.and_(builder.or_(low, high), builder.icmp_signed(">", n, INT(0)))
             with builder.if_then(outside, likely=False):
                 message = "a kernel reaches outside of its arrays"
                 self.context.call_conv.return_user_exc(builder, IndexError, (message,))
-        return builder.gep(self.array.data, [position])
+        for part in position:
+            pointer = builder.gep(pointer, [part])
+        return pointer
 
 
 def memories(tile, context, builder, signature, arguments, *which):
@@ -192,12 +197,12 @@ def meet(typing, tile, x, places, p, i, w, j):
         name = f"llvm.fmuladd.v{tile.lanes}f{tile.dtype.bitwidth}"
         fused = get_or_insert_function(builder.module, ir.FunctionType(tile.register, [tile.register] * 3), name)
         for k, (r, lane) in enumerate(tile.registers):
-            position = builder.add(places.number(builder.add(p, INT(r))), i)
+            place = places.number(builder.add(p, INT(r)))
             mine = builder.extract_value(out, k)
             if tile.kind == "outer":
-                number = spread(builder, x.number(position), tile.register)
+                number = spread(builder, x.number(place, i), tile.register)
             else:
-                number = x.register(builder.add(position, INT(lane)))
+                number = x.register(place, i, INT(lane))
             if tile.kind == "largest":
                 larger = builder.select(builder.fcmp_ordered(">", number, mine), number, mine)
                 mine = builder.select(builder.fcmp_unordered("uno", number, number), number, larger)

@@ -1,0 +1,774 @@
+"""The kernels of rung 5: beside NumPy and PyTorch, at the door, in threads and processes, in memory and in their cache.
+
+Most numbers are small integers. Their sums are exact even in float32, so that no tolerance hides a mistake.
+"""
+
+import hashlib
+import inspect
+import math
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings, strategies as st
+
+from .engines import torch_engine
+
+kernels = pytest.mark.capability("compiled kernels")
+threads = pytest.mark.capability("threads")
+cache = pytest.mark.capability("compile cache")
+dtypes = pytest.mark.parametrize("dtype", [np.dtype("float64"), np.dtype("float32")], ids=str)
+
+ROOT = Path(__file__).parent.parent
+SIZES = [1, 2, 3, 5, 16, 17, 33]
+HOLES = [np.nan, np.inf, -np.inf]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled(stage):
+    """All functions that have a compiled twin: name -> function."""
+    found = {
+        name: function
+        for part in ("ops", "conv", "optim")
+        for name, function in vars(stage.part(part)).items()
+        if inspect.isfunction(function) and hasattr(function, "numpy")
+    }
+    if os.environ.get("GRADUAL_KERNELS") == "numpy":
+        pytest.skip("not there: GRADUAL_KERNELS=numpy, so no kernel runs")
+    return found
+
+
+# Random arguments
+
+
+@st.composite
+def arrays(draw, shape, dtype, low=-2, high=3, holes=False, writable=False):
+    """Integers from low up to, not including, high, anyhow in memory; with holes, a few are infinite or NaN."""
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    x = rng.integers(low, high, shape).astype(dtype)
+    for hole in draw(st.lists(st.sampled_from(HOLES), max_size=3 if holes and x.size else 0)):
+        x[np.unravel_index(rng.integers(x.size), x.shape)] = hole
+    return x if draw(st.booleans()) else draw(laid_out(x, writable))
+
+
+@st.composite
+def laid_out(draw, x, writable=False):
+    """x with its dims in another order in memory, backwards, with gaps, misaligned, read-only, or one repeated."""
+    dims = list(range(x.ndim))
+    channels_last = dims[:1] + dims[2:] + dims[1:2]
+    order = draw(st.sampled_from([dims, channels_last]) | st.permutations(dims))
+    steps = draw(st.just([1] * x.ndim) | st.lists(st.sampled_from([1, 2, -1]), min_size=x.ndim, max_size=x.ndim))
+    shift = draw(st.sampled_from([0, 0, 0, x.itemsize, 1]))
+    room = [x.shape[i] * abs(steps[i]) for i in order]
+    memory = np.zeros(math.prod(room) * x.itemsize + shift, np.uint8)[shift:].view(x.dtype).reshape(room)
+    out = memory.transpose(np.argsort(order))[(*(slice(None, None, step) for step in steps), ...)]
+    out[...] = x
+    if not writable and draw(st.booleans()):
+        out.flags.writeable = False
+        dim = draw(st.integers(0, x.ndim)) - 1
+        if dim >= 0 and x.shape[dim]:
+            out = np.broadcast_to(out.take([0], dim), x.shape)
+    return out
+
+
+def pairs(*numbers):
+    return st.tuples(st.sampled_from(numbers), st.sampled_from(numbers))
+
+
+@st.composite
+def elementwise(draw, dtype):
+    """x and g of one shape, at times large enough for all threads."""
+    shape = draw(st.lists(st.sampled_from([0, *SIZES]), max_size=4).filter(lambda shape: math.prod(shape) < 50_000))
+    shape = draw(st.sampled_from([shape, (67, 5, 16, 17)]))
+    return {name: draw(arrays(shape, dtype, holes=True)) for name in "xg"}
+
+
+@st.composite
+def layers(draw, dtype):
+    """A linear layer's x, weight and bias, and g; at times with a product too large for a single thread."""
+    inside, outside = draw(st.sampled_from([*SIZES, 64, 130])), draw(st.sampled_from([*SIZES, 64, 130]))
+    rows = draw(st.sampled_from([(), (0,), (1,), (2, 3), (33,), (1_000_000 // (inside * outside) + 1,)]))
+    return {
+        "x": draw(arrays((*rows, inside), dtype, holes=True)),
+        "weight": draw(arrays((outside, inside), dtype)),
+        "bias": draw(st.none() | arrays((outside,), dtype)),
+        "g": draw(arrays((*rows, outside), dtype, holes=True)),
+    }
+
+
+@st.composite
+def logits(draw, dtype):
+    """Logits x, class indices and g, at times large enough for all threads."""
+    n, classes = draw(st.sampled_from([0, 1, 2, 33, 2048])), draw(st.sampled_from(SIZES))
+    integer = draw(st.sampled_from([np.int64, np.int32, np.uint8]))
+    return {
+        "x": draw(arrays((n, classes), dtype, low=-9, high=10, holes=True)),
+        "target": draw(arrays((n,), integer, low=0, high=classes)),
+        "g": draw(arrays((n,), dtype)),
+    }
+
+
+@st.composite
+def norms(draw, dtype):
+    """What a batch norm or a layer norm has; mean and variance may be any, as the formulas don't ask."""
+    n, c, h = draw(st.sampled_from([1, 2, 7, 64])), draw(st.sampled_from(SIZES)), draw(st.sampled_from([1, 3, 8]))
+    shape, dim, shared = draw(
+        st.sampled_from(
+            [
+                ((n, c), (0,), (1, c)),
+                ((n, c, h), (0, 2), (1, c, 1)),
+                ((n, c, h, 5), (0, 2, 3), (1, c, 1, 1)),
+                ((n, c), (-1,), (c,)),
+                ((n, h, c), (-2, -1), (h, c)),
+                ((0, 3, c), (-1,), (c,)),
+            ]
+        )
+    )
+    kept = [1 if i in dim or i - len(shape) in dim else size for i, size in enumerate(shape)]
+    return {
+        "x": draw(arrays(shape, dtype, holes=True)),
+        "weight": draw(arrays(shared, dtype)),
+        "bias": draw(arrays(shared, dtype)),
+        "mean": draw(arrays(kept, dtype)),
+        "var": draw(arrays(kept, dtype, low=1, high=4)),
+        "g": draw(arrays(shape, dtype)),
+        "eps": draw(st.sampled_from([1e-5, 0.1])),
+        "dim": dim,
+    }
+
+
+@st.composite
+def windows(draw, dilation=(1, 2)):
+    """A kernel, how it moves, an image size that it fits with a few places to spare, and how many there are."""
+    kernel, stride, dilation = draw(pairs(1, 2, 3, 5)), draw(pairs(1, 2, 3)), draw(pairs(*dilation))
+    padding = tuple(min(p, k // 2) for p, k in zip(draw(pairs(0, 1, 2)), kernel))  # PyTorch pools with no more
+    reach = [d * (k - 1) + 1 - 2 * p for k, p, d in zip(kernel, padding, dilation)]
+    size = tuple(max(1, r) + more for r, more in zip(reach, draw(st.tuples(st.integers(0, 8), st.integers(0, 8)))))
+    places = tuple((n - r) // s + 1 for n, r, s in zip(size, reach, stride))
+    return kernel, {"stride": stride, "padding": padding, "dilation": dilation}, size, places
+
+
+@st.composite
+def convolutions(draw, dtype):
+    """A convolution's x, weight and bias, and g."""
+    kernel, sizes, size, places = draw(windows())
+    groups, c, f = draw(
+        st.tuples(st.just(1), st.sampled_from(SIZES), st.sampled_from(SIZES))
+        | st.tuples(st.sampled_from([2, 3]), st.sampled_from([1, 3, 16]), st.sampled_from([1, 2, 5, 17]))
+        | st.tuples(st.sampled_from([3, 16, 33]), st.just(1), st.sampled_from([1, 1, 2]))
+    )
+    n = draw(st.sampled_from([0, 1, 2, 5, 33]))
+    return {
+        "x": draw(arrays((n, groups * c, *size), dtype, holes=True)),
+        "weight": draw(arrays((groups * f, c, *kernel), dtype)),
+        "bias": draw(st.none() | arrays((groups * f,), dtype)),
+        "g": draw(arrays((n, groups * f, *places), dtype, holes=True)),
+        **sizes,
+        "groups": groups,
+    }
+
+
+@st.composite
+def poolings(draw, dtype, dilation=(1, 2)):
+    """A pooling's x and g."""
+    kernel, sizes, size, places = draw(windows(dilation))
+    n, c = draw(st.sampled_from([0, 1, 2, 5, 33])), draw(st.sampled_from(SIZES))
+    x, g = draw(arrays((n, c, *size), dtype, holes=True)), draw(arrays((n, c, *places), dtype))
+    return {"x": x, "g": g, "kernel_size": kernel, **sizes}
+
+
+def means(dtype):
+    """An average pooling, which has no dilation."""
+    return poolings(dtype, dilation=(1,)).map(lambda x: {name: x[name] for name in x if name != "dilation"})
+
+
+@st.composite
+def steps(draw, dtype):
+    """What a step of an optimizer has, at times large enough for all threads."""
+    shape = draw(st.sampled_from([(), (0,), (1,), (17,), (3, 4), (33, 5, 3, 3), (130, 257)]))
+    return {
+        **{name: draw(arrays(shape, dtype, writable=True)) for name in ("p", "buffer", "m")},
+        "v": draw(arrays(shape, dtype, low=1, high=4, writable=True)),
+        "g": draw(arrays(shape, dtype, holes=True)),
+        "t": draw(st.integers(1, 1000)),
+        "lr": draw(st.sampled_from([0.0, 0.1])),
+        "momentum": draw(st.sampled_from([0.0, 0.9])),
+        "betas": draw(st.sampled_from([(0.9, 0.999), (0.0, 0.5)])),
+        "eps": 1e-8,
+        "weight_decay": draw(st.sampled_from([0.0, 0.2])),
+        "flag": draw(st.booleans()),
+    }
+
+
+CHANGED = {"p", "buffer", "m", "v"}  # in place, by a step
+
+
+def sgd(k, p, g, buffer, lr, momentum, weight_decay, flag, **others):
+    k.sgd(p, g, buffer if momentum else None, lr, momentum, weight_decay, flag)
+    return p, buffer
+
+
+def adam(k, p, g, m, v, t, lr, betas, eps, weight_decay, flag, **others):
+    k.adam(p, g, m, v, t, lr, betas, eps, weight_decay, flag)
+    return p, m, v
+
+
+class Row(NamedTuple):
+    """A kernel: how its arguments are drawn, and what it makes of them, k being the kernels or what they stand for."""
+
+    arguments: callable
+    results: callable
+    exact: bool = True  # with sums and products of small integers alone
+
+
+def nll_gradient(k, x, target, g):
+    return k.nll_gradient(g, x, target)  # for which x may be anything
+
+
+def normalized(k, x, weight, bias, mean, var, eps, **others):
+    return k.normalized(x, weight, bias, mean, var, eps)
+
+
+def normalized_gradient(k, x, weight, bias, mean, var, g, eps, dim):
+    return k.normalized_gradient(g, x, weight, mean, var, eps, dim)
+
+
+def convolve_to_weight(k, x, weight, bias, g, **sizes):
+    columns = k.convolve(x, weight, bias, *sizes.values())[1]
+    return k.convolve_to_weight(g, columns, weight.shape, sizes["groups"])
+
+
+KERNELS = {
+    "rectify": Row(elementwise, lambda k, x, g: k.rectify(x)),
+    "in_order": Row(elementwise, lambda k, x, g: k.in_order(x)),
+    "rectify_gradient": Row(elementwise, lambda k, x, g: k.rectify_gradient(g, x)),
+    "affine": Row(layers, lambda k, x, weight, bias, g: k.affine(x, weight, bias)),
+    "affine_to_x": Row(layers, lambda k, x, weight, bias, g: k.affine_to_x(g, weight)),
+    "affine_to_weight": Row(layers, lambda k, x, weight, bias, g: k.affine_to_weight(g, x)),
+    "affine_to_bias": Row(layers, lambda k, x, weight, bias, g: k.affine_to_bias(g)),
+    "nll": Row(logits, lambda k, x, target, g: k.nll(x, target), exact=False),
+    "nll_gradient": Row(logits, nll_gradient),
+    "moments": Row(norms, lambda k, x, dim, **others: k.moments(x, dim), exact=False),
+    "normalized": Row(norms, normalized, exact=False),
+    "normalized_gradient": Row(norms, normalized_gradient, exact=False),
+    "convolve": Row(
+        convolutions, lambda k, x, weight, bias, g, **sizes: k.convolve(x, weight, bias, *sizes.values())[0]
+    ),
+    "convolve_to_x": Row(
+        convolutions, lambda k, x, weight, bias, g, **sizes: k.convolve_to_x(g, weight, x.shape, *sizes.values())
+    ),
+    "convolve_to_weight": Row(convolutions, convolve_to_weight),
+    "convolve_to_bias": Row(convolutions, lambda k, g, **others: k.convolve_to_bias(g)),
+    "max_pool": Row(poolings, lambda k, x, g, **sizes: k.max_pool(x, *sizes.values())),
+    "max_pool_gradient": Row(
+        poolings, lambda k, x, g, **sizes: k.max_pool_gradient(g, x, k.max_pool(x, *sizes.values()), *sizes.values())
+    ),
+    "avg_pool": Row(means, lambda k, x, g, **sizes: k.avg_pool(x, *sizes.values()), exact=False),
+    "avg_pool_gradient": Row(
+        means, lambda k, x, g, **sizes: k.avg_pool_gradient(g, x.shape, *sizes.values()), exact=False
+    ),
+    "sgd": Row(steps, sgd, exact=False),
+    "adam": Row(steps, adam, exact=False),
+}
+every_kernel = pytest.mark.parametrize("name", KERNELS)
+
+
+# Beside NumPy
+
+
+def results(name, functions, arguments):
+    """What the functions make of the arguments, as a list of arrays."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # means of nothing
+        out = KERNELS[name].results(SimpleNamespace(**functions), **arguments)
+    return list(out) if isinstance(out, tuple) else [out]
+
+
+def bodies(compiled):
+    """The functions that the kernels stand for."""
+    return {name: function.numpy for name, function in compiled.items()}
+
+
+def plain(arguments):
+    """The arguments with copies of the arrays, in the usual order in memory."""
+    return {name: np.array(x, order="C") if isinstance(x, np.ndarray) else x for name, x in arguments.items()}
+
+
+def agree(got, wanted, exact=False):
+    """AssertionError unless the arrays are the same, but for rounding: they were made of numbers about 1 in size."""
+    assert [x.shape for x in got] == [x.shape for x in wanted]
+    assert [x.dtype for x in got] == [x.dtype for x in wanted]
+    for ours, theirs in zip(got, wanted):
+        tolerance = 0 if exact else {4: 2e-5, 8: 1e-9}[theirs.itemsize]
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@kernels
+def test_every_kernel_is_tested(compiled):
+    assert compiled.keys() == KERNELS.keys()
+
+
+@kernels
+@every_kernel
+def test_a_kernel_has_the_name_and_the_parameters_of_its_numpy_body(stage, compiled, name):
+    body = compiled[name].numpy
+    kernel = getattr(stage.part("kernels_cpu"), name)
+    assert compiled[name].__name__ == kernel.__name__ == body.__name__ == name
+    assert inspect.signature(compiled[name]) == inspect.signature(kernel) == inspect.signature(body)
+
+
+@kernels
+@every_kernel
+@dtypes
+@given(data=st.data())
+def test_a_kernel_gives_what_its_numpy_body_gives(compiled, name, dtype, data):
+    """And of its arguments it changes only what it is there to change."""
+    arguments = data.draw(KERNELS[name].arguments(dtype))
+    copies = plain(arguments)
+    wanted = results(name, bodies(compiled), copies)
+    agree(results(name, compiled, arguments), wanted, KERNELS[name].exact)
+    for key in arguments.keys() - CHANGED:
+        np.testing.assert_array_equal(arguments[key], copies[key], err_msg=f"{key} was changed")
+
+
+@kernels
+@every_kernel
+@pytest.mark.parametrize("dtype", ["float16", np.dtype("float32").newbyteorder().str])
+@settings(max_examples=10)
+@given(data=st.data())
+def test_other_dtypes_are_left_to_the_numpy_body(compiled, name, dtype, data):
+    arguments = data.draw(KERNELS[name].arguments(np.dtype(dtype)))
+    wanted = results(name, bodies(compiled), plain(arguments))
+    agree(results(name, compiled, plain(arguments)), wanted, exact=True)
+
+
+# At the door
+
+
+def outcome(name, functions, arguments):
+    """The results, or the error: one of those that a Tensor's methods put the op and its inputs' shapes in front of."""
+    try:
+        return results(name, functions, arguments)
+    except (ArithmeticError, IndexError, ValueError) as error:
+        return error
+
+
+@kernels
+@every_kernel
+@settings(max_examples=100)
+@given(data=st.data())
+def test_shapes_that_do_not_fit_are_refused(compiled, name, data):
+    """One array has another shape: that is an error, unless NumPy too makes something of it, and the same."""
+    arguments = plain(data.draw(KERNELS[name].arguments(np.dtype("float32"))))
+    key = data.draw(st.sampled_from(sorted(key for key, x in arguments.items() if isinstance(x, np.ndarray))))
+    arguments[key] = np.resize(arguments[key], data.draw(st.sampled_from(misfits(arguments[key].shape))))
+    wanted, got = outcome(name, bodies(compiled), plain(arguments)), outcome(name, compiled, arguments)
+    if isinstance(got, IndexError):  # a kernel's own would mean that it was about to leave its arrays
+        assert "tuple" in str(got) or str(got) == str(wanted)
+    elif isinstance(wanted, IndexError):
+        pass  # a class that is none: see the next test
+    elif isinstance(got, list) and any(x.size for x in got):
+        assert isinstance(wanted, list), f"{key} of shape {arguments[key].shape} does not fit: {wanted}"
+        agree(got, wanted)
+
+
+def misfits(shape):
+    """Shapes with one size changed by one, a dim less or a dim more."""
+    changed = [(*shape[:i], n, *shape[i + 1 :]) for i in range(len(shape)) for n in (shape[i] - 1, shape[i] + 1)]
+    return [new for new in (*changed, shape[1:], (2, *shape)) if min(new, default=0) >= 0 and new != shape]
+
+
+@kernels
+@pytest.mark.parametrize("target", [3, -4, 2**31, 2**62])
+def test_a_class_that_is_none_has_no_loss(compiled, target):
+    """What lies in memory beyond the logits is not looked at. (`cross_entropy` refuses such a class.)"""
+    x, g, target = np.ones((2, 3), np.float32), np.ones(2, np.float32), np.array([0, target])
+    losses, probabilities = compiled["nll"](x, target)
+    np.testing.assert_array_equal(np.isnan(losses), [False, True])
+    compiled["nll_gradient"](g, probabilities, target)
+
+
+# Beside PyTorch, through the public functions
+
+
+def beside_pytorch(engine, theirs, ours, inputs, data):
+    """AssertionError unless the output and all gradients are PyTorch's, however inputs and cotangent lie in memory."""
+    torch, tensors = torch_engine().torch, []
+    references = [torch.tensor(np.array(x, order="C"), requires_grad=True) for x in inputs]
+    for x in inputs:
+        tensors.append(engine.Tensor(x))
+        tensors[-1].data = x  # as it lies in memory
+    with np.errstate(all="ignore"):
+        wanted, out = theirs(*references), ours(*tensors)
+        cotangent = data.draw(arrays(out.shape, out.dtype))
+        wanted.backward(torch.tensor(np.array(cotangent, order="C")))
+        out.backward(cotangent)
+    agree([out.data], [wanted.detach().numpy()])
+    agree([x.grad for x in tensors], [x.grad.numpy() for x in references])
+
+
+@kernels
+@dtypes
+@given(data=st.data())
+def test_random_convolutions_are_pytorchs(engine, dtype, data):
+    arguments = data.draw(convolutions(dtype))
+    inputs = [arguments[name] for name in ("x", "weight", "bias") if arguments[name] is not None]
+    sizes = {name: arguments[name] for name in ("stride", "padding", "dilation", "groups")}
+    theirs, ours = (partial(conv2d, **sizes) for conv2d in (torch_engine().F.conv2d, engine.F.conv2d))
+    beside_pytorch(engine, theirs, ours, inputs, data)
+
+
+@kernels
+@dtypes
+@pytest.mark.parametrize("name, arguments", [("max_pool2d", poolings), ("avg_pool2d", means)])
+@given(data=st.data())
+def test_random_poolings_are_pytorchs(engine, name, arguments, dtype, data):
+    arguments = data.draw(arguments(dtype))
+    x, _, *sizes = arguments.values()
+    # PyTorch writes outside its memory where all that a kernel sees is padding (1 pixel between 2 dilated places)
+    assume(all(n >= step for n, step in zip(x.shape[2:], arguments.get("dilation", (1, 1)))))
+    theirs, ours = getattr(torch_engine().F, name), getattr(engine.F, name)
+    beside_pytorch(engine, lambda x: theirs(x, *sizes), lambda x: ours(x, *sizes), [x], data)
+
+
+@kernels
+@dtypes
+@given(data=st.data())
+def test_random_batch_norms_are_pytorchs(engine, dtype, data):
+    c = data.draw(st.sampled_from(SIZES))
+    rest = data.draw(st.sampled_from([(), (1,), (3,), (1, 1), (5, 3), (8, 8)]))
+    n = data.draw(st.sampled_from([1, 2, 7, 33]).filter(lambda n: n * math.prod(rest) > 1))
+    x = data.draw(arrays((n, c, *rest), dtype, holes=True))
+    weight, bias = (data.draw(arrays((c,), dtype)) for _ in range(2))
+
+    def ours(x, weight, bias):
+        module = engine.nn.BatchNorm2d(c) if len(rest) == 2 else engine.nn.BatchNorm1d(c)
+        module.weight, module.bias = weight, bias
+        return module(x)
+
+    def theirs(x, weight, bias):
+        return torch_engine().F.batch_norm(x, None, None, weight, bias, training=True)
+
+    beside_pytorch(engine, theirs, ours, [x, weight, bias], data)
+
+
+@kernels
+def test_a_gradient_of_another_dtype_is_taken(engine):
+    """`backward` takes any array: one of float64 for a float32 network gives its float32 gradients."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.integers(-2, 3, (2, 3, 9, 9)).astype("float32"), rng.integers(-2, 3, (5, 3, 3, 3)).astype("float32")
+    gradients = []
+    for dtype in ("float32", "float64"):
+        tensors = engine.Tensor(x), engine.Tensor(weight)
+        out = engine.F.max_pool2d(engine.F.conv2d(*tensors).relu(), 2)
+        out.backward(np.ones(out.shape, dtype))
+        gradients.append([tensor.grad for tensor in tensors])
+    agree(gradients[1], gradients[0], exact=True)
+
+
+# In threads and processes
+
+
+def network(package):
+    """A small CNN with a layer of each kind, always the same one."""
+    conv, nn = package.conv, package.nn
+    nn.manual_seed(0)
+    return nn.Sequential(
+        conv.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        conv.MaxPool2d(2),
+        conv.Conv2d(16, 17, 3, padding=1, bias=False),
+        conv.BatchNorm2d(17),
+        nn.ReLU(),
+        conv.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(17 * 7 * 7, 128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
+    )
+
+
+def train(package, model, steps=5):
+    """The losses of so many steps, and all weights after them as one array."""
+    rng, losses = np.random.default_rng(0), []
+    optimizer = package.optim.Adam(model.parameters())
+    for _ in range(steps):
+        images, labels = rng.standard_normal((64, 1, 28, 28), np.float32), rng.integers(0, 10, 64)
+        loss = package.nn.cross_entropy(model(package.Tensor(images, requires_grad=False)), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, np.concatenate([p.data.ravel() for p in model.parameters()])
+
+
+def digest(weights):
+    """A text that is the same only for the same bits."""
+    return hashlib.sha256(weights.tobytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def trained(stage):
+    """What `train` gives on the compiled kernels."""
+    return train(stage.package, network(stage.package))
+
+
+def run(stage, code, folder=None, **environment):
+    """The program's output, and what it said besides, in a process of its own that finds the rung in the folder."""
+    place = Path(folder or Path(stage.package.__file__).parent.parent)
+    names = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), str(ROOT)]), **environment}
+    names = {name: value for name, value in names.items() if value is not None}
+    code = f"import numpy as np, os, sys\nimport {stage.name} as package\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=names, cwd=place, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), done.stderr.strip()
+
+
+TRAIN = """
+from shared_tests.test_kernels import digest, network, train
+losses, weights = train(package, network(package))
+"""
+
+
+@threads
+def test_the_same_seed_gives_the_same_bits(stage, trained):
+    _, weights = train(stage.package, network(stage.package))
+    np.testing.assert_array_equal(weights, trained[1])
+
+
+@threads
+def test_another_process_gives_the_same_bits(stage, trained):
+    out, _ = run(stage, TRAIN + "print(digest(weights))")
+    assert out == digest(trained[1])
+
+
+@threads
+@pytest.mark.parametrize("n", ["1", "3"])
+def test_any_number_of_threads_gives_the_same_losses(stage, trained, n):
+    out, _ = run(stage, TRAIN + "print(losses)", NUMBA_NUM_THREADS=n)
+    assert eval(out) == pytest.approx(trained[0], rel=1e-4)
+
+
+@threads
+def test_numbas_number_of_threads_is_obeyed(stage):
+    code = "import numba\nnumba.set_num_threads(1)" + TRAIN
+    one, _ = run(stage, code + "print(losses, digest(weights))", NUMBA_NUM_THREADS="3")
+    other, _ = run(stage, TRAIN + "print(losses, digest(weights))", NUMBA_NUM_THREADS="1")
+    assert one == other
+
+
+@threads
+@pytest.mark.parametrize(
+    "environment, n",
+    [
+        ({"NUMBA_NUM_THREADS": "1"}, 1),
+        ({"OMP_NUM_THREADS": "1"}, 1),
+        ({"NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "1"}, 2),
+    ],
+    ids=str,
+)
+def test_the_environments_number_of_threads_is_obeyed(stage, environment, n):
+    environment = {"NUMBA_NUM_THREADS": None, "OMP_NUM_THREADS": None, **environment}
+    out, _ = run(stage, "import numba\nprint(numba.get_num_threads())", **environment)
+    assert out == str(n)
+
+
+@threads
+def test_there_is_one_pool_of_threads_and_it_is_no_workqueue(stage):
+    """NumPy's own pool has one thread; kernels run on TBB's or OpenMP's wherever Numba can load one of them."""
+    code = """
+import importlib, numba
+def loads(layer):
+    try:
+        return bool(importlib.import_module(f"numba.np.ufunc.{layer}"))
+    except ImportError:
+        return False
+print(loads("tbbpool") or loads("omppool"))
+print(numba.threading_layer())
+"""
+    pools = 'import threadpoolctl\nprint({pool["num_threads"] for pool in threadpoolctl.threadpool_info()'
+    pools += ' if pool["user_api"] == "blas"})'
+    pools, better, layer = run(stage, pools + TRAIN + code, NUMBA_NUM_THREADS="2")[0].splitlines()
+    assert eval(pools) <= {1}
+    assert layer in ("tbb", "omp", "workqueue")
+    assert layer != "workqueue" or better == "False"
+
+
+@threads
+def test_several_python_threads_at_once_give_the_same_bits(stage, trained):
+    models = [network(stage.package) for _ in range(4)]
+    with ThreadPoolExecutor(len(models)) as pool:
+        results = list(pool.map(lambda model: train(stage.package, model), models))
+    for _, weights in results:
+        np.testing.assert_array_equal(weights, trained[1])
+
+
+@threads
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("n", ["1", "2"])
+def test_a_fork_works_after_kernels_ran(stage, trained, n):
+    """And in the parent again after the child."""
+    code = """
+sys.stdout.flush()
+child = os.fork()
+again, _ = train(package, network(package))
+print(again, flush=True)
+if child:
+    _, status = os.waitpid(child, 0)
+    sys.exit(os.waitstatus_to_exitcode(status))
+"""
+    out, _ = run(stage, TRAIN + code, NUMBA_NUM_THREADS=n)
+    assert len(out.splitlines()) == 2
+    for losses in out.splitlines():
+        assert eval(losses) == pytest.approx(trained[0], rel=1e-4)
+
+
+# Without kernels
+
+
+@kernels
+def test_numpys_bodies_can_be_asked_for(stage, trained):
+    """They are functions that a debugger steps through; Numba isn't even imported."""
+    code = """
+print([name for name in ("numba", package.__name__ + ".kernels_cpu") if name in sys.modules])
+print([f.__code__.co_filename.endswith("ops.py") for f in (package.nn.ops.rectify, package.nn.ops.affine)])
+print(losses)
+"""
+    modules, plain, losses = run(stage, TRAIN + code, GRADUAL_KERNELS="numpy")[0].splitlines()
+    assert (modules, plain) == ("[]", "[True, True]")
+    assert eval(losses) == pytest.approx(trained[0], rel=1e-4)
+
+
+@kernels
+def test_a_choice_of_kernels_that_is_none_is_refused(stage):
+    code = "print(package.nn.ops.rectify)"
+    with pytest.raises(AssertionError, match="GRADUAL_KERNELS: wanted .*numpy.*, got 'fortran'"):
+        run(stage, code, GRADUAL_KERNELS="fortran")
+
+
+# In memory
+
+
+@kernels
+def test_memory_is_used_again(stage):
+    """After a few steps 100 more need no more memory, nor do they ask the system for it anew each time."""
+    pytest.importorskip("resource", reason="this system has no resource module")
+    code = """
+import resource
+from shared_tests.test_kernels import network, train
+usage = lambda: resource.getrusage(resource.RUSAGE_SELF)
+model = network(package)
+train(package, model, steps=20)
+before = usage()
+train(package, model, steps=100)
+after = usage()
+print((after.ru_maxrss - before.ru_maxrss) * (1 if sys.platform == "darwin" else 1024))
+print((after.ru_minflt - before.ru_minflt) * resource.getpagesize())
+"""
+    growth, fresh = map(int, run(stage, code)[0].split())
+    assert growth <= 1 << 20
+    assert fresh <= 100 << 20  # a MiB a step; its activations and gradients have 20
+
+
+@kernels
+def test_outputs_that_are_kept_stay_as_they_are(stage):
+    package, rng = stage.package, np.random.default_rng(0)
+    model, kept = network(package), []
+    for _ in range(10):
+        x = package.Tensor(rng.standard_normal((64, 1, 28, 28), np.float32))
+        out = model[0](x)
+        out.relu().sum().backward()
+        for array in (out.data, model[0].weight.grad, x.grad, x.grad[1:, :, ::2]):
+            kept.append((array, array.copy()))
+        train(package, model, steps=1)
+    for array, copy in kept:
+        np.testing.assert_array_equal(array, copy)
+
+
+@kernels
+@dtypes
+@pytest.mark.parametrize("kind, options", [("SGD", {"momentum": 0.5}), ("Adam", {"betas": (0.5, 0.5)})])
+def test_what_fades_becomes_zero(stage, kind, options, dtype):
+    """And never one of the tiny numbers that processors are slow with."""
+    p = stage.package.Tensor(np.ones(50, dtype))
+    optimizer = getattr(stage.part("optim"), kind)([p], lr=0.1, **options)
+    tiny = np.finfo(dtype).tiny
+    for step in range(2000):
+        p.grad = np.logspace(0, math.log10(tiny), 50, dtype=dtype) * (step == 0)
+        optimizer.step()
+        for name, x in optimizer.state_dict().items():
+            if name.startswith("0.") and x.ndim:
+                assert not ((x != 0) & (abs(x) < tiny)).any()
+    assert all(not x.any() for name, x in optimizer.state_dict().items() if x.ndim)
+
+
+# In the cache
+
+
+@pytest.fixture
+def copy(stage, tmp_path):
+    """A folder with a copy of the rung that has one more kernel, made of a function in another file."""
+    folder = Path(stage.package.__file__).parent
+    copy = shutil.copytree(folder, tmp_path / "here" / stage.name, ignore=shutil.ignore_patterns("__pycache__"))
+    with open(copy / "simd.py", "a") as file:
+        file.write("\n\nfrom numba import njit\n\n\n@njit\ndef factor():\n    return 2.0\n")
+    with open(copy / "kernels_cpu.py", "a") as file:
+        file.write("\n\nfrom .simd import factor\n\n\n@jit\ndef twice(x):\n    return factor() * x\n")
+    return copy
+
+
+@pytest.fixture
+def result(stage, copy, tmp_path):
+    """What that kernel makes of 1 in a new process, and what it says besides."""
+    user = str(tmp_path / "user")
+    places = dict.fromkeys(("HOME", "LOCALAPPDATA", "USERPROFILE", "XDG_CACHE_HOME"), user)
+    code = "from stage5_fast.kernels_cpu import twice\nprint(twice(1.0))".replace("stage5_fast", stage.name)
+    return lambda: run(stage, code, copy.parent, **places, NUMBA_CACHE_DIR=None, PYTHONDONTWRITEBYTECODE="1")
+
+
+@cache
+def test_a_first_run_says_that_it_compiles_and_a_second_need_not(result):
+    out, said = result()
+    assert out == "2.0"
+    assert "compil" in said
+    assert result() == ("2.0", "")
+
+
+@cache
+def test_an_edit_of_any_kernel_file_is_noticed(copy, result):
+    """Also of one that the kernel's own file imports from, which Numba's cache doesn't look at."""
+    assert result()[0] == "2.0"
+    text = (copy / "simd.py").read_text()
+    (copy / "simd.py").write_text(text.replace("return 2.0", "return 3.0"))
+    assert result()[0] == "3.0"
+
+
+@cache
+def test_a_package_that_cannot_be_written_to_has_its_cache_in_the_users_folder(copy, result, tmp_path):
+    (copy / "__pycache__").touch()  # no folder: nobody, not even root, can write into it
+    out, said = result()
+    assert out == "2.0"
+    assert "compil" in said
+    assert list((tmp_path / "user").rglob("*.nbi"))
+    assert result() == ("2.0", "")
+
+
+@cache
+def test_without_any_place_for_a_cache_kernels_are_compiled_each_time(copy, result, tmp_path):
+    (copy / "__pycache__").touch()
+    (tmp_path / "user").touch()
+    for _ in range(2):
+        out, said = result()
+        assert out == "2.0"
+        assert "compil" in said
