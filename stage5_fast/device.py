@@ -21,10 +21,13 @@ def kernel(function):
     from . import kernels_cpu
 
     compiled = getattr(kernels_cpu, function.__name__)
+    least = kernels_cpu.LEAST.get(function.__name__, 0)
 
     @wraps(function)
     def choose(x, *arguments):
-        out = compiled(x, *arguments) if x.dtype in _COMPILED and x.ndim else NotImplemented
+        if x.size < least or x.dtype not in _COMPILED or not x.ndim:
+            return function(x, *arguments)
+        out = compiled(x, *arguments)
         return function(x, *arguments) if out is NotImplemented else out
 
     choose.numpy = function

@@ -32,6 +32,16 @@ from .simd import (
 )
 
 FIRST = np.zeros(1, np.int64)
+LEAST = {  # how many numbers a first argument has at least where a kernel is faster than NumPy's function
+    "affine": 2048,
+    "affine_to_bias": 8192,
+    "affine_to_weight": 2048,
+    "affine_to_x": 2048,
+    "in_order": 8192,
+    "rectify": 8193,
+    "rectify_gradient": 8193,
+    "sgd": 4096,
+}
 SPARE = max(ROWS, NARROW_ROWS)
 
 
@@ -599,8 +609,6 @@ def _column_sums(x):
 
 
 def affine_to_bias(g):
-    if g.size < FEW:
-        return NotImplemented
     return _column_sums(_plain(g.reshape(-1, g.shape[-1])))
 
 
@@ -627,9 +635,6 @@ def _rectify_gradient(t, parts, out, g, gradient):
         gradient[i] = 0 if out[i] == 0 else g[i]
 
 
-FEW = 8192  # numbers; below that NumPy is faster
-
-
 def _each(kernel, *arrays):
     """What a kernel makes of arrays of one shape that it goes through number by number."""
     first = arrays[0]
@@ -641,12 +646,12 @@ def _each(kernel, *arrays):
 
 
 def rectify(x):
-    return _each(_rectify, x) if x.size > FEW else NotImplemented
+    return _each(_rectify, x)
 
 
 def rectify_gradient(g, out):
     _fit(g.shape == out.shape, g, out)
-    return _each(_rectify_gradient, out, g) if g.size > FEW else NotImplemented
+    return _each(_rectify_gradient, out, g)
 
 
 @parallel
