@@ -40,7 +40,6 @@ LEAST = {  # how many numbers a first argument has at least where a kernel is fa
     "in_order": 8192,
     "rectify": 8193,
     "rectify_gradient": 8193,
-    "sgd": 4096,
 }
 SPARE = max(ROWS, NARROW_ROWS)
 
@@ -110,7 +109,8 @@ def _plan(size, dy, dx, step, target, phase, out_step, groups, fan_in, fan_out, 
     direct = direct and left + (wide - 1) * step[1] + reach[1] <= width
     across = width if direct else (wide - 1) * step[1] + reach[1]
     line = across * channels
-    band = min(high, max(1, extent // (line * step[0])))
+    most = max(1, extent // (line * step[0]))
+    band = -(-high // -(-high // most))  # about equal ones: the last begins earlier, and does some rows again
     down = (band - 1) * step[0] + reach[0]
 
     starts = np.add.outer((np.array(dy) - top) * line, (np.array(dx) - left) * channels)
