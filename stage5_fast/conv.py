@@ -203,10 +203,9 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return apply(convolution, inputs, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
-def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, rule=None):
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1):
     """The largest number under each place of a kernel that moves by stride, its own size unless told otherwise."""
-    sizes = *_pool_sizes(input, kernel_size, stride, padding), _pair("dilation", dilation)
-    return apply(rule or max_pooling, (input,), *sizes)
+    return apply(max_pooling, (input,), *_pool_sizes(input, kernel_size, stride, padding), _pair("dilation", dilation))
 
 
 def avg_pool2d(input, kernel_size, stride=None, padding=0):
@@ -276,7 +275,8 @@ class MaxPool2d(Module):
 
     def after_relu(self, x):
         """The largest of max(x, 0) is max(the largest of x, 0), of which there are fewer."""
-        return max_pool2d(x, *self.sizes, rule=max_pooling_relu)
+        *sizes, dilation = self.sizes
+        return apply(max_pooling_relu, (x,), *_pool_sizes(x, *sizes), _pair("dilation", dilation))
 
 
 class AvgPool2d(Module):

@@ -760,9 +760,9 @@ def moments(x, dim):
         return NotImplemented
     table, kept = _table_of(x), (1, x.shape[1], *(1,) * (x.ndim - 2))
     mean = _column_sums(table) / x.dtype.type(len(table))
-    sums = np.empty((share(x.size), x.shape[1]), x.dtype)
+    sums = np.empty((share(x.size), x.shape[1]))  # float64: there are many rows, and one after the other is added
     _add_up_squares(len(sums), table, mean, sums)
-    return mean.reshape(kept), (sums.sum(axis=0) / x.dtype.type(len(table))).reshape(kept)
+    return mean.reshape(kept), (sums.sum(axis=0) / len(table)).astype(x.dtype).reshape(kept)
 
 
 def normalized(x, weight, bias, mean, var, eps):
@@ -782,9 +782,9 @@ def normalized_gradient(g, x, weight, mean, var, eps, dim):
     _fit(g.shape == x.shape, g, x)
     rows, table = _table_of(g), _table_of(x)
     mean, scale, by = (v.ravel().astype(x.dtype) for v in (mean, 1 / np.sqrt(var + eps), weight))
-    sums = np.empty((share(x.size), 2, x.shape[1]), x.dtype)
+    sums = np.empty((share(x.size), 2, x.shape[1]))
     _add_up_products(len(sums), rows, table, mean, scale, sums)
-    plain, along = sums.sum(axis=0)
+    plain, along = sums.sum(axis=0).astype(x.dtype)
     gradient = empty(table.shape, x.dtype)
     n = x.dtype.type(len(table))
     _normalized_gradient(share(x.size), rows, table, mean, scale, by, plain / n, along / n, gradient)

@@ -33,9 +33,10 @@ class Optimizer:
 
     def step(self):
         """Change every parameter that has a gradient, all at once where that can be."""
-        if self._flat is None and Flat.can_hold(self.params, self.state):
+        complete = all([p.grad is not None and p.grad.shape == p.shape for p in self.params])
+        if complete and self._flat is None and Flat.can_hold(self.params, self.state):
             self._flat = Flat(self.params, self.state)
-        if self._flat and self._flat.is_complete():
+        if complete and self._flat:
             self.state = self._flat.update(self._update)
             return
         if self._flat:
@@ -92,10 +93,6 @@ class Flat:
         """Whether all parameters are of one dtype, and have come equally far."""
         same = len(set(params)) == len(params) and len({p.dtype for p in params}) == 1
         return same and len({(*each, *each.get("step", np.zeros(1)).flat) for each in state}) == 1
-
-    def is_complete(self):
-        """Whether every parameter has a gradient."""
-        return all([p.grad is not None and p.grad.shape == view.shape for p, view in zip(self.params, self.views)])
 
     def update(self, update):
         """Call update(p, g, state) for all at once; gives the state of each parameter, as views."""
