@@ -272,6 +272,11 @@ KERNELS = {
     "max_pool_gradient": Row(
         poolings, lambda k, x, g, **sizes: k.max_pool_gradient(g, x, k.max_pool(x, *sizes.values()), *sizes.values())
     ),
+    "max_pool_relu": Row(poolings, lambda k, x, g, **sizes: k.max_pool_relu(x, *sizes.values())),
+    "max_pool_relu_gradient": Row(
+        poolings,
+        lambda k, x, g, **sizes: k.max_pool_relu_gradient(g, x, k.max_pool_relu(x, *sizes.values()), *sizes.values()),
+    ),
     "avg_pool": Row(means, lambda k, x, g, **sizes: k.avg_pool(x, *sizes.values()), exact=False),
     "avg_pool_gradient": Row(
         means, lambda k, x, g, **sizes: k.avg_pool_gradient(g, x.shape, *sizes.values()), exact=False

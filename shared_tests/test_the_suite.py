@@ -125,10 +125,16 @@ FAULTS = {  # by the rung on which the text arrives
     ],
     5: [
         Fault(
-            "with_relu",
+            "linear_relu",
             "backward(*to_between(g))",
             "backward(g)",
             test_modules.test_a_sequential_is_its_modules_one_by_one,
+        ),
+        Fault(
+            "max_pool_relu_gradient",
+            "rectify_gradient(g, out)",
+            "g",
+            lambda engine: test_modules.test_a_sequential_with_relu_and_pooling_is_its_modules_one_by_one(engine, 0),
         ),
     ],
 }
@@ -139,7 +145,6 @@ MADE_OF = {  # rules that have no derivative of their own
     "flatten": "reshape",
     "squeeze": "reshape",
     "linear": "affine_to_x",
-    "linear_relu": "with_relu",
     "cross_entropy": "nll_gradient",
     "normalize": "normalized_gradient",
 }

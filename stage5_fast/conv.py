@@ -10,7 +10,7 @@ import numpy as np
 
 from .device import kernel
 from .nn import BatchNorm1d, Module, uniform
-from .ops import with_relu
+from .ops import rectify, rectify_gradient
 from .tensor import apply
 
 # Loops over pixels: arrays in, arrays out
@@ -140,6 +140,18 @@ def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation):
 
 
 @kernel
+def max_pool_relu(x, kernel_size, stride, padding, dilation):
+    """max(max_pool(x), 0)."""
+    return rectify(max_pool(x, kernel_size, stride, padding, dilation))
+
+
+@kernel
+def max_pool_relu_gradient(g, x, out, kernel_size, stride, padding, dilation):
+    """The gradient of max_pool_relu."""
+    return max_pool_gradient(rectify_gradient(g, out), x, out, kernel_size, stride, padding, dilation)
+
+
+@kernel
 def avg_pool(x, kernel_size, stride, padding):
     """The mean of the numbers under each place of the kernel, padding included: (N, C, H, W) -> (N, C, H', W')."""
     total = sum(seen(padded(x, padding), kernel_size, stride, (1, 1)))
@@ -184,7 +196,10 @@ def max_pooling(x, kernel_size, stride, padding, dilation):
     return out, lambda g: (max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation),)
 
 
-max_pooling_relu = with_relu(max_pooling)
+def max_pooling_relu(x, kernel_size, stride, padding, dilation):
+    """max_pooling with relu after it, as one rule."""
+    out = max_pool_relu(x, kernel_size, stride, padding, dilation)
+    return out, lambda g: (max_pool_relu_gradient(g, x, out, kernel_size, stride, padding, dilation),)
 
 
 def avg_pooling(x, kernel_size, stride, padding):

@@ -109,7 +109,7 @@ if hasattr(os, "register_at_fork"):
 # Memory. A fresh large array costs the operating system more time than most kernels take: so it is used again. Arrays
 # lie side by side in large regions, for which fewer and larger pages will do.
 
-LARGE, REGION = 1 << 16, 1 << 25  # bytes: what is worth using again, and how many are asked for at once
+LARGE, REGION = 1 << 12, 1 << 25  # bytes: what is worth using again, and how many are asked for at once
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # not shared after a fork
 _free = defaultdict(list)  # size -> pieces, as (region, first byte), that no array lies in
 _region, _taken = b"", 0

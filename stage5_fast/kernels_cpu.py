@@ -7,7 +7,7 @@ work, of which a kernel does the t-th part. What a door can't take it leaves to 
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +42,7 @@ LEAST = {  # how many numbers a first argument has at least where a kernel is fa
     "rectify_gradient": 8193,
 }
 SPARE = max(ROWS, NARROW_ROWS)
+EXTENT, WHOLE = 49152, 1 << 62  # about so many numbers of an image are looked at at once
 
 
 def _plain(x):
@@ -54,7 +55,7 @@ def _fit(condition, *arrays):
         raise ValueError(f"the arrays do not fit together: {', '.join(str(x.shape) for x in arrays)}")
 
 
-@jit
+@partial(jit, forceinline=True)  # else a tile goes to it and comes back through memory
 def _meet_all(tile, x, places, p, starts, base, w, j, length, x_step, w_step):
     """The tile after `length` steps through x from each of the starts, and on and on through w."""
     for s in range(starts.size):
@@ -95,13 +96,13 @@ class Plan(NamedTuple):
     rows: np.ndarray  # of a band's rows of places
 
 
-@lru_cache(maxsize=1024)
-def _plan(size, dy, dx, step, target, phase, out_step, groups, fan_in, fan_out, panel, kind, extent):
+def _plan(size, dy, dx, step, target, phase, out_step, layout, extent):
     """The plan for a kernel that at place (i, j) sees the pixels (i, j)·step + (dy, dx) of images (H, W, C) = `size`.
 
     The result of place (i, j) goes to (i, j)·out_step + phase of the target (H', W', F).
     """
     height, width, channels = size
+    groups, fan_in, fan_out, panel, kind = layout
     high, wide = (-(-(n - first) // s) for n, first, s in zip(target, phase, out_step))
     top, left = min(dy), min(dx)
     reach = max(dy) - top + 1, max(dx) - left + 1
@@ -116,7 +117,9 @@ def _plan(size, dy, dx, step, target, phase, out_step, groups, fan_in, fan_out, 
     starts = np.add.outer((np.array(dy) - top) * line, (np.array(dx) - left) * channels)
     length = fan_in if kind == OUTER else 1
     taps = np.add.outer(starts, np.arange(length))
-    if kind == OUTER and groups == 1 and dx == tuple(range(left, left + len(dx))):
+    if length < 4:  # too short for a loop of its own
+        starts, length = taps, 1
+    elif kind == OUTER and groups == 1 and dx == tuple(range(left, left + len(dx))):
         starts, length = starts[:, 0], length * len(dx)
     i, j = np.ogrid[:band, :wide]
     places = i * (step[0] * line) + j * (step[1] * channels)
@@ -221,8 +224,8 @@ def _correlate_to_weight(t, parts, x, g, sums, scratch, taps, lines, rows, views
 
 
 @parallel
-def _share_out(t, parts, g, x, best, gradient, scratch, places, spots, starts, views, more):
-    """g goes to the first number under the kernel that is equal to the best of them."""
+def _share_out(t, parts, g, x, best, gradient, scratch, places, spots, starts, views, floor, more):
+    """g goes to the first number under the kernel that is equal to the best of them, if it is above the floor."""
     v, own = views[0], scratch[t]
     size, seen, line = v.height * v.width * v.channels, own.size // 2, v.seen_width * v.channels
     lane = lanes_of(x)
@@ -237,7 +240,7 @@ def _share_out(t, parts, g, x, best, gradient, scratch, places, spots, starts, v
                 rest = load(g, spots, p, u * v.image + j, ONE, LARGEST)
                 top = load(best, spots, p, u * v.image + j, ONE, LARGEST)
                 for start in starts:
-                    rest = give(rest, top, image, to, places, p, rows, base + start + j, more)
+                    rest = give(rest, top, floor, image, to, places, p, rows, base + start + j, more)
         if not v.direct:
             gradient[u * size : (u + 1) * size] = 0
             count = min(v.width, v.seen_width + v.left) * v.channels
@@ -304,11 +307,12 @@ def _panels(w, dtype):
     groups, n, k, *kernel = w.shape
     width = 2 * lanes(dtype)
     whole, rest = divmod(n, width)
-    out = (np.zeros if rest else np.empty)((groups, whole + (rest > 0), *kernel, k, width), dtype)
+    out = empty((groups, whole + (rest > 0), *kernel, k, width), dtype)
     if whole:
         out[:, :whole] = w[:, : whole * width].reshape(groups, whole, width, k, *kernel).transpose(0, 1, 4, 5, 3, 2)
     if rest:
         out[:, whole, ..., :rest] = w[:, whole * width :].transpose(0, 3, 4, 2, 1)
+        out[:, whole, ..., rest:] = 0
     return out
 
 
@@ -321,32 +325,52 @@ def _bias(bias, groups, n, dtype):
     return out.reshape(groups, -1, width)
 
 
-EXTENT, WHOLE = 49152, 1 << 62  # about so many numbers of an image are looked at at once
+@lru_cache(maxsize=1024)
+def _forwards(size, kernel, stride, padding, dilation, layout, extent=EXTENT):
+    """How many places a kernel has on images (H, W, C) = `size`, in rows and columns, and the plan for them."""
+    places = _places(size, kernel, stride, padding, dilation)
+    under = (tuple(i * d - p for i in range(k)) for k, p, d in zip(kernel, padding, dilation))
+    target = *places, layout[0] * layout[2]
+    return places, _plan(size, *under, stride, target, (0, 0), (1, 1), layout, extent)
 
 
-def _run(x, w, bias, fill, out, dy, dx, step, phase, out_step, groups, fan_in, fan_out, kind):
-    layout = groups, fan_in, fan_out, bias.shape[2], kind
-    plan = _plan(x.shape[1:], dy, dx, step, out.shape[1:], phase, out_step, *layout, EXTENT)
-    parts = share(out.size * plan.starts.size)
-    scratch = empty((parts, plan.space), x.dtype)
-    tables = scratch, plan.places, plan.spots, plan.starts, plan.view
-    _correlate(parts, x.reshape(-1), w.reshape(-1), bias, fill, out.reshape(-1), *tables, kind)
+@lru_cache(maxsize=1024)
+def _backwards(size, kernel, stride, padding, dilation, layout, target):
+    """The same from the results to the images: a plan for each of the phases in which the kernel met pixels.
+
+    With it come the first pixel of the phase and, as slices, the places of the kernel that met them; there may be none.
+    """
+    phases = []
+    for a in range(min(stride[0], target[0])):
+        for b in range(min(stride[1], target[1])):
+            (dy, rows), (dx, columns) = (_phase(*one) for one in zip((a, b), kernel, stride, padding, dilation))
+            plan = _plan(size, dy, dx, (1, 1), target, (a, b), stride, layout, EXTENT) if dy and dx else None
+            phases.append(((a, b), (..., rows, columns), plan))
+    return phases
 
 
-def _under(kernel, padding, dilation):
-    """The pixels under a kernel, counted from the place's own: rows and columns."""
-    return (tuple(i * d - p for i in range(k)) for k, p, d in zip(kernel, padding, dilation))
+def _phase(a, kernel, stride, padding, dilation):
+    """Which of a kernel's places met the pixels a, a + stride, …: at which outputs, in ascending order, and a slice."""
+    met = [k for k in range(kernel) if (a + padding - k * dilation) % stride == 0][::-1]
+    step = met[1] - met[0] if len(met) > 1 else -1
+    stop = met[-1] + step if met else 0
+    places = slice(met[0], stop if stop >= 0 else None, step) if met else slice(0)
+    return tuple((a + padding - k * dilation) // stride for k in met), places
 
 
-def _places(shape, kernel, stride, padding, dilation):
-    """How many places the kernel has on images (N, H, W, C): rows and columns."""
-    size = [n + 2 * p for n, p in zip(shape[1:3], padding)]
-    out = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(size, kernel, stride, dilation)]
+def _places(size, kernel, stride, padding, dilation):
+    """How many places the kernel has on images (H, W, …): rows and columns."""
+    size = tuple(n + 2 * p for n, p in zip(size, padding))
+    out = tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(size, kernel, stride, dilation))
     if min(out) < 1:
-        raise ValueError(
-            f"a kernel of {tuple(kernel)} with dilation {dilation} does not fit {tuple(size)}, the padded image"
-        )
+        raise ValueError(f"a kernel of {tuple(kernel)} with dilation {dilation} does not fit {size}, the padded image")
     return out
+
+
+def _run(x, w, bias, fill, out, plan, kind):
+    parts = share(out.size * plan.starts.size)
+    tables = empty((parts, plan.space), x.dtype), plan.places, plan.spots, plan.starts, plan.view
+    _correlate(parts, x.reshape(-1), w.reshape(-1), bias, fill, out.reshape(-1), *tables, kind)
 
 
 def convolve(x, weight, bias, stride, padding, dilation, groups):
@@ -357,15 +381,19 @@ def convolve(x, weight, bias, stride, padding, dilation, groups):
     )
     if not x.size:
         return NotImplemented
-    x = _last(x)
-    out = empty((len(x), *_places(x.shape, kernel, stride, padding, dilation), f), x.dtype)
+    x, width = _last(x), 2 * lanes(x.dtype)
     if c == 1 and groups > 1:  # each channel for itself
-        x, w, layout = _whole(x.repeat(f // groups, axis=3)), weight.reshape(1, f, 1, *kernel), (1, 1, f, LANEWISE)
+        x, w, layout = (
+            _whole(x.repeat(f // groups, axis=3)),
+            weight.reshape(1, f, 1, *kernel),
+            (1, 1, f, width, LANEWISE),
+        )
     else:
-        w, layout = weight.reshape(groups, f // groups, c, *kernel), (groups, c, f // groups, OUTER)
+        w, layout = weight.reshape(groups, f // groups, c, *kernel), (groups, c, f // groups, width, OUTER)
+    places, plan = _forwards(x.shape[1:], weight.shape[2:], stride, padding, dilation, layout)
+    out = empty((len(x), *places, f), x.dtype)
     begin = _bias(bias, layout[0], layout[2], x.dtype)
-    under = _under(kernel, padding, dilation)
-    _run(x, _panels(w, x.dtype), begin, 0, out, *under, stride, (0, 0), (1, 1), *layout)
+    _run(x, _panels(w, x.dtype), begin, 0, out, plan, layout[-1])
     return _first(out), (x, stride, padding, dilation)
 
 
@@ -373,95 +401,94 @@ def convolve_to_x(g, weight, shape, stride, padding, dilation, groups):
     """A convolution of g with the kernel turned round: one for each of the phases in which the kernel met pixels."""
     n, c, h, w = shape
     f, k, *kernel = weight.shape
-    _fit(c == k * groups and g.shape == (n, f, *_places((n, h, w), kernel, stride, padding, dilation)), g, weight)
+    _fit(c == k * groups and g.shape == (n, f, *_places((h, w), kernel, stride, padding, dilation)), g, weight)
     if not g.size:
         return NotImplemented
-    g = _last(g)
+    g, width = _last(g), 2 * lanes(g.dtype)
     if k == 1 and groups > 1:
-        g, weight, layout = _whole(g), weight.reshape(1, f, 1, *kernel), (1, 1, f, LANEWISE)
+        g, weight, layout = _whole(g), weight.reshape(1, f, 1, *kernel), (1, 1, f, width, LANEWISE)
     else:
-        weight, layout = weight.reshape(groups, f // groups, k, *kernel).swapaxes(1, 2), (groups, f // groups, k, OUTER)
+        weight = weight.reshape(groups, f // groups, k, *kernel).swapaxes(1, 2)
+        layout = groups, f // groups, k, width, OUTER
     out = empty((n, h, w, layout[0] * layout[2]), g.dtype)
     begin = _bias(None, layout[0], layout[2], g.dtype)
-    for a in range(min(stride[0], h)):
-        for b in range(min(stride[1], w)):
-            (dy, rows), (dx, columns) = (_phase(*one) for one in zip((a, b), kernel, stride, padding, dilation))
-            if dy and dx:
-                part = _panels(weight[:, :, :, rows][..., columns], g.dtype)
-                _run(g, part, begin, 0, out, dy, dx, (1, 1), (a, b), stride, *layout)
-            else:
-                out[:, a :: stride[0], b :: stride[1]] = 0
+    phases = _backwards(g.shape[1:], tuple(kernel), stride, padding, dilation, layout, out.shape[1:])
+    for (a, b), met, plan in phases:
+        if plan:
+            _run(g, _panels(weight[met], g.dtype), begin, 0, out, plan, layout[-1])
+        else:
+            out[:, a :: stride[0], b :: stride[1]] = 0
     return _first(out.reshape(n, h, w, c, f // c).sum(axis=4) if out.shape[3] > c else out)
-
-
-@lru_cache(maxsize=1024)
-def _phase(a, kernel, stride, padding, dilation):
-    """Which of a kernel's places met the pixels a, a + stride, …: at which outputs, in ascending order, and a slice."""
-    met = [k for k in range(kernel) if (a + padding - k * dilation) % stride == 0][::-1]
-    step = met[1] - met[0] if len(met) > 1 else -1
-    stop = met[-1] + step if met else 0
-    places = slice(met[0], stop if stop >= 0 else None, step) if met else slice(0)
-    return tuple((a + padding - k * dilation) // stride for k in met), places
 
 
 def convolve_to_weight(g, columns, shape, groups):
     if not isinstance(columns, tuple):
         return NotImplemented  # NumPy's function has made them
-    x, stride, padding, dilation = columns
+    x, *moves = columns
     f, c, *kernel = shape
-    _fit(g.shape == (len(x), f, *_places(x.shape, kernel, stride, padding, dilation)), g, x)
-    kind = LANEWISE if c == 1 and groups > 1 else OUTER
+    kind, width = LANEWISE if c == 1 and groups > 1 else OUTER, 2 * lanes(x.dtype)
     if kind == LANEWISE:
         groups = 1
-    g, width = _whole(_last(g), groups), 2 * lanes(x.dtype)
-    fan_out = g.shape[3] // groups
-    under = _under(kernel, padding, dilation)
-    layout = groups, c, fan_out, width, kind
-    plan = _plan(x.shape[1:], *under, stride, g.shape[1:], (0, 0), (1, 1), *layout, EXTENT)
-    depth = len(plan.taps) - SPARE
+    each = f // groups + -(f // groups) % lanes(x.dtype)  # kernels in a group, with those that fill a register
+    places, plan = _forwards(x.shape[1:], shape[2:], *moves, (groups, c, each, width, kind))
+    _fit(g.shape == (len(x), f, *places), g, x)
+    g, depth = _whole(_last(g), groups), len(plan.taps) - SPARE
     parts = share(g.size)
-    sums = empty((parts, groups, -(-fan_out // width), depth, width), x.dtype)
-    scratch = empty((parts, plan.space), x.dtype)
-    tables = scratch, plan.taps, _lines(depth, width), plan.rows, plan.view
-    _correlate_to_weight(
-        parts, x.reshape(-1), g.reshape(-1), sums.reshape(parts, groups, -1, depth, width), *tables, kind
-    )
+    sums = empty((parts, groups, -(-each // width), depth, width), x.dtype)
+    tables = empty((parts, plan.space), x.dtype), plan.taps, _lines(depth, width), plan.rows, plan.view
+    _correlate_to_weight(parts, x.reshape(-1), g.reshape(-1), sums, *tables, kind)
     out = sums.sum(axis=0).swapaxes(2, 3).reshape(groups, -1, *kernel, c)
     return out[:, : f // groups].transpose(0, 1, 4, 2, 3).reshape(shape)
 
 
-def max_pool(x, kernel_size, stride, padding, dilation):
+def _pooled(least, x, kernel_size, stride, padding, dilation):
+    """The largest number under each place of the kernel, or `least` where that is larger."""
     if not x.size:
         return NotImplemented
     x, c = _last(x), x.shape[1]
-    out = empty((len(x), *_places(x.shape, kernel_size, stride, padding, dilation), c), x.dtype)
-    x = _whole(x)
-    width = 2 * lanes(x.dtype)
-    begin = np.full((1, -(-c // width), width), -np.inf, x.dtype)
-    layout = (1, 1, c, LARGEST)
-    _run(x, begin, begin, -np.inf, out, *_under(kernel_size, padding, dilation), stride, (0, 0), (1, 1), *layout)
+    layout = (1, 1, c, 2 * lanes(x.dtype), LARGEST)
+    whole = _whole(x)
+    places, plan = _forwards(whole.shape[1:], kernel_size, stride, padding, dilation, layout)
+    out = empty((len(x), *places, c), x.dtype)
+    begin = np.full((1, -(-c // layout[3]), layout[3]), least, x.dtype)
+    _run(whole, begin, begin, -np.inf, out, plan, LARGEST)
     return _first(out)
 
 
-def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation):
-    places = _places((0, *x.shape[2:]), kernel_size, stride, padding, dilation)
-    _fit(g.shape == out.shape == (*x.shape[:2], *places), g, x, out)
-    if not x.size or np.isnan(out.max(initial=0)):
+def max_pool(x, kernel_size, stride, padding, dilation):
+    return _pooled(-np.inf, x, kernel_size, stride, padding, dilation)
+
+
+def max_pool_relu(x, kernel_size, stride, padding, dilation):
+    return _pooled(0, x, kernel_size, stride, padding, dilation)
+
+
+def _pooled_gradient(floor, g, x, out, kernel_size, stride, padding, dilation):
+    """The gradient of the numbers above the floor; of all, if that is NaN."""
+    if not x.size or g.dtype != x.dtype or np.isnan(out.max(initial=0)):
         return NotImplemented  # which of several NaNs gets it is NumPy's affair
     c = x.shape[1]
-    g, x, best = (_whole(_last(array)) for array in (g, x, out))
+    x, width = _whole(_last(x)), 2 * lanes(x.dtype)
+    layout = (1, 1, x.shape[3], width, LARGEST)
+    places, plan = _forwards(x.shape[1:], kernel_size, stride, padding, dilation, layout, WHOLE)
+    _fit(g.shape == out.shape == (len(x), c, *places), g, x, out)
+    g, best = _whole(_last(g)), _whole(_last(out))
     gradient = empty(x.shape, x.dtype)
-    under = _under(kernel_size, padding, dilation)
-    plan = _plan(
-        x.shape[1:], *under, stride, g.shape[1:], (0, 0), (1, 1), 1, 1, g.shape[3], 2 * lanes(g.dtype), LARGEST, WHOLE
-    )
     parts = share(x.size)
-    scratch = empty((parts, 2 * plan.space), x.dtype)
-    tables = scratch, plan.places, plan.spots, plan.starts, plan.view
+    tables = empty((parts, 2 * plan.space), x.dtype), plan.places, plan.spots, plan.starts, plan.view
     covered = tuple(kernel_size) == tuple(stride) and all(n % k == 0 for n, k in zip(x.shape[1:3], kernel_size))
-    once = covered and not any(padding) and tuple(dilation) == (1, 1)  # every number is under the kernel just once
-    _share_out(parts, g.reshape(-1), x.reshape(-1), best.reshape(-1), gradient.reshape(-1), *tables, int(not once))
+    more = not covered or any(padding) or tuple(dilation) != (1, 1)  # a number is not under the kernel just once
+    arrays = (array.reshape(-1) for array in (g, x, best, gradient))
+    _share_out(parts, *arrays, *tables, x.dtype.type(floor), int(more))
     return _first(gradient[..., :c])
+
+
+def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation):
+    return _pooled_gradient(np.nan, g, x, out, kernel_size, stride, padding, dilation)
+
+
+def max_pool_relu_gradient(g, x, out, kernel_size, stride, padding, dilation):
+    return _pooled_gradient(0, g, x, out, kernel_size, stride, padding, dilation)
 
 
 def avg_pool(x, kernel_size, stride, padding):

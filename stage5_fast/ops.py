@@ -92,18 +92,6 @@ def rectify_gradient(g, out):
     return np.where(out != 0, g, 0)
 
 
-def with_relu(rule):
-    """The rule with relu after it, as one rule: one node of the graph instead of two."""
-
-    def both(*inputs, **options):
-        between, backward = rule(*inputs, **options)
-        out, to_between = relu(between)
-        return out, lambda g: backward(*to_between(g))
-
-    both.__name__ = f"{rule.__name__} with relu"
-    return both
-
-
 # Where arrays broadcast
 
 
@@ -377,7 +365,11 @@ def linear(x, weight, bias=None):
     )
 
 
-linear_relu = with_relu(linear)
+def linear_relu(x, weight, bias=None):
+    """linear with relu after it, as one rule: one node of the graph instead of two."""
+    between, backward = linear(x, weight, bias)
+    out, to_between = relu(between)
+    return out, lambda g: backward(*to_between(g))
 
 
 @kernel

@@ -215,21 +215,24 @@ def meet(typing, tile, x, places, p, i, w, j):
 
 
 @intrinsic
-def give(typing, tile, best, x, out, places, p, rows, i, more):
+def give(typing, tile, best, floor, x, out, places, p, rows, i, more):
     """Write the numbers of the tile to `out` where x is equal to those of `best`, else 0, and give back the others.
 
     Row r, of the first `rows`, meets what stands from places[p + r] + i on. A number that was given away is 0 from then
-    on, so that the first of equal numbers gets it. With `more`, what stands in `out` already is added.
+    on, so that the first of equal numbers gets it; one that meets no more than the floor isn't given away, where that
+    is a number. With `more`, what stands in `out` already is added.
     """
 
     def generate(context, builder, signature, arguments):
-        value, best, _, _, _, p, rows, i, more = arguments
-        x, out, places = memories(tile, context, builder, signature, arguments, 2, 3, 4)
-        nothing = ir.Constant(tile.register, None)
+        value, best, floor, _, _, _, p, rows, i, more = arguments
+        x, out, places = memories(tile, context, builder, signature, arguments, 3, 4, 5)
+        nothing, floor = ir.Constant(tile.register, None), spread(builder, floor, tile.register)
         for k, (r, lane) in enumerate(tile.registers):
             position = builder.add(builder.add(places.number(builder.add(p, INT(r))), i), INT(lane))
             mine = builder.extract_value(value, k)
-            equal = builder.fcmp_ordered("==", x.register(position), builder.extract_value(best, k))
+            number = x.register(position)
+            equal = builder.fcmp_ordered("==", number, builder.extract_value(best, k))
+            equal = builder.and_(equal, builder.fcmp_unordered(">", number, floor))
             given = builder.select(equal, mine, nothing)
             with builder.if_then(builder.icmp_signed("<", INT(r), rows)):
                 stands = builder.select(builder.icmp_signed("!=", more, INT(0)), out.register(position), nothing)
@@ -237,7 +240,7 @@ def give(typing, tile, best, x, out, places, p, rows, i, more):
             value = builder.insert_value(value, builder.select(equal, nothing, mine), k)
         return value
 
-    return tile(tile, best, x, out, places, p, rows, i, more), generate
+    return tile(tile, best, floor, x, out, places, p, rows, i, more), generate
 
 
 @intrinsic
