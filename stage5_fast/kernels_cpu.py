@@ -383,11 +383,8 @@ def convolve(x, weight, bias, stride, padding, dilation, groups):
         return NotImplemented
     x, width = _last(x), 2 * lanes(x.dtype)
     if c == 1 and groups > 1:  # each channel for itself
-        x, w, layout = (
-            _whole(x.repeat(f // groups, axis=3)),
-            weight.reshape(1, f, 1, *kernel),
-            (1, 1, f, width, LANEWISE),
-        )
+        x = _whole(x if f == groups else x.repeat(f // groups, axis=3))
+        w, layout = weight.reshape(1, f, 1, *kernel), (1, 1, f, width, LANEWISE)
     else:
         w, layout = weight.reshape(groups, f // groups, c, *kernel), (groups, c, f // groups, width, OUTER)
     places, plan = _forwards(x.shape[1:], weight.shape[2:], stride, padding, dilation, layout)
