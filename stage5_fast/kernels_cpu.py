@@ -138,24 +138,25 @@ def _table(positions):
 
 
 @jit
-def _look(x, u, v, fill, own):
-    """Bring the pixels that band u sees into own memory, if some lie outside the image: (array, its first position)."""
+def _look(x, u, v, fill, own, again):
+    """Bring the pixels that band u sees into own memory, if some lie outside the image: (array, its first position).
+
+    What stands around an image is there already where a band of the same images was looked at before: `again`.
+    """
     n, y = u // v.bands, min(u % v.bands * v.band, v.high - v.band) * v.step + v.top
     if v.direct:
         return x, ((n * v.height + y) * v.width + v.left) * v.channels
     line = v.seen_width * v.channels
     first = min(max(-v.left, 0), v.seen_width) * v.channels
     last = max(min(v.width - v.left, v.seen_width) * v.channels, first)
-    for k in range(v.seen_height):
-        row, inside = own[k * line : (k + 1) * line], 0 <= y + k < v.height
-        if not inside or first > 0 or last < line:
-            for i in range(row.size):
-                row[i] = fill
-        if inside:
-            start = ((n * v.height + y + k) * v.width + v.left) * v.channels
-            to, of = row[first:last], x[start + first : start + last]
-            for i in range(to.size):
-                to[i] = of[i]
+    if not again or v.bands > 1:
+        for i in range(v.seen_height * line):
+            own[i] = fill
+    for k in range(max(-y, 0), min(v.height - y, v.seen_height)):
+        start = ((n * v.height + y + k) * v.width + v.left) * v.channels
+        to, of = own[k * line + first : k * line + last], x[start + first : start + last]
+        for i in range(to.size):
+            to[i] = of[i]
     return own, 0
 
 
@@ -178,7 +179,7 @@ def _correlate(t, parts, x, w, bias, fill, out, scratch, places, spots, starts, 
     bias, depth = bias.reshape(-1), starts.size * v.length * width
     units = x.size // (v.height * v.width * v.channels) * v.bands
     for u in range(t * units // parts, (t + 1) * units // parts):
-        image, base = _look(x, u, v, fill, own)
+        image, base = _look(x, u, v, fill, own, u > t * units // parts)
         end = u // v.bands * v.image + min(u % v.bands * v.band, v.high - v.band) * v.row + v.corner
         for q in range(v.groups * panels):
             group, j = q // panels, q % panels * width
@@ -209,7 +210,7 @@ def _correlate_to_weight(t, parts, x, g, sums, scratch, taps, lines, rows, views
     sums[:] = 0
     units = x.size // (v.height * v.width * v.channels) * v.bands
     for u in range(t * units // parts, (t + 1) * units // parts):
-        image, base = _look(x, u, v, 0, own)
+        image, base = _look(x, u, v, 0, own, u > t * units // parts)
         done = u % v.bands * v.band
         new = rows[done - min(done, v.high - v.band) :]  # a last band may have begun earlier, to be a whole one
         across = v.groups * v.fan_out
@@ -230,7 +231,7 @@ def _share_out(t, parts, g, x, best, gradient, scratch, places, spots, starts, v
     size, seen, line = v.height * v.width * v.channels, own.size // 2, v.seen_width * v.channels
     lane = lanes_of(x)
     for u in range(t * (x.size // size) // parts, (t + 1) * (x.size // size) // parts):
-        image, base = _look(x, u, v, np.nan, own[:seen])  # nothing is equal to NaN
+        image, base = _look(x, u, v, np.nan, own[:seen], u > t * (x.size // size) // parts)  # nothing is equal to NaN
         to = gradient if v.direct else own[seen:]
         if more:
             to[u * size if v.direct else 0 : (u + 1) * size if v.direct else seen] = 0
