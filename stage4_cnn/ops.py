@@ -84,8 +84,8 @@ def rectify(x):
 
 
 def rectify_gradient(g, out):
-    """g where out is not 0, else 0."""
-    return np.where(out != 0, g, 0)
+    """g where out is not 0, else 0, which out is."""
+    return np.where(out, g, out)
 
 
 # Where arrays broadcast
