@@ -84,7 +84,9 @@ def rectify(x):
 
 
 def rectify_gradient(g, out):
-    """g where out is not 0, else 0, which out is."""
+    """g where out is not 0, else 0."""
+    if np.isfinite(g).all():
+        return g * (out != 0)  # faster: no branch that the processor would have to guess
     return np.where(out, g, out)
 
 

@@ -39,7 +39,7 @@ LEAST = {  # how many numbers a first argument has at least where a kernel is fa
     "affine_to_x": 2048,
     "in_order": 8192,
     "rectify": 8193,
-    "rectify_gradient": 8193,
+    "rectify_gradient": 2048,
 }
 SPARE = max(ROWS, NARROW_ROWS)
 EXTENT, WHOLE = 49152, 1 << 62  # about so many numbers of an image are looked at at once

@@ -88,7 +88,9 @@ def rectify(x):
 
 @kernel
 def rectify_gradient(g, out):
-    """g where out is not 0, else 0, which out is."""
+    """g where out is not 0, else 0."""
+    if np.isfinite(g).all():
+        return g * (out != 0)  # faster: no branch that the processor would have to guess
     return np.where(out, g, out)
 
 
