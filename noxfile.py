@@ -1,5 +1,6 @@
 """What a contributor runs: `nox` for all that must pass, `nox -l` for what there is, `nox -s stage3` for one."""
 
+import ctypes
 import os
 import platform
 import shutil
@@ -19,11 +20,12 @@ NAMES = [f"stage{stage.number}" for stage in BUILT]
 TORCH = "torch==2.13.0"  # what the rungs are compared with
 NEEDS = [TORCH, "graphviz", "hypothesis", "matplotlib", "micrograd", "numpy>=2.0", "pytest", "safetensors", "tqdm"]
 NEEDS += ["numba", "threadpoolctl"]  # for rung 5
+NEEDS += ["numba-cuda>=0.30; sys_platform != 'darwin'"]  # whose simulator its kernels for the GPU are tested in
 NEEDS += ["scikit-learn"]  # has the digits that ours are compared with
 
 nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "ladder", "tools", *NAMES, "kernels", "standalone"]
+nox.options.sessions = ["lint", "ladder", "tools", *NAMES, "kernels", "simulator", "standin", "standalone"]
 
 TOOLS = [f"shared_tests/test_{tool}.py" for tool in ("ladder", "propagate", "bench")]  # tested once, not on each rung
 SUITE = ["-m", "pytest", "shared_tests", *[f"--ignore={test}" for test in TOOLS]]
@@ -35,19 +37,37 @@ def environment(session):
     session.install(*NEEDS)
 
 
+def environment_python(session):
+    """The Python of the shared environment; a session that uses it requires `environment` and has none itself."""
+    return str(session.env_dir.with_name("environment") / ("Scripts" if os.name == "nt" else "bin") / "python")
+
+
 def in_environment(session, *arguments, **options):
-    """Run the Python of the shared environment; a session that does so requires `environment` and has none itself."""
-    python = session.env_dir.with_name("environment") / ("Scripts" if os.name == "nt" else "bin") / "python"
-    session.run(str(python), *arguments, **options)
+    """Run the Python of the shared environment."""
+    session.run(environment_python(session), *arguments, **options)
+
+
+def with_cuda(session):
+    """Put into the environment what rung 5 needs on the GPU, for the CUDA of the driver, where there is one."""
+    version = ctypes.c_int()
+    try:
+        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+    except OSError:
+        return
+    extras = nox.project.load_toml(ROOT / "stage5_fast" / "pyproject.toml")["project"]["optional-dependencies"]
+    needs = extras["cuda13" if version.value >= 13000 else "cuda12"]
+    in_environment(session, "-m", "pip", "install", "--quiet", *needs)
 
 
 def stage_session(stage):
     """The session that runs the suite on one rung."""
 
     def run(session):
+        if "cuda" in session.posargs:
+            with_cuda(session)
         in_environment(session, *SUITE, "--stage", stage.package, *session.posargs)
 
-    run.__doc__ = f"Test {stage.package} against PyTorch; what follows -- goes to pytest."
+    run.__doc__ = f"Test {stage.package} against PyTorch; what follows -- goes to pytest, as --device cuda on rung 5."
     nox.session(run, name=f"stage{stage.number}", venv_backend="none", requires=["environment"])
 
 
@@ -72,6 +92,32 @@ def kernels(session, settings):
         chosen = "float32 and (body_gives or pytorchs) or do_not_fit or is_none"
         tests = ["shared_tests/test_kernels.py", "--stage", "stage5_fast", "-k", chosen, *session.posargs]
         in_environment(session, "-m", "pytest", *tests, env={**settings, "NUMBA_CACHE_DIR": folder})
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def standin(session):
+    """Test rung 5 on arrays that have the manners of a GPU's: its rules keep to what CuPy can do, without transfers."""
+    in_environment(session, *SUITE, "--device", "stand-in", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"], default=False)
+def sanitizer(session):
+    """Run the GPU kernels' tests and some training under CUDA's compute-sanitizer, where there are both."""
+    tool = shutil.which("compute-sanitizer")
+    if not tool:
+        session.skip("not run: there is no compute-sanitizer on the PATH; it comes with the CUDA toolkit")
+    with_cuda(session)
+    tests = [f"shared_tests/test_{name}.py" for name in ("kernels_gpu", "training")]
+    for check in ("memcheck", "racecheck", "initcheck", "synccheck"):
+        command = [tool, f"--tool={check}", "--error-exitcode=1", environment_python(session)]
+        session.run(*command, "-m", "pytest", *tests, "--device", "cuda", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def simulator(session):
+    """Test rung 5's CUDA kernels without a GPU, in Numba's simulator of one."""
+    tests = ["shared_tests/test_kernels_gpu.py", "shared_tests/test_devices.py", "--stage", "stage5_fast"]
+    in_environment(session, "-m", "pytest", *tests, *session.posargs, env={"NUMBA_ENABLE_CUDASIM": "1"})
 
 
 @nox.session(venv_backend="none")

@@ -187,7 +187,7 @@ class ModuleCase(Case):
 
 def state(engine, module):
     """The state_dict with copied arrays."""
-    return {name: np.asarray(value).copy() for name, value in module.state_dict().items()}
+    return {name: engine.host(value).copy() for name, value in module.state_dict().items()}
 
 
 def owner_of(module, name):

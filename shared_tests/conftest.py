@@ -1,15 +1,18 @@
 """The rung under test, the skips that say when something arrives, and the table of capabilities at the end.
 
 `pytest shared_tests --stage stage2_tensor` runs the suite on one rung, or on any importable engine; the option may be
-repeated, and without it every rung that is built is tested.
+repeated, and without it every rung that is built is tested. `--device cuda` runs it on the GPU, and `--device stand-in`
+on an array that has the manners of the GPU's, as far as they can be had without one.
 """
 
 import importlib
 from collections import Counter, defaultdict
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
+from . import standin
 from .capabilities import CAPABILITIES
 from .engines import Target, make_engine
 from .stages import STAGES
@@ -23,6 +26,7 @@ OUR_OWN = {"error messages", "planted faults"}  # the wording and the text of th
 
 RESULTS = pytest.StashKey()  # capability -> stage -> Counter of outcomes
 MISSING = pytest.StashKey()  # Counter of the reasons for skips, other than that a rung is too low
+ON_A_GPU = "stage5_fast"  # the rung that has devices
 
 
 def pytest_addoption(parser):
@@ -30,9 +34,12 @@ def pytest_addoption(parser):
         "--stage", action="append", metavar="PACKAGE", help="rung or engine to test, repeatable (default: every rung)"
     )
 
+    parser.addoption("--device", choices=["cpu", "cuda", "stand-in"], default="cpu", help="where its tensors are")
+
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "capability(name): the row of capabilities.py that the test belongs to")
+    config.addinivalue_line("markers", "host: what it is about are arrays in the host's memory, so no device is needed")
     config.stash[RESULTS] = defaultdict(lambda: defaultdict(Counter))
     config.stash[MISSING] = Counter()
     for name in _stage_names(config):
@@ -40,10 +47,41 @@ def pytest_configure(config):
             importlib.import_module(name)
         except ImportError as error:
             raise pytest.UsageError(f"--stage {name}: {error}") from error
+    if config.getoption("device") == "cuda" and without_gpu():
+        raise pytest.UsageError(f"--device cuda: {without_gpu()}")
+
+
+def without_gpu():
+    """Why there is no GPU to be had, or None."""
+    try:
+        found = importlib.import_module(f"{ON_A_GPU}.device").gpu()
+    except (ImportError, RuntimeError) as error:
+        return error
+    return "this is the stand-in" if found is standin else None
+
+
+def gpu_to_use():
+    """CuPy; where there is no GPU, the test that asks for one is skipped, and says so."""
+    if reason := without_gpu():
+        pytest.skip(f"not run: no device: {reason}")
+    return importlib.import_module(f"{ON_A_GPU}.device").gpu()
+
+
+def on_device(config):
+    """Whether the suite runs on a device; then only on the rung that has them."""
+    return config.getoption("device") != "cpu"
 
 
 def _stage_names(config):
+    if on_device(config):
+        return [ON_A_GPU]
     return config.getoption("stage") or [stage.package for stage in STAGES if stage.exists]
+
+
+def pytest_ignore_collect(collection_path, config):
+    """On a device, leave out the tests of the CPU's kernels; on the stand-in those that want kernels or a flag, too."""
+    without = {"cpu": (), "cuda": ("kernels",), "stand-in": ("kernels", "kernels_gpu", "demos")}
+    return True if collection_path.stem.removeprefix("test_") in without[config.getoption("device")] else None
 
 
 def pytest_generate_tests(metafunc):
@@ -63,9 +101,33 @@ def _target(name):
 
 
 @pytest.fixture(scope="session")
-def engine(stage):
+def engine(stage, request):
     """What is under test, behind the face that the cases and the engine tests talk to."""
-    return make_engine(stage.package, foreign=stage.foreign)
+    return make_engine(stage.package, foreign=stage.foreign, device="cuda" if on_device(request.config) else "cpu")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def placed(request):
+    """Let numpy.testing compare arrays on the device too, and the stand-in be found if it is asked for."""
+    if not on_device(request.config):
+        yield
+        return
+    module = importlib.import_module(f"{ON_A_GPU}.device")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("assert_allclose", "assert_array_equal"):
+            patch.setattr(np.testing, name, _reading(getattr(np.testing, name), module.moved))
+        if request.config.getoption("device") == "stand-in":
+            with standin.in_place_of_cupy(module, kernels=lambda function: function):
+                yield
+        else:
+            yield
+
+
+def _reading(compare, moved):
+    def host(x):
+        return [host(part) for part in x] if isinstance(x, list) else moved(x, "cpu")
+
+    return lambda found, wanted, *args, **options: compare(host(found), host(wanted), *args, **options)
 
 
 def _stage_of(item):
@@ -92,6 +154,8 @@ def pytest_runtest_setup(item):
         pytest.fail(f"no row of capabilities.py covers this test: it names {names or 'none'}", pytrace=False)
     if _not_yet(item):
         pytest.skip(f"arrives in stage {CAPABILITIES[_not_yet(item)[0]]}")
+    if on_device(item.config) and item.get_closest_marker("host"):
+        pytest.skip("about arrays in the host's memory")
     if _target(_stage_of(item)).foreign and names[0] in OUR_OWN:
         pytest.skip(f"not there: {names[0]} are asked only of the ladder's rungs")
 
@@ -132,11 +196,15 @@ def pytest_terminal_summary(terminalreporter, config):
         return
     tested = _stage_names(config)
     unbuilt = [stage.package for stage in STAGES if not stage.exists]
-    rows = [["capability", *tested, *unbuilt]]
+    more = dict.fromkeys(unbuilt, "not built")
+    heads = tested
+    if on_device(config):
+        heads = [f"{ON_A_GPU} {config.getoption('device')}"]
+    elif ON_A_GPU in tested:
+        more[f"{ON_A_GPU} cuda"] = "not run: no device" if without_gpu() else "not run: --device cuda"
+    rows = [["capability", *heads, *more]]
     for name in CAPABILITIES:
-        rows.append(
-            [name, *(_cell(results[name][stage], name, stage) for stage in tested), *["not built"] * len(unbuilt)]
-        )
+        rows.append([name, *(_cell(results[name][stage], name, stage) for stage in tested), *more.values()])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     terminalreporter.section("capabilities")
     for row in rows:

@@ -35,8 +35,10 @@ class Target:
             raise
 
 
-def make_engine(package, foreign=False):
-    """The engine for a package: scalar if its tensors hold one number, else of arrays."""
+def make_engine(package, foreign=False, device="cpu"):
+    """The engine for a package: scalar if its tensors hold one number, else of arrays, which may be on a device."""
+    if device != "cpu":
+        return DeviceEngine(package, device)
     if hasattr(package, "Tensor") and _takes_arrays(package.Tensor):
         return ForeignEngine(package) if foreign else ArrayEngine(package)
     return ScalarEngine(package)
@@ -85,6 +87,60 @@ class ArrayEngine:
         """What the engine's parameters and buffers hold."""
         return array.copy()
 
+    def host(self, array):
+        """The array in the host's memory: of anything that the engine's state_dict holds."""
+        return np.asarray(array)
+
+    def placed(self, module):
+        """The module where the engine's tensors are."""
+        return module
+
+
+class DeviceEngine(ArrayEngine):
+    """An engine of arrays whose tensors and modules are on a device, to where all goes and from where all is read."""
+
+    def __init__(self, package, device):
+        super().__init__(package)
+        self.device, self._moved = device, package.device.moved
+        self.F = self.nn = DeviceFunctions(package, device)
+        self.Tensor = _tensor_on(device, package.Tensor)
+
+    def constant(self, array):
+        return self._moved(np.array(array), self.device)
+
+    raw = constant
+
+    def value(self, tensor):
+        return self.host(tensor.data)
+
+    def grad(self, tensor):
+        return np.zeros(tensor.shape, tensor.dtype) if tensor.grad is None else self.host(tensor.grad)
+
+    def backward(self, out, cotangent):
+        out.backward(self.constant(cotangent))
+
+    def host(self, array):
+        return np.asarray(self._moved(array, "cpu"))
+
+    def placed(self, module):
+        return module.to(self.device)
+
+
+def _tensor_on(device, tensor_class):
+    """A class that makes tensors on the device, and whose instances all tensors are."""
+
+    class OnDevice(type):
+        def __call__(cls, data, requires_grad=True):
+            return tensor_class(data, requires_grad, device=device)
+
+        def __instancecheck__(cls, tensor):
+            return isinstance(tensor, tensor_class)
+
+        def __subclasscheck__(cls, kind):
+            return issubclass(kind, tensor_class)
+
+    return OnDevice("Tensor", (), {})
+
 
 class Functions:
     """torch's functions as the rungs spell them: in the package itself, in its `nn` or in its `conv`."""
@@ -112,6 +168,20 @@ class Functions:
     @staticmethod
     def pad(x, pad, value=0):
         return x.pad(pad, value)
+
+
+class DeviceFunctions(Functions):
+    """The same, where modules begin on a device."""
+
+    def __init__(self, package, device):
+        super().__init__(package)
+        self._device = device
+
+    def __getattr__(self, name):
+        found = super().__getattr__(name)
+        if isinstance(found, type) and issubclass(found, self._package.nn.Module):
+            return lambda *args, **options: found(*args, **options).to(self._device)
+        return found
 
 
 class ForeignEngine(ArrayEngine):
@@ -238,6 +308,9 @@ class TorchEngine:
         return self.torch.tensor(array)
 
     raw = constant
+
+    def host(self, array):
+        return np.asarray(array)
 
     def value(self, tensor):
         return tensor.detach().numpy()

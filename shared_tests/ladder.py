@@ -103,7 +103,7 @@ def size_faults(stage):
 
 def import_faults(stage):
     """Imports that leave the package for anything but the standard library and the rung's own dependencies."""
-    allowed = {*sys.stdlib_module_names, *stage.dependencies, *stage.optional}
+    allowed = {*sys.stdlib_module_names, *stage.dependencies, *stage.optional, *stage.modules}
     for name in filter(lambda name: name.endswith(".py"), stage.files()):
         for node in ast.walk(ast.parse((stage.folder / name).read_bytes())):
             if isinstance(node, ast.Import):

@@ -31,20 +31,20 @@ def test_backward_of_any_shape_starts_from_ones(Tensor):
 
 @capability("backward of arrays")
 @pytest.mark.parametrize("shape", [(3,), (2, 1), (3, 2), ()])
-def test_a_gradient_of_another_shape_is_refused(Tensor, shape):
-    y = Tensor(np.ones((2, 3))) * 2.0
+def test_a_gradient_of_another_shape_is_refused(engine, shape):
+    y = engine.Tensor(np.ones((2, 3))) * 2.0
     with pytest.raises(ValueError, match=r"backward: the gradient has shape .*, the tensor \(2, 3\)"):
-        y.backward(np.ones(shape))
+        y.backward(engine.constant(np.ones(shape)))
 
 
 @capability("backward of arrays")
 @pytest.mark.parametrize(
     "name, shrink", [("x[0]", lambda x: x[0]), ("sum", lambda x: x.sum()), ("row", lambda x: x.sum(0))]
 )
-def test_gradients_have_the_shape_and_dtype_of_their_tensor(Tensor, name, shrink):
+def test_gradients_have_the_shape_and_dtype_of_their_tensor(engine, name, shrink):
     for dtype in (np.float64, np.float32):
-        x = Tensor(np.ones((3, 4), dtype))
-        y = x * np.ones((2, 3, 4), dtype)
+        x = engine.Tensor(np.ones((3, 4), dtype))
+        y = x * engine.constant(np.ones((2, 3, 4), dtype))
         shrink(y).backward()
         assert (x.grad.shape, x.grad.dtype) == ((3, 4), dtype)
         assert (y.grad.shape, y.grad.dtype) == ((2, 3, 4), dtype)
@@ -159,9 +159,9 @@ def test_a_numpy_scalar_does_not_promote(Tensor, number):
 
 
 @capability("dtypes")
-def test_a_float32_gradient_stays_float32_under_a_float64_cotangent(Tensor):
-    x = Tensor([1.0, 2.0])
-    (x * x).backward(np.ones(2))
+def test_a_float32_gradient_stays_float32_under_a_float64_cotangent(engine):
+    x = engine.Tensor([1.0, 2.0])
+    (x * x).backward(engine.constant(np.ones(2)))
     assert x.grad.dtype == np.float32
 
 
@@ -196,13 +196,13 @@ def test_gradients_share_no_memory(engine, name, combine):
     """Scaling one gradient in place, as clipping does, must not touch another, nor what the caller passed in."""
     x, y = engine.Tensor(np.ones((2, 3))), engine.Tensor(np.ones((2, 3)))
     out = combine(engine.package, x, y)
-    cotangent = np.ones(out.shape)
+    cotangent = engine.constant(np.ones(out.shape))
     out.backward(cotangent)
-    expected = np.array(y.grad)
+    expected = engine.grad(y).copy()
     x.grad *= 10.0  # also fails where the gradient is a read-only view
     np.testing.assert_array_equal(y.grad, expected)
     np.testing.assert_array_equal(cotangent, np.ones(out.shape))
-    assert x.grad.flags.writeable and x.grad.base is None or not np.shares_memory(x.grad, y.grad)
+    assert x.grad.base is None or not np.may_share_memory(x.grad, y.grad)
 
 
 @capability("ownership of arrays")
@@ -216,6 +216,7 @@ def test_a_gradient_once_read_stays(Tensor):
 
 
 @capability("ownership of arrays")
+@pytest.mark.host
 def test_numpy_and_detach_share_the_array_as_in_pytorch(Tensor):
     x = Tensor(np.ones(3))
     assert np.shares_memory(x.numpy(), x.data)
@@ -239,7 +240,7 @@ def test_no_op_changes_its_inputs(engine):
     ]
     for out in outs:
         kept = out.data.copy()
-        cotangent = np.full(out.shape, 2.0)
+        cotangent = engine.constant(np.full(out.shape, 2.0))
         out.backward(cotangent)
         np.testing.assert_array_equal(cotangent, 2.0)
         np.testing.assert_array_equal(out.data, kept)
@@ -250,17 +251,17 @@ def test_no_op_changes_its_inputs(engine):
 
 
 @capability("comparisons and where")
-def test_comparisons_give_boolean_arrays(Tensor):
-    x, y = Tensor([1.0, 2.0, 3.0]), Tensor([3.0, 2.0, 1.0])
+def test_comparisons_give_boolean_arrays(engine):
+    x, y = engine.Tensor([1.0, 2.0, 3.0]), engine.Tensor([3.0, 2.0, 1.0])
     for mask, wanted in [
         (x == y, [0, 1, 0]),
         (x != y, [1, 0, 1]),
         (x < y, [1, 0, 0]),
         (x <= 2.0, [1, 1, 0]),
-        (x > np.array([0.0, 2.0, 2.0]), [1, 0, 1]),
-        (np.array([2.0, 2.0, 2.0]) <= x, [0, 1, 1]),
+        (x > engine.constant(np.array([0.0, 2.0, 2.0])), [1, 0, 1]),
+        (engine.constant(np.array([2.0, 2.0, 2.0])) <= x, [0, 1, 1]),
     ]:
-        mask = np.asarray(mask)
+        mask = engine.host(mask)
         assert mask.dtype == bool
         np.testing.assert_array_equal(mask, np.array(wanted, bool))
 
@@ -293,9 +294,9 @@ def test_only_one_number_is_true_or_false(Tensor):
 
 
 @capability("indexing")
-def test_a_negative_step_which_pytorch_has_not(Tensor):
-    x = Tensor(np.arange(4.0))
-    (x[::-1] * np.arange(4.0)).backward()
+def test_a_negative_step_which_pytorch_has_not(engine):
+    x = engine.Tensor(np.arange(4.0))
+    (x[::-1] * engine.constant(np.arange(4.0))).backward()
     np.testing.assert_array_equal(x.grad, [3, 2, 1, 0])
 
 
@@ -307,6 +308,7 @@ def test_a_tensor_of_integers_is_an_index(Tensor):
 
 
 @capability("arrays in expressions")
+@pytest.mark.host
 def test_a_tensor_becomes_an_array(Tensor):
     x = Tensor(np.arange(4.0))
     np.testing.assert_array_equal(np.asarray(x), np.arange(4.0))
@@ -321,7 +323,7 @@ MISTAKES = {
     "0-d product": (lambda p, T: T(np.ones((3, 4))) @ T(1.0), r"matmul.*\(3, 4\).*at least one dim"),
     "batches": (lambda p, T: T(np.ones((2, 3, 4))) @ T(np.ones((3, 4, 5))), r"matmul of \(2, 3, 4\), \(3, 4, 5\)"),
     "broadcast": (lambda p, T: T(np.ones((3, 4))) + T(np.ones((4, 3))), r"add of \(3, 4\), \(4, 3\)"),
-    "broadcast an array": (lambda p, T: np.ones(3) * T(np.ones((3, 4))), r"mul of \(3,\), \(3, 4\)"),
+    "broadcast an array": (lambda p, T: T(np.ones(3)).data * T(np.ones((3, 4))), r"mul of \(3,\), \(3, 4\)"),
     "reshape": (lambda p, T: T(np.ones((3, 4))).reshape(5, 2), r"reshape of \(3, 4\).*\(5,\s?2\)"),
     "sum over a dim too many": (lambda p, T: T(np.ones((3, 4))).sum(2), r"sum of \(3, 4\).*2"),
     "the same dim twice": (lambda p, T: T(np.ones((3, 4))).sum((0, 0)), r"sum of \(3, 4\)"),
@@ -339,7 +341,7 @@ MISTAKES = {
     "cat": (lambda p, T: p.cat([T(np.ones((3, 4))), T(np.ones((3, 5)))]), r"cat of \(3, 4\), \(3, 5\)"),
     "cat of nothing": (lambda p, T: p.cat([]), "cat"),
     "stack": (lambda p, T: p.stack([T(np.ones(3)), T(np.ones(4))]), r"stack of \(3,\), \(4,\)"),
-    "where": (lambda p, T: p.where(np.ones(2) > 0, T(np.ones(3)), 0.0), r"where of \(3,\)"),
+    "where": (lambda p, T: p.where(T(np.ones(2)) > 0, T(np.ones(3)), 0.0), r"where of \(3,\)"),
     "cat of strings": (lambda p, T: p.cat(["two"]), "cat: wanted Tensors, arrays or numbers, got str"),
     "a tensor of strings": (lambda p, T: T(["two"]), "Tensor: wanted numbers, got list"),
     "a ragged tensor": (lambda p, T: T([[1.0], [1.0, 2.0]]), "Tensor|inhomogeneous"),

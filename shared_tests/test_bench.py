@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from benchmarks import measure, programs, report
+from benchmarks import gpu, measure, programs, report
 from benchmarks.workloads import COMPUTE_BOUND, LIMITS, WORKLOADS, Contender, Workload
 
+from .conftest import without_gpu
 from .stages import ROOT, STAGES
 
 
@@ -212,3 +213,50 @@ def test_the_benchmark_runs_whole_programs(tmp_path):
     for row in results["programs"]:
         assert row["seconds"] > 0
         assert (0.5 < row["accuracy"] <= 1) if "epoch" in row["program"] else row["accuracy"] is None
+
+
+# On the GPU
+
+
+def test_the_gpus_targets_are_judged_each_in_its_own_direction():
+    """A ratio of times is to be small, a rate beside another large, and with TF32 there are no targets."""
+    rows = [
+        gpu.row("CNN step, batch 64", 0.6, "× torch eager", "0.3 ms to 0.5 ms"),
+        gpu.row("CNN step, batch 64", 0.8, "× torch eager", tf32=True),
+        gpu.row("CNN step, batch 64, captured", 1.5, "× torch captured"),
+        gpu.row("relu", 0.95, "of copying", "4.2 to 4.4 TB/s"),
+        gpu.row("relu", 0.6, "of copying"),
+        gpu.row("an epoch of MNIST, batch 512", 1.5, "s"),
+    ]
+    assert [(row["met"], row["reached"]) for row in rows] == [
+        (True, False),
+        (None, None),
+        (None, False),
+        (True, True),
+        (False, False),
+        (False, False),
+    ]
+    lines = gpu.rows_table(rows).splitlines()[1:]
+    assert [line.split()[-1] for line in lines] == ["met", "–", "1.0", "reached", "missed", "missed"]
+    assert "≤ 0.7" in lines[0] and "≥ 0.7" in lines[3] and "4.2 to 4.4 TB/s" in lines[3]
+
+
+def test_the_gpus_medians_are_those_of_rounds_in_which_all_take_turns(monkeypatch):
+    clock, order = gpu.Clock(None), []
+    monkeypatch.setattr(clock, "milliseconds", lambda work, n: order.append((work, n)) or len(order))
+    assert clock.medians({"one": "1", "other": "2"}, 40) == {"one": 11, "other": 12}
+    assert order[:4] == [("1", 10), ("2", 10), ("1", 40), ("2", 40)]
+
+
+def test_every_target_of_the_gpu_has_a_row_that_is_measured():
+    text = (ROOT / "benchmarks" / "gpu.py").read_text()
+    for what, measured_as in gpu.TARGETS:
+        assert all(text.count(part) >= 2 for part in (measured_as.removeprefix("× "), what.partition(",")[0]))
+
+
+def test_without_a_gpu_nothing_is_measured_and_it_says_so():
+    if not without_gpu():
+        pytest.skip("there is a GPU")
+    done = subprocess.run([sys.executable, "benchmarks/gpu.py"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Nothing was measured: cuda: ")

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from .conftest import without_gpu
+
 capability = pytest.mark.capability
 pytestmark = capability("demos")
 
@@ -29,14 +31,15 @@ TRAINED = pytest.mark.parametrize("name", [mnist, autoencoder])
 class Demo:
     """Runs the demos of one rung on a machine without a network, where `folder` holds the data."""
 
-    def __init__(self, stage, folder):
+    def __init__(self, stage, folder, device="cpu"):
         self.package, self.folder = stage.name, folder
+        self.flags = [] if device == "cpu" else ["--device", device]
         proxies = {"http_proxy": NOBODY, "https_proxy": NOBODY, "no_proxy": ""}
         self.env = {**os.environ, **proxies, "GRADUAL_DATA": str(folder)}
         self.env["OPENBLAS_NUM_THREADS"] = "1"  # products this small are slower on two
 
     def start(self, name, *flags, **options):
-        command = [sys.executable, "-m", f"{self.package}.{name}", *map(str, flags)]
+        command = [sys.executable, "-m", f"{self.package}.{name}", *self.flags, *map(str, flags)]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
         return subprocess.Popen(command, cwd=ROOT, env=self.env, **options)
 
@@ -58,10 +61,10 @@ class Demo:
 
 
 @pytest.fixture
-def demo(stage, tmp_path):
+def demo(stage, tmp_path, request):
     if stage.foreign:
         pytest.skip("not there: the ladder's own demos")
-    return Demo(stage, tmp_path)
+    return Demo(stage, tmp_path, request.config.getoption("device"))
 
 
 def small(name):
@@ -208,6 +211,23 @@ def test_a_flag_of_training_that_makes_no_sense_is_refused(flag, value, wanted, 
     status, out, err = demo.run(name, flag, value)
     assert (status, out) == (2, "")
     assert f"error: argument {flag}: {wanted}" in err
+
+
+@capability("devices")
+@DEMOS
+@pytest.mark.parametrize(
+    "device, wanted",
+    [
+        ("tpu", "wanted 'cpu' or 'cuda', got 'tpu'"),
+        ("cuda", r"cuda: .*(pip install \"\./stage5_fast\[cuda13\]|found no)"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_before_training(device, wanted, name, demo):
+    if device == "cuda" and not without_gpu():
+        pytest.skip("there is a GPU")
+    status, out, err = demo.run(name, "--device", device)
+    assert (status, out) == (2, "")
+    assert re.search(f"error: argument --device: .*{wanted}", err)
 
 
 # Pictures, bars and what they need

@@ -333,6 +333,7 @@ def test_operators_refuse_what_is_no_number(engine, other):
             operate()
 
 
+@pytest.mark.host  # a GPU warns of nothing
 @capability("error messages")
 def test_a_failing_op_names_itself_and_its_numbers(engine):
     """Python's floats refuse what NumPy's turn into infinities and NaN, which PyTorch does too."""
@@ -377,7 +378,7 @@ def test_the_readme_example(engine):
 
 @capability("micrograd's programs")
 def test_value_is_the_same_class(engine):
-    assert engine.package.Value is engine.Tensor
+    assert engine.package.Value is engine.package.Tensor
 
 
 @capability("micrograd's programs")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from . import test_arrays, test_engine, test_modules
+from . import test_arrays, test_devices, test_engine, test_modules
 from .cases import CASES
 from .check import check
 from .engines import make_engine
@@ -54,7 +54,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("rectify_gradient", "g * (out != 0)", "g * (out >= 0)", "elementary functions"),
         Fault("_accumulate", "g = x.grad + g", "pass", "arithmetic"),
         Fault("_accumulate", "g = x.grad + g", "pass", test_engine.test_leaves_accumulate_over_calls),
-        Fault("_array", "np.array(data)", "np.asarray(data)", test_arrays.test_a_callers_array_is_never_changed),
+        Fault("_array", "np.array(data,", "np.asarray(data,", test_arrays.test_a_callers_array_is_never_changed),
         Fault("unbroadcast", "np.add.reduce(g, axis=(*range(missing), *repeated)).reshape(shape)", "g", "broadcasting"),
         Fault("unbroadcast", "missing + i for i", "i for i", "broadcasting"),
         Fault("sqrt", "(2 * out)", "out", "more elementwise functions"),
@@ -77,10 +77,10 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("matmul", "g @ columns.swapaxes(-1, -2)", "g @ columns", "matmul"),
         Fault("matmul", "rows.swapaxes(-1, -2) @ g", "g.swapaxes(-1, -2) @ rows", "matmul"),
         Fault("matmul", "gradient[..., 0] if y.ndim == 1 else gradient", "gradient", "matmul"),
-        Fault("in_order", "array(x)", "array(x[::-1])", "shapes"),
+        Fault("in_order", "x.copy()", "x[::-1].copy()", "shapes"),
         Fault("reshape", "(g.reshape(x.shape),)", "(g.reshape(x.shape[::-1]).T,)", "shapes"),
         Fault("unsqueeze", "(g.reshape(x.shape),)", "(g,)", "shapes"),
-        Fault("transpose", "(g.swapaxes(dim0, dim1),)", "(g,)", "shapes"),
+        Fault("transpose", "(g.swapaxes(*dims),)", "(g,)", "shapes"),
         Fault("permute", "np.argsort(dims)", "dims", "shapes"),
         Fault("expand", "lambda g: (g,)", "lambda g: (2 * g,)", "shapes"),
         Fault("getitem", "np.add.at(gradient, index, g)", "gradient[index] = g", "indexing"),
@@ -121,7 +121,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("max_pool_gradient", "x, padding, np.nan", "x, padding, -np.inf", "pooling"),
         Fault("max_pool_gradient", "*places)[::-1], targets[::-1]", "*places), targets", "pooling"),
         Fault("avg_pool_gradient", "view += share", "view[...] = share", "pooling"),
-        Fault("_means", "-(-np.arange(1, m + 1) * n // m)", "np.arange(1, m + 1) * n // m", "pooling"),
+        Fault("_means", "-(-(i + 1) * n // m)", "(i + 1) * n // m", "pooling"),
     ],
     5: [
         Fault(
@@ -136,6 +136,7 @@ FAULTS = {  # by the rung on which the text arrives
             "g",
             lambda engine: test_modules.test_a_sequential_with_relu_and_pooling_is_its_modules_one_by_one(engine, 0),
         ),
+        Fault("to", "device_of(x)", "device", test_devices.test_a_gradient_comes_back_to_where_its_tensor_is),
     ],
 }
 ROOMS = ("ops", "conv", "nn", "tensor")  # where a function is looked for, rules first

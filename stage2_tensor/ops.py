@@ -147,9 +147,10 @@ def _restored(g, dim, keepdim):
 
 def sum(x, dim=None, keepdim=False):
     """Σx over dim;  d/dx = 1."""
+    dim = dim if x.ndim or dim not in (0, -1) else None  # NumPy takes these of a number, CuPy doesn't
 
     def backward(g):
-        gradient = np.empty(x.shape, g.dtype)
+        gradient = np.empty_like(x, g.dtype)
         gradient[...] = _restored(g, dim, keepdim)
         return (gradient,)
 
@@ -266,7 +267,7 @@ def reshape(x, *shape):
 
 def in_order(x):
     """x itself if its numbers lie in memory one after the other, else a copy in which they do."""
-    return np.ascontiguousarray(x)
+    return x if x.flags.c_contiguous else x.copy()
 
 
 def flatten(x, start_dim=0, end_dim=-1):
@@ -288,7 +289,8 @@ def unsqueeze(x, dim):
 
 def transpose(x, dim0, dim1):
     """x with two dims exchanged."""
-    return x.swapaxes(dim0, dim1), lambda g: (g.swapaxes(dim0, dim1),)
+    dims = normalize_axis_tuple((dim0, dim1), x.ndim, allow_duplicate=True)
+    return x.swapaxes(*dims), lambda g: (g.swapaxes(*dims),)
 
 
 def permute(x, *dims):

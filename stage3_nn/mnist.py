@@ -25,7 +25,7 @@ def normalized(images):
 
 def right(logits, labels):
     """How many of the labels have the largest logit."""
-    return (logits.numpy().argmax(axis=1) == labels).sum()
+    return (logits.data.argmax(axis=1) == labels).sum()
 
 
 def accuracy(model, dataset):
@@ -58,7 +58,7 @@ def main(flags):
             loss.backward()
             optimizer.step()
             scheduler.step()
-            total += loss.item() * len(labels)
+            total += loss.data.astype(float) * len(labels)
             hits += right(logits, labels)
         seconds = perf_counter() - start
         checkpoint.save(epoch)

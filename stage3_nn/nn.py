@@ -76,7 +76,7 @@ class Module:
 
     def state_dict(self):
         """A copy of every parameter and buffer, under the names that the same network has in PyTorch."""
-        return {name: np.array(getattr(owner, attribute)) for name, owner, attribute in self._named_state()}
+        return {name: np.copy(_numbers(getattr(owner, attribute))) for name, owner, attribute in self._named_state()}
 
     def load_state_dict(self, state_dict):
         """Take over all arrays of a `state_dict`, PyTorch's too. If anything doesn't fit: ValueError, and no change."""
@@ -324,7 +324,7 @@ def _reduced(loss, reduction):
 
 
 def _numbers(x):
-    return x.data if isinstance(x, Tensor) else np.asarray(x)
+    return x.data if isinstance(x, Tensor) else x if hasattr(x, "dtype") else np.asarray(x)
 
 
 def _same_shape(name, input, target):
@@ -373,12 +373,12 @@ def _fan(tensor, mode):
 
 
 def _fill_uniform(tensor, std):
-    tensor.data = uniform(tensor.shape, math.sqrt(3) * std).data.astype(tensor.dtype)
+    tensor.data = np.asarray(uniform(tensor.shape, math.sqrt(3) * std).data, tensor.dtype, like=tensor.data)
     return tensor
 
 
 def _fill_normal(tensor, std):
-    tensor.data = (std * _generator.standard_normal(tensor.shape)).astype(tensor.dtype)
+    tensor.data = np.asarray(std * _generator.standard_normal(tensor.shape), tensor.dtype, like=tensor.data)
     return tensor
 
 

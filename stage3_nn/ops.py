@@ -147,9 +147,10 @@ def _restored(g, dim, keepdim):
 
 def sum(x, dim=None, keepdim=False):
     """Σx over dim;  d/dx = 1."""
+    dim = dim if x.ndim or dim not in (0, -1) else None  # NumPy takes these of a number, CuPy doesn't
 
     def backward(g):
-        gradient = np.empty(x.shape, g.dtype)
+        gradient = np.empty_like(x, g.dtype)
         gradient[...] = _restored(g, dim, keepdim)
         return (gradient,)
 
@@ -266,7 +267,7 @@ def reshape(x, *shape):
 
 def in_order(x):
     """x itself if its numbers lie in memory one after the other, else a copy in which they do."""
-    return np.ascontiguousarray(x)
+    return x if x.flags.c_contiguous else x.copy()
 
 
 def flatten(x, start_dim=0, end_dim=-1):
@@ -288,7 +289,8 @@ def unsqueeze(x, dim):
 
 def transpose(x, dim0, dim1):
     """x with two dims exchanged."""
-    return x.swapaxes(dim0, dim1), lambda g: (g.swapaxes(dim0, dim1),)
+    dims = normalize_axis_tuple((dim0, dim1), x.ndim, allow_duplicate=True)
+    return x.swapaxes(*dims), lambda g: (g.swapaxes(*dims),)
 
 
 def permute(x, *dims):
@@ -383,7 +385,7 @@ def affine_to_weight(g, x):
 def affine_to_bias(g):
     """Σg, over all rows: (…, out) -> (out,)."""
     rows = g.reshape(-1, g.shape[-1])
-    return np.ones(len(rows), rows.dtype).dot(rows)  # as a product, their sum goes fastest
+    return np.ones_like(rows, shape=len(rows)).dot(rows)  # as a product, their sum goes fastest
 
 
 def gelu(x):
@@ -409,13 +411,13 @@ def nll(x, target):
     probabilities = _exp(x)
     total = probabilities.sum(axis=1)
     probabilities /= total[:, None]
-    return _log(total) - x[np.arange(len(x)), target], probabilities
+    return _log(total) - x[np.arange(len(x), like=x), target], probabilities
 
 
 def nll_gradient(g, probabilities, target):
     """g·(probabilities − 1 at the target): (N,), (N, C), (N,) -> (N, C)."""
     gradient = g[:, None] * probabilities
-    gradient[np.arange(len(g)), target] -= g
+    gradient[np.arange(len(g), like=g), target] -= g
     return gradient
 
 
@@ -431,7 +433,7 @@ def normalize(x, weight, bias, mean, var, eps, dim):
 def moments(x, dim):
     """Mean and variance of the numbers of x over dim, which stays with size 1."""
     mean = x.mean(axis=dim, keepdims=True)
-    return mean, x.var(axis=dim, keepdims=True, mean=mean)
+    return mean, np.square(x - mean).mean(axis=dim, keepdims=True)
 
 
 def normalized(x, weight, bias, mean, var, eps):

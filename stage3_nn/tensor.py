@@ -38,7 +38,7 @@ def _constant(x):
     """What meets a Tensor in an expression, as a Tensor that requires no grad. A number keeps the other's dtype."""
     if isinstance(x, np.generic):
         x = x.item()
-    return _node(x) if isinstance(x, (float, int, np.ndarray)) else NotImplemented
+    return _node(x) if isinstance(x, (float, int)) or hasattr(x, "__array_function__") else NotImplemented
 
 
 def _operand(op, x):
@@ -51,12 +51,13 @@ def _operand(op, x):
 
 def _failed(op, inputs, error):
     """The error that a rule raised, with the op and what it got in front."""
-    return type(error)(f"{op} of {', '.join(str(np.shape(x.data)) for x in inputs)}: {error}")
+    kind = TypeError if isinstance(error, TypeError) else type(error)  # NumPy's own of them want other arguments
+    return kind(f"{op} of {', '.join(str(np.shape(x.data)) for x in inputs)}: {error}")
 
 
 def _narrowed(out, inputs):
     """float64 only if PyTorch would give it: for float64 inputs, those with dims if there are any; else float32."""
-    arrays = [x._data for x in inputs if isinstance(x._data, (np.ndarray, np.floating))]
+    arrays = [x._data for x in inputs if hasattr(x._data, "dtype")]
     floats = [x for x in arrays if x.dtype.kind == "f"]
     decisive = [x for x in floats if x.ndim] or floats
     return out if any([x.dtype is _float64 for x in decisive]) else out.astype(np.float32)
@@ -69,7 +70,7 @@ def _unary(rule):
     def method(x, *args, **options):
         try:
             out, backward = rule(x._data, *args, **options)
-        except (ArithmeticError, ValueError, IndexError) as error:
+        except (ArithmeticError, ValueError, IndexError, TypeError) as error:
             raise _failed(rule.__name__, (x,), error) from None
         if out.dtype is _float64:
             out = _narrowed(out, (x,))
@@ -93,7 +94,7 @@ def _binary(rule):
                 return y
         try:
             out, backward = rule(x._data, y._data)
-        except (ArithmeticError, ValueError) as error:
+        except (ArithmeticError, ValueError, TypeError) as error:
             raise _failed(op, (x, y), error) from None
         if out.dtype is _float64:
             out = _narrowed(out, (x, y))
@@ -120,7 +121,7 @@ def apply(rule, inputs, *args, **options):
         arrays = [x._data for x in inputs]
     try:
         out, backward = rule(*arrays, *args, **options)
-    except (ArithmeticError, ValueError, IndexError) as error:
+    except (ArithmeticError, ValueError, IndexError, TypeError) as error:
         raise _failed(rule.__name__, inputs, error) from None
     if out.dtype is _float64:
         out = _narrowed(out, inputs)
@@ -140,7 +141,7 @@ def _unwrapped(x):
 
 def _array(data):
     """The data of a new Tensor: an array of its own, of numbers."""
-    array = np.array(data)
+    array = np.array(data, like=data if hasattr(data, "__array_function__") else None)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"Tensor: wanted numbers, got {type(data).__name__} of dtype {array.dtype}")
     return array.astype(np.float32) if array.dtype == np.float64 and not hasattr(data, "dtype") else array
@@ -181,7 +182,7 @@ class Tensor:
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor requires no grad, nor does anything it was made from")
         data = self._data
-        gradient = np.ones(data.shape, data.dtype) if gradient is None else np.asarray(gradient)
+        gradient = np.ones_like(data) if gradient is None else np.asarray(gradient, like=np.empty_like(data))
         if gradient.shape != data.shape:
             raise ValueError(f"backward: the gradient has shape {gradient.shape}, the tensor {data.shape}")
         order = topological_order(self)

@@ -29,7 +29,7 @@ def pixels(dataset):
 def drawn(model, images):
     """What the model makes of many images."""
     with no_grad():
-        return np.concatenate([model(Tensor(x)).numpy() for (x,) in data.DataLoader(data.TensorDataset(images), 500)])
+        return np.concatenate([model(Tensor(x)).data for (x,) in data.DataLoader(data.TensorDataset(images), 500)])
 
 
 def plot_pairs(path, images, copies):
@@ -71,7 +71,7 @@ def main(flags):
             loss.backward()
             optimizer.step()
             scheduler.step()
-            total += loss.item() * len(images)
+            total += loss.data.astype(float) * len(images)
         seconds = perf_counter() - start
         checkpoint.save(epoch)
         error = np.square(drawn(model, test) - test).mean()

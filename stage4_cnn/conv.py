@@ -18,7 +18,7 @@ def padded(x, padding, value=0):
     """(N, C, H, W) -> (C, H + 2P, W + 2Q, N), with `value` around it."""
     if padding == (0, 0):
         return x.transpose(1, 2, 3, 0)
-    out = blank(x.shape, padding, x.dtype)
+    out = blank(x.shape, padding, x)
     if value:
         out.fill(value)
     p, q = padding
@@ -26,10 +26,10 @@ def padded(x, padding, value=0):
     return out
 
 
-def blank(shape, padding, dtype):
-    """Zeros (C, H + 2P, W + 2Q, N) for an image of shape (N, C, H, W)."""
+def blank(shape, padding, like):
+    """Zeros (C, H + 2P, W + 2Q, N) for an image of shape (N, C, H, W), of the kind that `like` is."""
     n, c, h, w = shape
-    return np.zeros((c, h + 2 * padding[0], w + 2 * padding[1], n), dtype)
+    return np.zeros_like(like, order="C", shape=(c, h + 2 * padding[0], w + 2 * padding[1], n))
 
 
 def cropped(x, padding):
@@ -60,7 +60,7 @@ def im2col(x, kernel_size, stride, padding, dilation):
 
 def col2im(columns, shape, kernel_size, stride, padding, dilation):
     """The transpose of im2col: every pixel of an image (N, C, H, W) gets the sum of what was copied from it."""
-    image = blank(shape, padding, columns.dtype)
+    image = blank(shape, padding, columns)
     for view, column in zip(seen(image, kernel_size, stride, dilation), columns.swapaxes(0, 1)):
         view += column
     return cropped(image, padding)
@@ -114,10 +114,10 @@ def max_pool(x, kernel_size, stride, padding, dilation):
 def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation):
     """The gradient of max_pool: to the first of the largest under the kernel or, as in PyTorch, to the last NaN."""
     places = (kernel_size, stride, dilation)
-    gradient = blank(x.shape, padding, x.dtype)
+    gradient = blank(x.shape, padding, x)
     targets = seen(gradient, *places)
     g, out = g.transpose(1, 2, 3, 0), out.transpose(1, 2, 3, 0)
-    free = np.ones(out.shape, bool)
+    free = np.ones_like(out, bool)
     for view, target in zip(seen(padded(x, padding, np.nan), *places), targets):  # NaN is equal to nothing
         chosen = view == out
         chosen &= free
@@ -140,7 +140,7 @@ def avg_pool(x, kernel_size, stride, padding):
 def avg_pool_gradient(g, shape, kernel_size, stride, padding):
     """The gradient of avg_pool: each number under the kernel gets an equal share."""
     share = g.transpose(1, 2, 3, 0) / math.prod(kernel_size)
-    gradient = blank(shape, padding, g.dtype)
+    gradient = blank(shape, padding, g)
     for view in seen(gradient, kernel_size, stride, (1, 1)):
         view += share
     return cropped(gradient, padding)
@@ -204,15 +204,15 @@ def adaptive_avg_pool2d(input, output_size):
     """(N, C, H, W) -> (N, C, *output_size): the means of as many equal parts, which overlap where they don't divide."""
     _check_images(input)
     sizes = zip(input.shape[2:], _pair("output_size", output_size))
-    rows, columns = (_means(n, m, input.dtype) for n, m in sizes)
+    rows, columns = (_means(n, m, input.data) for n, m in sizes)
     return rows @ input @ columns.T
 
 
-def _means(n, m, dtype):
-    """The matrix (m, n) that takes the means of m parts of n numbers."""
-    starts, ends = np.arange(m) * n // m, -(-np.arange(1, m + 1) * n // m)
-    part = (starts[:, None] <= np.arange(n)) & (np.arange(n) < ends[:, None])
-    return (part / part.sum(axis=1, keepdims=True)).astype(dtype)
+def _means(n, m, like):
+    """The matrix (m, n) that takes the means of m parts of n numbers, an array of the kind that `like` is."""
+    i, j = np.arange(m, like=like)[:, None], np.arange(n, like=like)
+    part = (i * n // m <= j) & (j < -(-(i + 1) * n // m))
+    return (part / part.sum(axis=1, keepdims=True)).astype(like.dtype)
 
 
 def _pair(name, n, least=1):

@@ -33,13 +33,13 @@ class Optimizer:
         """Change every parameter that has a gradient."""
         for p, state in zip(self.params, self.state):
             if p.grad is not None:
-                array = np.asarray(p.data)  # NumPy makes a bare number of what has no dims
+                array = p.data[...]  # an array also of the bare number that NumPy makes of what has no dims
                 self._update(array, p.grad, state)
                 p.data = array  # so that graphs built on it know
 
     def state_dict(self):
         """The learning rate and a copy of all state, as one flat dict of arrays: "lr", "0.exp_avg", …"""
-        arrays = {f"{i}.{name}": np.array(x) for i, state in enumerate(self.state) for name, x in state.items()}
+        arrays = {f"{i}.{name}": np.copy(x) for i, state in enumerate(self.state) for name, x in state.items()}
         return {"lr": np.array(self.lr), **arrays}
 
     def load_state_dict(self, state_dict):
@@ -47,11 +47,11 @@ class Optimizer:
         lr, state = None, [{} for _ in self.params]
         shapes = {str(i): p.shape for i, p in enumerate(self.params)}
         for key, value in state_dict.items():
-            number, _, name = key.partition(".")
+            i, _, name = key.partition(".")
             if key == "lr":
                 lr = float(value)
-            elif number in shapes and value.shape in ((), shapes[number]):
-                state[int(number)][name] = np.array(value)
+            elif i in shapes and value.shape in ((), shapes[i]):
+                state[int(i)][name] = np.array(value)
             else:
                 raise ValueError(
                     f"{type(self).__name__}: {key} of shape {value.shape} belongs to none of the parameters"
@@ -95,7 +95,7 @@ class Adam(Optimizer):
 
     def _update(self, p, g, state):
         if not state:
-            state.update(step=np.array(0), exp_avg=np.zeros_like(p), exp_avg_sq=np.zeros_like(p))
+            state.update(step=np.zeros_like(p, int, shape=()), exp_avg=np.zeros_like(p), exp_avg_sq=np.zeros_like(p))
         state["step"] += 1
         m, v, t = state["exp_avg"], state["exp_avg_sq"], state["step"].item()
         adam(p, g, m, v, t, self.lr, self.betas, self.eps, self.weight_decay, self.decoupled)
@@ -135,7 +135,7 @@ def adam(p, g, m, v, t, lr, betas, eps, weight_decay, decoupled):
     v *= beta2
     v += (1 - beta2) * (g * g)
     root = np.sqrt(v)
-    root *= 1 / math.sqrt(1 - beta2**t)
+    root *= (1 - beta2**t) ** -0.5
     root += eps
     p -= (lr / (1 - beta1**t)) * m / root
 
@@ -144,11 +144,10 @@ def clip_grad_norm_(parameters, max_norm):
     """Scale all gradients so that together their norm is at most max_norm; the norm before is given back."""
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
     with_grad = [p for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(float((p.grad.astype(np.float64) ** 2).sum()) for p in with_grad))
-    scale = max_norm / (norm + 1e-6)
-    if scale < 1:
-        for p in with_grad:
-            p.grad = p.grad * scale
+    norm = sum((p.grad.astype(np.float64) ** 2).sum() for p in with_grad) ** 0.5
+    scale = np.minimum(max_norm / (norm + 1e-6), 1)
+    for p in with_grad:
+        p.grad = p.grad * scale.astype(p.grad.dtype)
     return norm
 
 

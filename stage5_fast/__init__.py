@@ -2,6 +2,7 @@
 
 from . import conv, data, nn, optim
 from .data import load, save
+from .device import capture
 from .nn import manual_seed
 from .tensor import Tensor, cat, no_grad, stack, where
 
@@ -10,6 +11,7 @@ Value = Tensor  # micrograd's name for it
 __all__ = [
     "Tensor",
     "Value",
+    "capture",
     "cat",
     "conv",
     "data",

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import Tensor, data, nn, no_grad, optim
 from .demo import Checkpoint, handwritten, progress, report, run, say, warm_up_and_cosine
+from .device import moved
 
 
 def network():
@@ -29,7 +30,7 @@ def pixels(dataset):
 def drawn(model, images):
     """What the model makes of many images."""
     with no_grad():
-        return np.concatenate([model(Tensor(x)).numpy() for (x,) in data.DataLoader(data.TensorDataset(images), 500)])
+        return np.concatenate([model(Tensor(x)).data for (x,) in data.DataLoader(data.TensorDataset(images), 500)])
 
 
 def plot_pairs(path, images, copies):
@@ -48,16 +49,17 @@ def plot_pairs(path, images, copies):
 
 
 def main(flags):
-    name, train, test = handwritten(flags.data)
-    train, test = pixels(train), pixels(test)
+    name, *sets = handwritten(flags.data)
+    train, test = (pixels(dataset.to(flags.device)) for dataset in sets)
     baseline = np.square(test - train.mean(axis=0)).mean()
     nn.manual_seed(flags.seed)
-    model = network()
+    model = network().to(flags.device)
     optimizer = optim.Adam(model.parameters(), lr=flags.lr)
     batches = data.DataLoader(data.TensorDataset(train), flags.batch_size, shuffle=True, seed=flags.seed)
     scheduler = optim.LambdaLR(optimizer, warm_up_and_cosine(flags.epochs * len(batches)))
     size = sum(p.data.size for p in model.parameters())
-    say(f"{name}: {len(train):,} training and {len(test):,} test images, {size:,} parameters, seed {flags.seed}")
+    sets = f"{name}: {len(train):,} training and {len(test):,} test images"
+    say(f"{sets}, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
     checkpoint = Checkpoint(flags, len(train), model=model, optimizer=optimizer, scheduler=scheduler)
     batches.epoch = checkpoint.resume()
@@ -71,7 +73,7 @@ def main(flags):
             loss.backward()
             optimizer.step()
             scheduler.step()
-            total += loss.item() * len(images)
+            total += loss.data.astype(float) * len(images)
         seconds = perf_counter() - start
         checkpoint.save(epoch)
         error = np.square(drawn(model, test) - test).mean()
@@ -84,8 +86,9 @@ def main(flags):
         f"in {perf_counter() - began:.1f} s"
     )
     if flags.plot:
-        plot_pairs(flags.plot, test[:10], copies[:10])
+        plot_pairs(flags.plot, moved(test[:10], "cpu"), moved(copies[:10], "cpu"))
 
 
 if __name__ == "__main__":
-    run(main, __doc__, epochs=3, batch_size=64, lr=2e-3, seed=0, data="mnist", save=None, resume=None, plot=None)
+    defaults = {"epochs": 3, "batch_size": 64, "lr": 2e-3, "seed": 0, "data": "mnist", "device": "cpu"}
+    run(main, __doc__, **defaults, save=None, resume=None, plot=None)

@@ -19,6 +19,8 @@ from urllib.request import urlopen
 
 import numpy as np
 
+from .device import moved
+
 try:
     from tqdm import tqdm
 except ImportError:
@@ -51,6 +53,10 @@ class TensorDataset(Dataset):
             raise ValueError(f"TensorDataset: wanted arrays of one length, got {[len(array) for array in arrays]}")
         self.arrays = arrays
 
+    def to(self, device):
+        """The same examples in the memory of "cpu" or "cuda", from which batches are taken without a transfer."""
+        return TensorDataset(*[moved(array, device) for array in self.arrays])
+
     def __len__(self):
         return len(self.arrays[0])
 
@@ -81,6 +87,7 @@ class DataLoader:
         if self.shuffle:
             np.random.default_rng((self.seed, self.epoch)).shuffle(order)
         self.epoch += 1
+        order = np.asarray(order, like=getattr(self.dataset, "arrays", (order,))[0])  # to the GPU now, not in each step
         for i in range(len(self)):
             yield self.dataset[order[i * self.batch_size : (i + 1) * self.batch_size]]
 
@@ -216,7 +223,8 @@ def save(state, path):
     It is written aside and then moved into place: whatever happens, `path` holds the old file or the new one, whole.
     """
     path = checkpoint_path(path)
-    arrays = {name: np.asarray(array, order="C") for name, array in state.items()}  # safetensors writes memory order
+    arrays = {name: moved(getattr(array, "_data", array), "cpu") for name, array in state.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # safetensors writes memory order
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
             raise TypeError(f"save: {name}: wanted an array of numbers, got {type(state[name]).__name__}")

@@ -13,6 +13,7 @@ except ImportError:
     tqdm = None
 
 from . import data
+from .device import moved
 
 
 def run(main, description, **defaults):
@@ -69,6 +70,14 @@ def _picture(text):
     return _path(text)
 
 
+def _device(text):
+    try:
+        moved(np.zeros(0), text)
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def _checkpoint(text):
     try:
         data.checkpoint_path(text)
@@ -85,6 +94,7 @@ FLAGS = {
     "data": {"choices": ["mnist", "digits"], "help": "what to train on (%(default)s)"},
     "save": {"type": _checkpoint, "metavar": "FILE", "help": "keep the run in this .npz or .safetensors file"},
     "resume": {"type": _checkpoint, "metavar": "FILE", "help": "go on with the run that --save kept in this file"},
+    "device": {"type": _device, "metavar": "NAME", "help": "where to run, cpu or cuda (%(default)s)"},
     "plot": {"type": _picture, "metavar": "FILE", "help": "draw what was learned, into this file"},
 }
 

@@ -1,17 +1,27 @@
-"""Which code runs the loops: NumPy's, as it stands in the rules' files, or compiled kernels of the same names."""
+"""Where arrays are, and which code runs the loops: NumPy's, as it stands in the rules' files, or kernels of that name.
+
+An array in the host's memory is NumPy's, its device is "cpu"; one in the memory of the GPU is CuPy's, its device is
+"cuda". The rules call NumPy's functions, which CuPy takes over for its arrays by NumPy's protocols (NEP 13 and 18).
+Nothing of CUDA is imported before the first array goes to the GPU.
+"""
 
 import os
-from functools import wraps
+from contextlib import contextmanager, suppress
+from functools import cache, lru_cache, wraps
+from importlib.util import find_spec
+from math import erf as _erf
 
 import numpy as np
 
 _COMPILED = (np.dtype(np.float32), np.dtype(np.float64))
+_EAGER_STEPS = 3  # before one is recorded: kernels get compiled and optimizers lay out their state
 
 
 def kernel(function):
-    """The function on arrays, with the kernel of its name in its place for all float32 and float64 that this takes.
+    """The function on arrays, with the kernels of its name in its place for all float32 and float64 that these take.
 
-    With GRADUAL_KERNELS=numpy in the environment it is the function itself, through which a debugger steps.
+    The type of the first array decides: NumPy's arrays go to `kernels_cpu`, CuPy's to `kernels_gpu`. With
+    GRADUAL_KERNELS=numpy in the environment it is the function itself, through which a debugger steps.
     """
     choice = os.environ.get("GRADUAL_KERNELS", "compiled")
     if choice not in ("compiled", "numpy"):
@@ -20,15 +30,250 @@ def kernel(function):
         return function
     from . import kernels_cpu
 
-    compiled = getattr(kernels_cpu, function.__name__)
-    least = kernels_cpu.LEAST.get(function.__name__, 0)
+    name = function.__name__
+    compiled, least = getattr(kernels_cpu, name), kernels_cpu.LEAST.get(name, 0)
 
     @wraps(function)
     def choose(x, *arguments):
-        if x.size < least or x.dtype not in _COMPILED or not x.ndim:
+        if x.size < least and isinstance(x, np.ndarray) or x.dtype not in _COMPILED or not x.ndim:
             return function(x, *arguments)
-        out = compiled(x, *arguments)
+        if isinstance(x, np.ndarray):
+            try:
+                out = compiled(x, *arguments)
+            except Exception:
+                together(name, x, *arguments)
+                raise
+        else:
+            if np.ndarray in map(type, arguments):
+                together(name, x, *arguments)
+            out = gpu_kernel(function)(x, *arguments) if x.size else NotImplemented
         return function(x, *arguments) if out is NotImplemented else out
 
     choose.numpy = function
     return choose
+
+
+@cache
+def gpu_kernel(function):
+    """The kernel of the function's name for the GPU or, where there is none, the function itself."""
+    from . import kernels_gpu
+
+    return getattr(kernels_gpu, function.__name__, function)
+
+
+# Where an array is
+
+
+def at_hand(array):
+    """Whether the host can read the numbers at once. To read those of the GPU, it would have to wait for it."""
+    return isinstance(array, np.ndarray) or not hasattr(array, "__array_function__")
+
+
+def device_of(array):
+    """The device of an array, "cpu" or "cuda"; a number's is "cpu"."""
+    return "cpu" if at_hand(array) else "cuda"
+
+
+def moved(array, device):
+    """The array in the memory of "cpu" or "cuda": itself if it is there, else a copy."""
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device: wanted 'cpu' or 'cuda', got {device!r}")
+    if device == device_of(array):
+        return array
+    return gpu().asarray(array) if device == "cuda" else array.get()
+
+
+def together(op, *arrays):
+    """TypeError unless all arrays among the arguments are on one device."""
+    devices = {device_of(x) for x in arrays if hasattr(x, "__array_function__")}
+    if len(devices) > 1:
+        raise TypeError(f"{op}: wanted arrays on one device, got some on cpu and some on cuda; .to() moves them")
+
+
+@cache
+def gpu():
+    """CuPy, the module of arrays on the GPU, once it is there and can use one; else an error that says what to do."""
+    install = 'pip install "./stage5_fast[cuda13]", or [cuda12] with a driver for CUDA 12'
+    try:
+        import cupy
+    except ImportError as error:
+        raise ImportError(f"cuda: arrays on the GPU need CuPy: {install} ({error})") from None
+    if not find_spec("numba_cuda"):
+        raise ImportError(f"cuda: kernels on the GPU need numba-cuda: {install}")
+    runtime = cupy.cuda.runtime
+    driver, wanted = runtime.driverGetVersion() // 1000, runtime.runtimeGetVersion() // 1000
+    if not driver:
+        raise RuntimeError("cuda: found no NVIDIA driver; without a GPU everything runs on 'cpu'")
+    if driver < wanted:
+        raise RuntimeError(
+            f"cuda: the driver is for CUDA {driver}, CuPy for CUDA {wanted}: update the driver or install CuPy for "
+            f'CUDA {driver}: pip install "./stage5_fast[cuda{driver}]"'
+        )
+    try:
+        runtime.getDeviceCount()
+    except RuntimeError as error:
+        raise RuntimeError(f"cuda: found no GPU, is it hidden by CUDA_VISIBLE_DEVICES? ({error})") from None
+    cupy.cuda.set_allocator(_from_pool(cupy, cupy.get_default_memory_pool()))
+    return cupy
+
+
+def _from_pool(cupy, pool):
+    """A function that allocates from CuPy's pool, with an error that says what was wanted and what is left."""
+
+    def allocate(size):
+        try:
+            return pool.malloc(size)
+        except MemoryError:
+            free, total = cupy.cuda.runtime.memGetInfo()
+            raise MemoryError(
+                f"cuda: wanted {size / 2**20:,.1f} MiB, but of the GPU's {total / 2**20:,.0f} MiB only "
+                f"{free / 2**20:,.1f} are free: take smaller batches, or drop results that hold their graph"
+            ) from None
+
+    return allocate
+
+
+# Numbers
+
+
+def number(array):
+    """The number of a 0-d array; of one on the GPU, which the host would have to wait for, the array itself."""
+    return array.item() if at_hand(array) else array
+
+
+class Setting:
+    """A number that kernels are told, such as a learning rate. On the GPU they read it from memory.
+
+    So a step that was recorded with one number is replayed with what it has become.
+    """
+
+    def __init__(self, value):
+        self._value, self._array = value, None
+
+    @property
+    def value(self):
+        return self._value
+
+    @value.setter
+    def value(self, value):
+        self._value = value
+        if self._array is not None:
+            if gpu().cuda.get_current_stream().is_capturing():
+                raise RuntimeError("capture: a learning rate set within the step would be the same in each replay")
+            self._array[...] = value
+
+    def beside(self, array):
+        """The number for a kernel on the array: a float or, on the GPU, a 0-d array, float64."""
+        if at_hand(array):
+            return self._value
+        if self._array is None:
+            self._array = np.full_like(array, self._value, dtype=np.float64, shape=())
+        return self._array
+
+
+_each_erf = np.vectorize(_erf, otypes=[float])  # NumPy has none of its own
+
+
+def erf(x):
+    """The error function of each number."""
+    if at_hand(x):
+        return _each_erf(x)
+    from cupyx.scipy.special import erf
+
+    return erf(x)
+
+
+def random(like, generator):
+    """Random numbers from 0 to 1 in the shape of an array, and on its device; they follow from the seed of NumPy's."""
+    return (generator if at_hand(like) else _on_gpu(generator)).random(like.shape)
+
+
+@lru_cache(maxsize=1)
+def _on_gpu(generator):
+    return gpu().random.default_rng(int(generator.integers(2**63)))
+
+
+# A step as one launch
+
+
+def capture(step):
+    """The function `step`, recorded as one CUDA graph and from then on replayed: one launch instead of hundreds.
+
+    `step` takes arrays on the GPU and gives back a Tensor, an array, a tuple of them or None. It runs as it is a few
+    times; then, once for each combination of shapes and dtypes, what it does on the GPU is recorded, and calls after
+    that repeat it on what they are given. Its Python runs no more: whatever is decided or counted there stays as it
+    was, and so does the memory of the parameters, so load a checkpoint before. Optimizers count on the GPU, and a
+    learning rate that is changed between two calls is the one that counts. See `torch.cuda.graph`.
+    """
+    recorded = {}
+
+    @wraps(step)
+    def run(*arrays):
+        if not arrays or any(map(at_hand, arrays)):
+            raise TypeError(f"capture: wanted arrays on cuda, got {', '.join(map(device_of, arrays)) or 'none'}")
+        kind = tuple([(x.shape, x.dtype) for x in arrays])
+        return recorded.setdefault(kind, _Recorded(step))(*arrays)
+
+    return run
+
+
+class _Recorded:
+    """A step for arguments of certain shapes: run some times, then recorded, then replayed.
+
+    The graph's memory is from a pool of its own, which lives as long as it does: no replay writes into others' arrays.
+    """
+
+    def __init__(self, step):
+        self.step, self.calls, self.graph = step, 0, None
+
+    def __call__(self, *arrays):
+        self.calls += 1
+        if self.calls <= _EAGER_STEPS:
+            with _without_cublas():
+                return self.step(*arrays)
+        if not self.graph:
+            self.inputs = [x.copy() for x in arrays]
+            with _without_cublas():
+                self._record(gpu())
+        for own, x in zip(self.inputs, arrays):
+            own[...] = x
+        self.graph.launch()
+        return _copied(self.out)
+
+    def _record(self, cupy):
+        self.pool, stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
+        with cupy.cuda.using_allocator(_from_pool(cupy, self.pool)), stream:
+            stream.begin_capture()
+            try:
+                self.out = self.step(*self.inputs)
+            except Exception as error:
+                with suppress(RuntimeError):  # what was recorded so far is no graph
+                    stream.end_capture()
+                why = "as a number that is read by item(), or a product by cuBLAS"
+                raise RuntimeError(f"capture: the step does what can't be recorded, {why}: {error}") from error
+            self.graph = stream.end_capture()
+
+
+@contextmanager
+def _without_cublas():
+    """Linear layers use the tiled product of `kernels_gpu`: CuPy refuses to have calls of cuBLAS recorded."""
+    from . import kernels_gpu
+
+    kernels_gpu.TILED = True
+    try:
+        yield
+    finally:
+        kernels_gpu.TILED = kernels_gpu.SIMULATED
+
+
+def _copied(out):
+    """Copies of what a step gave back, as the next replay writes into the originals."""
+    if out is None:
+        return None
+    if isinstance(out, tuple):
+        return tuple(map(_copied, out))
+    if not hasattr(out, "detach"):
+        return out.copy()
+    out = out.detach()
+    out.data = out.data.copy()
+    return out

@@ -29,7 +29,7 @@ def normalized(images):
 
 def right(logits, labels):
     """How many of the labels have the largest logit."""
-    return (logits.numpy().argmax(axis=1) == labels).sum()
+    return (logits.data.argmax(axis=1) == labels).sum()
 
 
 def accuracy(model, dataset):
@@ -40,14 +40,16 @@ def accuracy(model, dataset):
 
 
 def main(flags):
-    name, train, test = handwritten(flags.data)
+    name, *sets = handwritten(flags.data)
+    train, test = (dataset.to(flags.device) for dataset in sets)
     nn.manual_seed(flags.seed)
-    model = network()
+    model = network().to(flags.device)
     optimizer = optim.Adam(model.parameters(), lr=flags.lr)
     batches = data.DataLoader(train, flags.batch_size, shuffle=True, seed=flags.seed)
     scheduler = optim.LambdaLR(optimizer, warm_up_and_cosine(flags.epochs * len(batches)))
     size = sum(p.data.size for p in model.parameters())
-    say(f"{name}: {len(train):,} training and {len(test):,} test images, {size:,} parameters, seed {flags.seed}")
+    sets = f"{name}: {len(train):,} training and {len(test):,} test images"
+    say(f"{sets}, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
     checkpoint = Checkpoint(flags, len(train), model=model, optimizer=optimizer, scheduler=scheduler)
     batches.epoch = checkpoint.resume()
@@ -62,7 +64,7 @@ def main(flags):
             loss.backward()
             optimizer.step()
             scheduler.step()
-            total += loss.item() * len(labels)
+            total += loss.data.astype(float) * len(labels)
             hits += right(logits, labels)
         seconds = perf_counter() - start
         checkpoint.save(epoch)
@@ -74,4 +76,4 @@ def main(flags):
 
 
 if __name__ == "__main__":
-    run(main, __doc__, epochs=4, batch_size=64, lr=4e-3, seed=0, data="mnist", save=None, resume=None)
+    run(main, __doc__, epochs=4, batch_size=64, lr=4e-3, seed=0, data="mnist", save=None, resume=None, device="cpu")

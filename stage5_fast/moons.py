@@ -4,8 +4,9 @@ from time import perf_counter
 
 import numpy as np
 
-from . import data, nn, no_grad, optim
+from . import Tensor, data, nn, no_grad, optim
 from .demo import plot_moons, progress, report, run, say
+from .device import moved
 
 
 def accuracy(scores, labels):
@@ -24,16 +25,17 @@ def step(model, optimizer, points, labels):
 
 
 def main(flags):
-    points, labels = data.moons(seed=flags.seed)
-    fresh_points, fresh_labels = data.moons(seed=flags.seed + 1)
+    points, labels = [moved(array, flags.device) for array in data.moons(seed=flags.seed)]
+    fresh_points, fresh_labels = [moved(array, flags.device) for array in data.moons(seed=flags.seed + 1)]
     nn.manual_seed(flags.seed)
     model = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))
     for i in (0, 2, 4):
         nn.kaiming_uniform_(model[i].weight)
+    model.to(flags.device)
     optimizer = optim.SGD(model.parameters(), lr=flags.lr)
     scheduler = optim.LambdaLR(optimizer, lambda epoch: 1 - 0.9 * epoch / flags.epochs)
     size = sum(p.data.size for p in model.parameters())
-    say(f"Moons: {len(points)} points, a 2-16-16-1 network of {size} parameters, seed {flags.seed}")
+    say(f"Moons: {len(points)} points, a 2-16-16-1 network of {size} parameters, seed {flags.seed}, on {flags.device}")
 
     began = perf_counter()
     for epoch in progress(range(flags.epochs), "moons"):
@@ -49,8 +51,12 @@ def main(flags):
         test = accuracy(model(fresh_points), fresh_labels)
         say(f"Result: train accuracy {train:.2%}, on {len(fresh_points)} fresh points {test:.2%}, in {seconds:.1f} s")
         if flags.plot:
-            plot_moons(flags.plot, lambda points: model(np.array(points, np.float32)).numpy()[:, 0], points, labels)
+            plot_moons(
+                flags.plot,
+                lambda points: model(Tensor(np.array(points, np.float32), device=flags.device)).to("cpu").numpy()[:, 0],
+                *[moved(array, "cpu") for array in (points, labels)],
+            )
 
 
 if __name__ == "__main__":
-    run(main, __doc__, epochs=200, lr=1.0, seed=0, plot=None)
+    run(main, __doc__, epochs=200, lr=1.0, seed=0, device="cpu", plot=None)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from . import ops
+from .device import at_hand, device_of, moved, random
 from .tensor import Tensor, apply
 
 _generator = np.random.default_rng()
@@ -76,12 +77,12 @@ class Module:
 
     def state_dict(self):
         """A copy of every parameter and buffer, under the names that the same network has in PyTorch."""
-        return {name: np.array(getattr(owner, attribute)) for name, owner, attribute in self._named_state()}
+        return {name: np.copy(_numbers(getattr(owner, attribute))) for name, owner, attribute in self._named_state()}
 
     def load_state_dict(self, state_dict):
         """Take over all arrays of a `state_dict`, PyTorch's too. If anything doesn't fit: ValueError, and no change."""
         mine = self.state_dict()
-        new = {name: np.asarray(value) for name, value in state_dict.items()}
+        new = {name: np.asarray(moved(value, "cpu")) for name, value in state_dict.items()}
         faults = [f"missing key {name}" for name in mine if name not in new]
         faults += [f"unexpected key {name}" for name in new if name not in mine]
         faults += [f"{name} holds {new[name].dtype}, no numbers" for name in new if new[name].dtype.kind not in "fiub"]
@@ -93,12 +94,23 @@ class Module:
         if faults:
             raise ValueError(f"load_state_dict: {type(self).__name__}: {'; '.join(faults)}")
         for name, owner, attribute in self._named_state():
-            array = new[name].astype(mine[name].dtype)
+            array = moved(new[name].astype(mine[name].dtype), device_of(mine[name]))
             value = getattr(owner, attribute)
             if isinstance(value, Parameter):
                 value.data = array
             else:
                 setattr(owner, attribute, array)
+
+    def to(self, device):
+        """Move all parameters, with their gradients, and buffers to "cpu" or "cuda"; gives the module back."""
+        for _, owner, attribute in self._named_state():
+            value = getattr(owner, attribute)
+            if isinstance(value, Parameter):
+                value.data = moved(value.data, device)
+                value.grad = None if value.grad is None else moved(value.grad, device)
+            else:
+                setattr(owner, attribute, moved(value, device))
+        return self
 
     def train(self, mode=True):
         """Into training mode, or with False out of it: it matters to dropout and batch norm. Gives the module back."""
@@ -211,7 +223,7 @@ class Dropout(Module):
     def forward(self, x):
         if not self.training or self.p == 0:
             return x
-        kept = _generator.random(x.shape) >= self.p
+        kept = random(x.data, _generator) >= self.p
         return x * (kept / max(1 - self.p, 1e-30)).astype(x.dtype)
 
 
@@ -338,7 +350,7 @@ def _reduced(loss, reduction):
 
 
 def _numbers(x):
-    return x.data if isinstance(x, Tensor) else np.asarray(x)
+    return x.data if isinstance(x, Tensor) else x if hasattr(x, "dtype") else np.asarray(x)
 
 
 def _same_shape(name, input, target):
@@ -347,11 +359,11 @@ def _same_shape(name, input, target):
 
 
 def _indices(index, size, name):
-    """The array of indices, each checked to lie from 0 to size − 1."""
+    """The array of indices, each checked to lie from 0 to size − 1 if the host need not wait for the GPU to do so."""
     index = _numbers(index)
     if index.dtype.kind not in "iu":
         raise TypeError(f"{name}: wanted integer indices, got {index.dtype}")
-    if index.size and not 0 <= index.min() <= index.max() < size:
+    if at_hand(index) and index.size and not 0 <= index.min() <= index.max() < size:
         raise IndexError(f"{name}: wanted indices from 0 to {size - 1}, got {index.min()} to {index.max()}")
     return index
 
@@ -387,12 +399,12 @@ def _fan(tensor, mode):
 
 
 def _fill_uniform(tensor, std):
-    tensor.data = uniform(tensor.shape, math.sqrt(3) * std).data.astype(tensor.dtype)
+    tensor.data = np.asarray(uniform(tensor.shape, math.sqrt(3) * std).data, tensor.dtype, like=tensor.data)
     return tensor
 
 
 def _fill_normal(tensor, std):
-    tensor.data = (std * _generator.standard_normal(tensor.shape)).astype(tensor.dtype)
+    tensor.data = np.asarray(std * _generator.standard_normal(tensor.shape), tensor.dtype, like=tensor.data)
     return tensor
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .device import kernel
+from .device import Setting, kernel, moved, number, together
 from .tensor import Tensor
 
 
@@ -17,7 +17,7 @@ class Optimizer:
     names = ()
 
     def __init__(self, params, lr):
-        self.params, self.lr = list(params), lr
+        self.params, self._lr = list(params), Setting(lr)
         self.state = [{} for _ in self.params]
         self._flat = None
         if not self.params:
@@ -26,6 +26,15 @@ class Optimizer:
             raise TypeError(f"{type(self).__name__}: wanted a list of Tensors that no rule made")
         if lr < 0:
             raise ValueError(f"{type(self).__name__}: wanted a learning rate of at least 0, got {lr}")
+
+    @property
+    def lr(self):
+        """The learning rate."""
+        return self._lr.value
+
+    @lr.setter
+    def lr(self, lr):
+        self._lr.value = lr
 
     def zero_grad(self):
         for p in self.params:
@@ -43,13 +52,13 @@ class Optimizer:
             self._flat, self.state = None, [{name: x.copy() for name, x in state.items()} for state in self.state]
         for p, state in zip(self.params, self.state):
             if p.grad is not None:
-                array = np.asarray(p.data)  # NumPy makes a bare number of what has no dims
+                array = p.data[...]  # an array also of the bare number that NumPy makes of what has no dims
                 self._update(array, p.grad, state)
                 p.data = array  # so that graphs built on it know
 
     def state_dict(self):
         """The learning rate and a copy of all state, as one flat dict of arrays: "lr", "0.exp_avg", …"""
-        arrays = {f"{i}.{name}": np.array(x) for i, state in enumerate(self.state) for name, x in state.items()}
+        arrays = {f"{i}.{name}": np.copy(x) for i, state in enumerate(self.state) for name, x in state.items()}
         return {"lr": np.array(self.lr), **arrays}
 
     def load_state_dict(self, state_dict):
@@ -57,11 +66,11 @@ class Optimizer:
         lr, state = None, [{} for _ in self.params]
         shapes = {str(i): p.shape for i, p in enumerate(self.params)}
         for key, value in state_dict.items():
-            number, _, name = key.partition(".")
+            i, _, name = key.partition(".")
             if key == "lr":
                 lr = float(value)
-            elif number in shapes and value.shape in ((), shapes[number]):
-                state[int(number)][name] = np.array(value)
+            elif i in shapes and value.shape in ((), shapes[i]):
+                state[int(i)][name] = moved(np.array(moved(value, "cpu")), self.params[int(i)].device)
             else:
                 raise ValueError(
                     f"{type(self).__name__}: {key} of shape {value.shape} belongs to none of the parameters"
@@ -78,10 +87,10 @@ class Flat:
     """All parameters of an optimizer as one array, and their gradients and state too: one update changes them all."""
 
     def __init__(self, params, state):
-        ends = np.cumsum([p.data.size for p in params])
+        ends = np.cumsum([p.data.size for p in params]).tolist()
         self.params, self.parts = params, [slice(end - p.data.size, end) for p, end in zip(params, ends)]
-        self.data, self.grad = (np.empty(ends[-1], params[0].dtype) for _ in range(2))
-        self.views = self._split(self.data)
+        self.data, self.grad = (np.empty_like(params[0].data, shape=ends[-1]) for _ in range(2))
+        self.views, self.grads = self._split(self.data), self._split(self.grad)
         self.state = {
             name: x.copy() if name == "step" else np.concatenate([each[name].ravel() for each in state])
             for name, x in state[0].items()
@@ -90,16 +99,18 @@ class Flat:
 
     @staticmethod
     def can_hold(params, state):
-        """Whether all parameters are of one dtype, and have come equally far."""
-        same = len(set(params)) == len(params) and len({p.dtype for p in params}) == 1
-        return same and len({(*each, *each.get("step", np.zeros(1)).flat) for each in state}) == 1
+        """Whether all parameters are of one dtype and on one device, and have come equally far."""
+        same = len(set(params)) == len(params) and len({(p.dtype, p.device) for p in params}) == 1
+        return same and len({(*each, *each.get("step", np.zeros(1)).ravel().tolist()) for each in state}) == 1
 
     def update(self, update):
         """Call update(p, g, state) for all at once; gives the state of each parameter, as views."""
         for p, view in zip(self.params, self.views):
             if p.data is not view:  # the first time, and where somebody gave it other data
+                together("step", view, p.data)
                 view[...] = p.data
-        np.concatenate([p.grad.ravel() for p in self.params], out=self.grad)
+        for p, view in zip(self.params, self.grads):  # CuPy would send the GPU the addresses of what it concatenates
+            view[...] = p.grad
         update(self.data, self.grad, self.state)
         for p, view in zip(self.params, self.views):
             p.data = view
@@ -128,7 +139,7 @@ class SGD(Optimizer):
         if self.momentum and not state:
             state["momentum_buffer"] = np.zeros_like(p)
         buffer = state.get("momentum_buffer")
-        sgd(p, g, buffer, self.lr, self.momentum, self.weight_decay, self.nesterov)
+        sgd(p, g, buffer, self._lr.beside(p), self.momentum, self.weight_decay, self.nesterov)
 
 
 class Adam(Optimizer):
@@ -145,10 +156,10 @@ class Adam(Optimizer):
 
     def _update(self, p, g, state):
         if not state:
-            state.update(step=np.array(0), exp_avg=np.zeros_like(p), exp_avg_sq=np.zeros_like(p))
+            state.update(step=np.zeros_like(p, int, shape=()), exp_avg=np.zeros_like(p), exp_avg_sq=np.zeros_like(p))
         state["step"] += 1
-        m, v, t = state["exp_avg"], state["exp_avg_sq"], state["step"].item()
-        adam(p, g, m, v, t, self.lr, self.betas, self.eps, self.weight_decay, self.decoupled)
+        m, v, t = state["exp_avg"], state["exp_avg_sq"], number(state["step"])
+        adam(p, g, m, v, t, self._lr.beside(p), self.betas, self.eps, self.weight_decay, self.decoupled)
 
 
 class AdamW(Adam):
@@ -187,7 +198,7 @@ def adam(p, g, m, v, t, lr, betas, eps, weight_decay, decoupled):
     v *= beta2
     v += (1 - beta2) * (g * g)
     root = np.sqrt(v)
-    root *= 1 / math.sqrt(1 - beta2**t)
+    root *= (1 - beta2**t) ** -0.5
     root += eps
     p -= (lr / (1 - beta1**t)) * m / root
 
@@ -196,11 +207,10 @@ def clip_grad_norm_(parameters, max_norm):
     """Scale all gradients so that together their norm is at most max_norm; the norm before is given back."""
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
     with_grad = [p for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(float((p.grad.astype(np.float64) ** 2).sum()) for p in with_grad))
-    scale = max_norm / (norm + 1e-6)
-    if scale < 1:
-        for p in with_grad:
-            p.grad = p.grad * scale
+    norm = sum((p.grad.astype(np.float64) ** 2).sum() for p in with_grad) ** 0.5
+    scale = np.minimum(max_norm / (norm + 1e-6), 1)
+    for p in with_grad:
+        p.grad = p.grad * scale.astype(p.grad.dtype)
     return norm
 
 

@@ -9,6 +9,7 @@ from itertools import count
 import numpy as np
 
 from . import ops
+from .device import at_hand, device_of, moved, together
 
 _recording = ContextVar("recording", default=True)
 _new = object.__new__
@@ -38,7 +39,7 @@ def _constant(x):
     """What meets a Tensor in an expression, as a Tensor that requires no grad. A number keeps the other's dtype."""
     if isinstance(x, np.generic):
         x = x.item()
-    return _node(x) if isinstance(x, (float, int, np.ndarray)) else NotImplemented
+    return _node(x) if isinstance(x, (float, int)) or hasattr(x, "__array_function__") else NotImplemented
 
 
 def _operand(op, x):
@@ -49,14 +50,16 @@ def _operand(op, x):
     return constant
 
 
-def _failed(op, inputs, error):
+def _failed(op, inputs, error, others=()):
     """The error that a rule raised, with the op and what it got in front."""
-    return type(error)(f"{op} of {', '.join(str(np.shape(x.data)) for x in inputs)}: {error}")
+    together(op, *[x._data for x in inputs], *others)
+    kind = TypeError if isinstance(error, TypeError) else type(error)  # NumPy's own of them want other arguments
+    return kind(f"{op} of {', '.join(str(np.shape(x.data)) for x in inputs)}: {error}")
 
 
 def _narrowed(out, inputs):
     """float64 only if PyTorch would give it: for float64 inputs, those with dims if there are any; else float32."""
-    arrays = [x._data for x in inputs if isinstance(x._data, (np.ndarray, np.floating))]
+    arrays = [x._data for x in inputs if hasattr(x._data, "dtype")]
     floats = [x for x in arrays if x.dtype.kind == "f"]
     decisive = [x for x in floats if x.ndim] or floats
     return out if any([x.dtype is _float64 for x in decisive]) else out.astype(np.float32)
@@ -69,7 +72,7 @@ def _unary(rule):
     def method(x, *args, **options):
         try:
             out, backward = rule(x._data, *args, **options)
-        except (ArithmeticError, ValueError, IndexError) as error:
+        except (ArithmeticError, ValueError, IndexError, TypeError) as error:
             raise _failed(rule.__name__, (x,), error) from None
         if out.dtype is _float64:
             out = _narrowed(out, (x,))
@@ -93,7 +96,7 @@ def _binary(rule):
                 return y
         try:
             out, backward = rule(x._data, y._data)
-        except (ArithmeticError, ValueError) as error:
+        except (ArithmeticError, ValueError, TypeError) as error:
             raise _failed(op, (x, y), error) from None
         if out.dtype is _float64:
             out = _narrowed(out, (x, y))
@@ -120,8 +123,8 @@ def apply(rule, inputs, *args, **options):
         arrays = [x._data for x in inputs]
     try:
         out, backward = rule(*arrays, *args, **options)
-    except (ArithmeticError, ValueError, IndexError) as error:
-        raise _failed(rule.__name__, inputs, error) from None
+    except (ArithmeticError, ValueError, IndexError, TypeError) as error:
+        raise _failed(rule.__name__, inputs, error, args) from None
     if out.dtype is _float64:
         out = _narrowed(out, inputs)
     if _recording.get() and any([x.requires_grad for x in inputs]):
@@ -131,7 +134,13 @@ def apply(rule, inputs, *args, **options):
 
 def _comparison(compare):
     """A comparison of the numbers: a boolean array, which no gradient goes through."""
-    return lambda x, y: compare(x.data, _unwrapped(y))
+
+    def method(x, y):
+        y = _unwrapped(y)
+        together(compare.__name__, x._data, y)
+        return compare(x._data, y)
+
+    return method
 
 
 def _unwrapped(x):
@@ -140,7 +149,7 @@ def _unwrapped(x):
 
 def _array(data):
     """The data of a new Tensor: an array of its own, of numbers."""
-    array = np.array(data)
+    array = np.array(data, like=data if hasattr(data, "__array_function__") else None)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"Tensor: wanted numbers, got {type(data).__name__} of dtype {array.dtype}")
     return array.astype(np.float32) if array.dtype == np.float64 and not hasattr(data, "dtype") else array
@@ -151,14 +160,15 @@ class Tensor:
 
     `data` is the array, `grad` the array that `backward()` left on it (None before the first), `requires_grad` says
     whether it wants one; it does unless told otherwise, where `torch.tensor` does not. `op` and `inputs` say how it
-    was made. Python floats become float32, an array is copied and keeps its dtype; integers never require grad.
+    was made. Python floats become float32, an array is copied and keeps its dtype; integers never require grad. It is
+    on the `device` "cpu" or "cuda" or, by default, where `data` is.
     """
 
     __slots__ = ("_data", "_changed", "grad", "requires_grad", "op", "inputs", "_backward")
     __array_ufunc__ = None  # so that `array * tensor` asks the Tensor
 
-    def __init__(self, data, requires_grad=True):
-        self.data = _array(data)
+    def __init__(self, data, requires_grad=True, device=None):
+        self.data = _array(data) if device is None else moved(_array(data), device)
         self.grad = None
         self.requires_grad = requires_grad and self.data.dtype.kind == "f"
         self.op, self.inputs, self._backward = None, (), None
@@ -181,7 +191,8 @@ class Tensor:
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor requires no grad, nor does anything it was made from")
         data = self._data
-        gradient = np.ones(data.shape, data.dtype) if gradient is None else np.asarray(gradient)
+        together("backward", data, gradient)
+        gradient = np.ones_like(data) if gradient is None else np.asarray(gradient, like=np.empty_like(data))
         if gradient.shape != data.shape:
             raise ValueError(f"backward: the gradient has shape {gradient.shape}, the tensor {data.shape}")
         order = topological_order(self)
@@ -208,8 +219,17 @@ class Tensor:
         return self.data.item()
 
     def numpy(self):
-        """The array, shared with the tensor."""
-        return np.asarray(self.data)
+        """The array, shared with the tensor; TypeError for one on the GPU, as in PyTorch."""
+        return np.asarray(self._at_hand())
+
+    def _at_hand(self):
+        if not at_hand(self._data):
+            raise TypeError("numpy: this tensor is on cuda; .to('cpu') first, which waits for the GPU and copies")
+        return self._data
+
+    def to(self, device):
+        """The same numbers on the device "cpu" or "cuda", itself if they are there; its gradient comes back to here."""
+        return self if device == self.device else apply(ops.to, (self,), device)
 
     __add__, __radd__ = _binary(ops.add)
     __sub__, __rsub__ = _binary(ops.sub)
@@ -258,6 +278,7 @@ class Tensor:
 
     shape = property(lambda self: self.data.shape)
     ndim = property(lambda self: self.data.ndim)
+    device = property(lambda self: device_of(self.data))
     dtype = property(lambda self: self.data.dtype)
     T = property(lambda self: self.permute(range(self.ndim)[::-1]))
 
@@ -271,10 +292,11 @@ class Tensor:
         return bool(self.data)
 
     def __array__(self, dtype=None, copy=None):
-        return np.array(self.data, dtype=dtype, copy=copy)
+        return np.array(self._at_hand(), dtype=dtype, copy=copy)
 
     def __repr__(self):
-        return f"Tensor({np.array2string(self.data, separator=', ', prefix='Tensor(')}, dtype={self.dtype})"
+        numbers = np.array2string(moved(self.data, "cpu"), separator=", ", prefix="Tensor(")
+        return f"Tensor({numbers}, dtype={self.dtype}{'' if at_hand(self.data) else ', device=cuda'})"
 
 
 def topological_order(root):
