@@ -6,6 +6,7 @@ on an array that has the manners of the GPU's, as far as they can be had without
 """
 
 import importlib
+import os
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -42,6 +43,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "host: what it is about are arrays in the host's memory, so no device is needed")
     config.stash[RESULTS] = defaultdict(lambda: defaultdict(Counter))
     config.stash[MISSING] = Counter()
+    if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # threads of Python on two cores take twice as long
     for name in _stage_names(config):
         try:
             importlib.import_module(name)
