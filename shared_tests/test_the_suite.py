@@ -51,7 +51,9 @@ FAULTS = {  # by the rung on which the text arrives
     ],
     2: [
         Fault("rectify", "0.0", "1.0", "elementary functions"),
-        Fault("rectify_gradient", "g * (out != 0)", "g * (out >= 0)", "elementary functions"),
+        Fault("rectify_gradient", "where(out,", "where(out >= 0,", "elementary functions"),
+        Fault("rectify_gradient", "g * (out != 0)", "g * (out >= 0)", "more elementwise functions"),
+        Fault("rectify_gradient", "np.isfinite(g).all()", "True", "infinities and NaN"),
         Fault("_accumulate", "g = x.grad + g", "pass", "arithmetic"),
         Fault("_accumulate", "g = x.grad + g", "pass", test_engine.test_leaves_accumulate_over_calls),
         Fault("_array", "np.array(data,", "np.asarray(data,", test_arrays.test_a_callers_array_is_never_changed),
