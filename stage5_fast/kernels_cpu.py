@@ -210,7 +210,7 @@ def _correlate_to_weight(t, parts, x, g, sums, scratch, taps, lines, rows, views
     sums[:] = 0
     units = x.size // (v.height * v.width * v.channels) * v.bands
     for u in range(t * units // parts, (t + 1) * units // parts):
-        image, base = _look(x, u, v, 0, own, u > t * units // parts)
+        image, base = _look(x, u, v, 0.0, own, u > t * units // parts)
         done = u % v.bands * v.band
         new = rows[done - min(done, v.high - v.band) :]  # a last band may have begun earlier, to be a whole one
         across = v.groups * v.fan_out
@@ -247,7 +247,8 @@ def _share_out(t, parts, g, x, best, gradient, scratch, places, spots, starts, v
             count = min(v.width, v.seen_width + v.left) * v.channels
             for y in range(min(v.height, v.seen_height + v.top)):
                 a, b = u * size + y * v.width * v.channels, (y - v.top) * line - v.left * v.channels
-                gradient[a : a + count] = to[b : b + count]
+                for i in range(count):
+                    gradient[a + i] = to[b + i]
 
 
 @parallel
@@ -391,7 +392,7 @@ def convolve(x, weight, bias, stride, padding, dilation, groups):
     places, plan = _forwards(x.shape[1:], weight.shape[2:], stride, padding, dilation, layout)
     out = empty((len(x), *places, f), x.dtype)
     begin = _bias(bias, layout[0], layout[2], x.dtype)
-    _run(x, _panels(w, x.dtype), begin, 0, out, plan, layout[-1])
+    _run(x, _panels(w, x.dtype), begin, 0.0, out, plan, layout[-1])
     return _first(out), (x, stride, padding, dilation)
 
 
@@ -413,7 +414,7 @@ def convolve_to_x(g, weight, shape, stride, padding, dilation, groups):
     phases = _backwards(g.shape[1:], tuple(kernel), stride, padding, dilation, layout, out.shape[1:])
     for (a, b), met, plan in phases:
         if plan:
-            _run(g, _panels(weight[met], g.dtype), begin, 0, out, plan, layout[-1])
+            _run(g, _panels(weight[met], g.dtype), begin, 0.0, out, plan, layout[-1])
         else:
             out[:, a :: stride[0], b :: stride[1]] = 0
     return _first(out.reshape(n, h, w, c, f // c).sum(axis=4) if out.shape[3] > c else out)
