@@ -16,6 +16,8 @@ from .jit import empty, jit, parallel, share
 from .simd import (
     LANEWISE,
     LARGEST,
+    LOW,
+    LOW_ROWS,
     NARROW_ROWS,
     ONE,
     OUTER,
@@ -506,7 +508,7 @@ def avg_pool_gradient(g, shape, kernel_size, stride, padding):
 # Matrix products
 
 
-BLOCK = 5 * ROWS  # rows of a product that a thread computes at once
+BLOCK = 5 * LOW_ROWS  # rows of a product that a thread computes at once
 
 
 @jit
@@ -531,7 +533,7 @@ def _pack(b, j, n, k, lane_step, own, width, lines, own_lines):
 
 @jit
 def _rows_of_product(a, own, bias, out, places, spots, j, first, last, n, k, a_step, width, columns):
-    height = ROWS if columns == TWO else NARROW_ROWS
+    height = LOW_ROWS if columns == LOW else NARROW_ROWS
     for p in range(first, last, height):
         tile = rows_of(bias, j, columns, OUTER)
         tile = _meet_all(tile, a, places, p, FIRST, 0, own, 0, k, a_step, width)
@@ -551,7 +553,7 @@ def _multiply(t, parts, a, b, bias, out, scratch, places, spots, lines, own_line
             packed = j
         last = min(first + BLOCK, m)
         if n - j > width // 2:
-            _rows_of_product(a, own, bias, out, places, spots, j, first, last, n, k, a_step, width, TWO)
+            _rows_of_product(a, own, bias, out, places, spots, j, first, last, n, k, a_step, width, LOW)
         else:
             _rows_of_product(a, own, bias, out, places, spots, j, first, last, n, k, a_step, width, ONE)
 

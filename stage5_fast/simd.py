@@ -27,13 +27,14 @@ FEATURES = get_host_cpu_features().flatten() if config.CPU_FEATURES is None else
 BYTES = 64 if "+avx512f" in FEATURES else 32 if "+avx2" in FEATURES else 16  # of a register
 REGISTERS = 32 if "+avx512f" in FEATURES or "+neon" in FEATURES else 16
 ROWS = REGISTERS // 2 - 2  # of two registers: so two remain for a row of w, and two for numbers of x
+LOW_ROWS = min(ROWS, 13)  # the same, for batches: of 64, 128 or 256 rows fewer are left over
 NARROW_ROWS = 9  # of one register: more rows would want more addresses than the processor keeps at hand
 
 # How many columns of registers a tile has, and what it does with the numbers it meets. Kernels get both as arguments,
 # and Numba compiles one for each combination of their types.
-ONE, TWO = np.int8(1), np.int16(2)
+ONE, TWO, LOW = np.int8(1), np.int16(2), np.int32(2)
 OUTER, LANEWISE, LARGEST = np.int8(0), np.int16(1), np.int32(2)
-COLUMNS = {types.int8: 1, types.int16: 2}
+COLUMNS = {types.int8: (1, NARROW_ROWS), types.int16: (2, ROWS), types.int32: (2, LOW_ROWS)}
 KINDS = {types.int8: "outer", types.int16: "lanewise", types.int32: "largest"}
 
 INT, SHORT = ir.IntType(64), ir.IntType(32)
@@ -48,8 +49,8 @@ class Tile(types.Type):
     """The Numba type of a tile."""
 
     def __init__(self, dtype, columns, kind):
-        self.dtype, self.columns, self.kind = dtype, COLUMNS[columns], KINDS[kind]
-        self.lanes, self.rows = BYTES * 8 // dtype.bitwidth, ROWS if self.columns == 2 else NARROW_ROWS
+        self.dtype, self.kind, (self.columns, self.rows) = dtype, KINDS[kind], COLUMNS[columns]
+        self.lanes = BYTES * 8 // dtype.bitwidth
         self.registers = [(r, c * self.lanes) for r in range(self.rows) for c in range(self.columns)]
         super().__init__(f"Tile({dtype}, {columns}, {self.kind})")
 
