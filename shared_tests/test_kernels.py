@@ -252,6 +252,7 @@ KERNELS = {
     "in_order": Row(elementwise, lambda k, x, g: k.in_order(x)),
     "rectify_gradient": Row(elementwise, lambda k, x, g: k.rectify_gradient(g, x)),
     "affine": Row(layers, lambda k, x, weight, bias, g: k.affine(x, weight, bias)),
+    "affine_relu": Row(layers, lambda k, x, weight, bias, g: k.affine_relu(x, weight, bias)),
     "affine_to_x": Row(layers, lambda k, x, weight, bias, g: k.affine_to_x(g, weight)),
     "affine_to_weight": Row(layers, lambda k, x, weight, bias, g: k.affine_to_weight(g, x)),
     "affine_to_bias": Row(layers, lambda k, x, weight, bias, g: k.affine_to_bias(g)),

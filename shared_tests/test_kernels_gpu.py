@@ -190,7 +190,7 @@ CONVOLUTIONS += [(((3, 3), (1, 1), (1, 1), (1, 1), (2, 3)), 1, 1, 29, 2)]  # and
 POOLINGS = [*[(window, *SMALL[0]) for window in WINDOWS], *[(WINDOWS[3], *some) for some in SMALL[1:]]]
 CASES = {  # how the arguments are drawn, and from what
     **dict.fromkeys(("rectify", "rectify_gradient"), (elementwise, [(shape,) for shape in SHAPES])),
-    **dict.fromkeys(("affine", "affine_to_x", "affine_to_weight", "affine_to_bias"), (layers, LAYERS)),
+    **dict.fromkeys(("affine", "affine_relu", "affine_to_x", "affine_to_weight", "affine_to_bias"), (layers, LAYERS)),
     **dict.fromkeys(("nll", "nll_gradient"), (logits, LOGITS)),
     **dict.fromkeys(("moments", "normalized", "normalized_gradient"), (norms, NORMS)),
     **dict.fromkeys(("convolve", "convolve_to_x", "convolve_to_weight"), (convolutions, CONVOLUTIONS)),
@@ -299,10 +299,13 @@ def test_every_tile_gives_the_matrix_product(gpu, monkeypatch, side, m, k, n, pa
     np.testing.assert_array_equal(gpu.host(gpu.kernels.matmul(*there, gpu.asarray(bias))), a @ b + bias)
 
 
-def test_a_bias_is_added_to_the_product_of_cublas(gpu, stage, monkeypatch):
+@pytest.mark.parametrize("name", ["affine", "affine_relu"])
+@pytest.mark.parametrize("biased", [True, False])
+def test_a_bias_is_added_to_the_product_of_cublas(gpu, stage, monkeypatch, name, biased):
     monkeypatch.setattr(gpu.kernels, "TILED", False)
-    arguments = drawn("affine", 3, np.dtype("float32"))
-    agree(given("affine", gpu, stage, arguments), wanted("affine", stage, arguments))
+    arguments = drawn(name, 3, np.dtype("float32"))
+    arguments["bias"] = arguments["bias"] if biased else None
+    agree(given(name, gpu, stage, arguments), wanted(name, stage, arguments))
 
 
 @dtypes

@@ -128,7 +128,7 @@ FAULTS = {  # by the rung on which the text arrives
     5: [
         Fault(
             "linear_relu",
-            "backward(*to_between(g))",
+            "backward(rectify_gradient(g, out))",
             "backward(g)",
             test_modules.test_a_sequential_is_its_modules_one_by_one,
         ),

@@ -23,6 +23,7 @@ from .simd import (
     OUTER,
     ROWS,
     TWO,
+    at_least,
     give,
     lanes,
     lanes_of,
@@ -36,6 +37,7 @@ from .simd import (
 FIRST = np.zeros(1, np.int64)
 LEAST = {  # how many numbers a first argument has at least where a kernel is faster than NumPy's function
     "affine": 2048,
+    "affine_relu": 2048,
     "affine_to_bias": 8192,
     "affine_to_weight": 2048,
     "affine_to_x": 2048,
@@ -532,17 +534,17 @@ def _pack(b, j, n, k, lane_step, own, width, lines, own_lines):
 
 
 @jit
-def _rows_of_product(a, own, bias, out, places, spots, j, first, last, n, k, a_step, width, columns):
+def _rows_of_product(a, own, bias, out, places, spots, j, first, last, n, k, a_step, width, columns, floor):
     height = LOW_ROWS if columns == LOW else NARROW_ROWS
     for p in range(first, last, height):
         tile = rows_of(bias, j, columns, OUTER)
         tile = _meet_all(tile, a, places, p, FIRST, 0, own, 0, k, a_step, width)
-        store(tile, out, spots, p, min(height, last - p), j, n - j)
+        store(at_least(tile, floor), out, spots, p, min(height, last - p), j, n - j)
 
 
 @parallel
-def _multiply(t, parts, a, b, bias, out, scratch, places, spots, lines, own_lines, m, n, k, a_step, lane_step):
-    """A product (m, k) @ (k, n) + bias: blocks of rows for each panel of columns, which is packed once."""
+def _multiply(t, parts, a, b, bias, out, scratch, places, spots, lines, own_lines, m, n, k, a_step, lane_step, floor):
+    """A product (m, k) @ (k, n) + bias, or the floor: blocks of rows for each panel of columns, packed once."""
     own, width = scratch[t], scratch.shape[1] // k
     blocks, packed = -(-m // BLOCK), -1
     units = blocks * -(-n // width)
@@ -553,9 +555,9 @@ def _multiply(t, parts, a, b, bias, out, scratch, places, spots, lines, own_line
             packed = j
         last = min(first + BLOCK, m)
         if n - j > width // 2:
-            _rows_of_product(a, own, bias, out, places, spots, j, first, last, n, k, a_step, width, LOW)
+            _rows_of_product(a, own, bias, out, places, spots, j, first, last, n, k, a_step, width, LOW, floor)
         else:
-            _rows_of_product(a, own, bias, out, places, spots, j, first, last, n, k, a_step, width, ONE)
+            _rows_of_product(a, own, bias, out, places, spots, j, first, last, n, k, a_step, width, ONE, floor)
 
 
 @lru_cache(maxsize=1024)
@@ -575,8 +577,8 @@ def _product_plan(m, n, k, a_in_rows, b_in_rows, width):
 SMALL = 500_000  # products of two numbers; below that BLAS is faster
 
 
-def _product(a, b, bias=None):
-    """a b + bias: (m, k), (k, n), (n,) or None -> (m, n)."""
+def _product(a, b, bias=None, floor=-np.inf):
+    """a b + bias, where that isn't below the floor: (m, k), (k, n), (n,) or None -> (m, n)."""
     (m, k), n, width = a.shape, b.shape[1], 2 * lanes(a.dtype)
     a_in_rows, b_in_rows = a.flags.c_contiguous, b.flags.c_contiguous
     tables, sizes = _product_plan(m, n, k, a_in_rows, b_in_rows, width)
@@ -585,15 +587,23 @@ def _product(a, b, bias=None):
         bias = _bias(bias, 1, n, a.dtype).ravel()
     parts = share(m * n * k // 16)
     out = empty((m, n), a.dtype)
-    _multiply(parts, a, b, bias, out.ravel(), empty((parts, k * width), a.dtype), *tables, *sizes)
+    _multiply(parts, a, b, bias, out.ravel(), empty((parts, k * width), a.dtype), *tables, *sizes, floor)
     return out
 
 
-def affine(x, weight, bias):
+def _affine(floor, x, weight, bias):
     if x.size * len(weight) < SMALL:
         return NotImplemented
     _fit(x.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1]), x, weight)
-    return _product(x.reshape(-1, x.shape[-1]), weight.T, bias).reshape(*x.shape[:-1], len(weight))
+    return _product(x.reshape(-1, x.shape[-1]), weight.T, bias, floor).reshape(*x.shape[:-1], len(weight))
+
+
+def affine(x, weight, bias):
+    return _affine(-np.inf, x, weight, bias)
+
+
+def affine_relu(x, weight, bias):
+    return _affine(0.0, x, weight, bias)
 
 
 def affine_to_x(g, weight):

@@ -177,6 +177,11 @@ def _map(x, y, out, n):
 
 
 @device
+def _itself(x, y):
+    return x
+
+
+@device
 def _positive(x, y):
     return 0 if x < 0 else x
 
@@ -440,18 +445,26 @@ def _steps(x):
     return _plain(x), x.shape[1], 1
 
 
-def affine(x, weight, bias):
+def _affine(formula, x, weight, bias):
     _fit(x.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1]), x, weight)
     if not (x.size and weight.size and _uniform(x, weight, bias)) or x.size // x.shape[-1] * len(weight) >= MOST:
         return NotImplemented
     rows = x.reshape(-1, x.shape[-1])
-    if TILED:
-        out = matmul(rows, weight.T, bias)
-    else:
-        out = rows.dot(weight.T)
-        if bias is not None:
-            specialized(_add_bias, out.dtype)(_blocks(out.size), _plain(bias), out, out.size, out.shape[1])
+    out = matmul(rows, weight.T, bias) if TILED else rows.dot(weight.T)
+    if not TILED and bias is not None:
+        add_bias = specialized(_add_bias, out.dtype, FORMULA=formula)
+        add_bias(_blocks(out.size), _plain(bias), out, out.size, out.shape[1])
+    elif formula is _positive:
+        out = rectify(out)
     return out.reshape(*x.shape[:-1], len(weight))
+
+
+def affine(x, weight, bias):
+    return _affine(_itself, x, weight, bias)
+
+
+def affine_relu(x, weight, bias):
+    return _affine(_positive, x, weight, bias)
 
 
 def affine_to_x(g, weight):
@@ -469,13 +482,13 @@ def affine_to_weight(g, x):
 
 
 def _add_bias(bias, out, n, columns):
-    """out[r, c] += bias[c].
+    """out[r, c] = FORMULA(out[r, c] + bias[c]).
 
     Grid: a thread for each number. Shared memory: none. Bytes: out is read and written, as must be.
     """
     i = cuda.grid(1)
     if i < n:
-        out[i] += bias[split(i, columns)[1]]
+        out[i] = FORMULA(out[i] + bias[split(i, columns)[1]], out[i])
 
 
 def _places(size, kernel, stride, padding, dilation):
@@ -734,7 +747,7 @@ def _add_up_parts(x, var, sums, one, two, images, channels, pixels, parts, eps):
 
 
 @device
-def _itself(x, g, mean, i, c, start):
+def _plain_term(x, g, mean, i, c, start):
     return np.float64(x[i]), 0.0
 
 
@@ -792,7 +805,7 @@ def _both_sums(x, g, mean, var, eps, terms, finish):
 
 def _sums(x):
     """(N, C, P) -> (C,)."""
-    return _both_sums(x, x, x, x, 0.0, _itself, _as_they_are)[0]
+    return _both_sums(x, x, x, x, 0.0, _plain_term, _as_they_are)[0]
 
 
 def affine_to_bias(g):

@@ -364,11 +364,11 @@ def to(x, device):
 # Networks
 
 
-def linear(x, weight, bias=None):
+def linear(x, weight, bias=None, forward=None):
     """x Wᵀ + b: (…, in), (out, in), (out,) -> (…, out);  d/dx = g W,  d/dW = gᵀ x,  d/db = Σg."""
     if x.ndim == 0 or x.shape[-1] != weight.shape[1] or x.dtype != weight.dtype:
         raise ValueError(f"wanted (…, {weight.shape[1]}) of {weight.dtype}, got {x.shape} of {x.dtype}")
-    return affine(x, weight, bias), lambda g: (
+    return (forward or affine)(x, weight, bias), lambda g: (
         lambda: affine_to_x(g, weight),
         lambda: affine_to_weight(g, x),
         lambda: affine_to_bias(g),
@@ -377,9 +377,8 @@ def linear(x, weight, bias=None):
 
 def linear_relu(x, weight, bias=None):
     """linear with relu after it, as one rule: one node of the graph instead of two."""
-    between, backward = linear(x, weight, bias)
-    out, to_between = relu(between)
-    return out, lambda g: backward(*to_between(g))
+    out, backward = linear(x, weight, bias, affine_relu)
+    return out, lambda g: backward(rectify_gradient(g, out))
 
 
 @kernel
@@ -389,6 +388,12 @@ def affine(x, weight, bias):
     if bias is not None:
         out += bias
     return out
+
+
+@kernel
+def affine_relu(x, weight, bias):
+    """max(x Wᵀ + b, 0)."""
+    return rectify(affine(x, weight, bias))
 
 
 @kernel

@@ -216,6 +216,22 @@ def meet(typing, tile, x, places, p, i, w, j):
 
 
 @intrinsic
+def at_least(typing, tile, floor):
+    """The tile with the floor in place of all numbers below it."""
+
+    def generate(context, builder, signature, arguments):
+        out, floor = arguments
+        floor = spread(builder, context.cast(builder, floor, signature.args[1], tile.dtype), tile.register)
+        for k in range(len(tile.registers)):
+            mine = builder.extract_value(out, k)
+            mine = builder.select(builder.fcmp_ordered("<", mine, floor), floor, mine)
+            out = builder.insert_value(out, mine, k)
+        return out
+
+    return tile(tile, floor), generate
+
+
+@intrinsic
 def give(typing, tile, best, floor, x, out, places, p, rows, i, more):
     """Write the numbers of the tile to `out` where x is equal to those of `best`, else 0, and give back the others.
 
