@@ -127,6 +127,12 @@ FAULTS = {  # by the rung on which the text arrives
     ],
     5: [
         Fault(
+            "affine_relu",
+            "rectify(affine(x, weight, bias))",
+            "affine(x, weight, bias)",
+            test_modules.test_a_sequential_is_its_modules_one_by_one,
+        ),
+        Fault(
             "linear_relu",
             "backward(rectify_gradient(g, out))",
             "backward(g)",
