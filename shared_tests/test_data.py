@@ -77,6 +77,24 @@ def test_a_dataset_without_its_methods_says_which_is_missing(data):
         Empty()[0]
 
 
+def test_a_dataset_may_hold_arrays_of_another_library_or_call_anything_arrays(data):
+    torch = pytest.importorskip("torch")
+    own = data.TensorDataset(torch.arange(5), np.arange(5))
+    (x, y), _ = data.DataLoader(own, batch_size=3)
+    assert x.tolist() == y.tolist() == [0, 1, 2]
+
+    class Squares(data.Dataset):
+        arrays = {"their": "names"}
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return np.square(index)
+
+    assert [batch.tolist() for batch in data.DataLoader(Squares(), batch_size=3)] == [[0, 1, 4], [9]]
+
+
 def test_batches_come_in_order_and_the_last_is_smaller(data):
     loader, batches = batches_of(data, batch_size=4)
     assert batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]

@@ -352,3 +352,19 @@ def test_a_printed_model_shows_its_parts_and_their_shapes(engine):
         "  )",
         ")",
     ]
+
+
+@pytest.mark.capability("losses")
+@pytest.mark.host
+def test_class_indices_may_be_an_array_of_another_library(engine):
+    """As a column of a table is: it has a dtype and can be read by NumPy, but is no array of NumPy's."""
+
+    class Column:
+        def __init__(self, values):
+            self.values, self.dtype = np.array(values), np.array(values).dtype
+
+        def __array__(self, dtype=None, copy=None):
+            return self.values
+
+    x = engine.Tensor(np.arange(6.0).reshape(2, 3))
+    assert engine.F.cross_entropy(x, Column([0, 2])).item() == engine.F.cross_entropy(x, np.array([0, 2])).item()

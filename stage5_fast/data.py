@@ -19,7 +19,7 @@ from urllib.request import urlopen
 
 import numpy as np
 
-from .device import moved
+from .device import device_of, moved
 
 try:
     from tqdm import tqdm
@@ -87,7 +87,8 @@ class DataLoader:
         if self.shuffle:
             np.random.default_rng((self.seed, self.epoch)).shuffle(order)
         self.epoch += 1
-        order = np.asarray(order, like=getattr(self.dataset, "arrays", (order,))[0])  # to the GPU now, not in each step
+        if isinstance(self.dataset, TensorDataset):
+            order = moved(order, device_of(self.dataset.arrays[0]))  # now, and not in each step
         for i in range(len(self)):
             yield self.dataset[order[i * self.batch_size : (i + 1) * self.batch_size]]
 

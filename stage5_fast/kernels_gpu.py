@@ -25,6 +25,8 @@ from types import FunctionType
 import numpy as np
 from numba import config, cuda, types
 
+from .kernels_cpu import _fit, _places
+
 SIMULATED = bool(config.ENABLE_CUDASIM)
 TILED = SIMULATED  # whether linear layers use the matrix product that stands here, not the one of cuBLAS
 THREADS = 256  # in each block, whatever the kernel
@@ -128,11 +130,6 @@ def _empty(x, *shape, dtype=None):
 def _plain(x):
     """The array itself, or a copy in which its numbers lie in order."""
     return x if x.flags.c_contiguous else x.copy()
-
-
-def _fit(condition, *arrays):
-    if not condition:
-        raise ValueError(f"the arrays do not fit together: {', '.join(str(x.shape) for x in arrays)}")
 
 
 def _uniform(first, *others):
@@ -489,17 +486,6 @@ def _add_bias(bias, out, n, columns):
     i = cuda.grid(1)
     if i < n:
         out[i] = FORMULA(out[i] + bias[split(i, columns)[1]], out[i])
-
-
-def _places(size, kernel, stride, padding, dilation):
-    """How many places the kernel has on images of a size: rows and columns."""
-    size = [n + 2 * p for n, p in zip(size, padding)]
-    out = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(size, kernel, stride, dilation)]
-    if min(out) < 1:
-        raise ValueError(
-            f"a kernel of {tuple(kernel)} with dilation {dilation} does not fit {tuple(size)}, the padded image"
-        )
-    return out
 
 
 def convolve(x, weight, bias, stride, padding, dilation, groups):

@@ -350,7 +350,7 @@ def _reduced(loss, reduction):
 
 
 def _numbers(x):
-    return x.data if isinstance(x, Tensor) else x if hasattr(x, "dtype") else np.asarray(x)
+    return x.data if isinstance(x, Tensor) else x if hasattr(x, "__array_function__") else np.asarray(x)
 
 
 def _same_shape(name, input, target):

@@ -365,7 +365,10 @@ def to(x, device):
 
 
 def linear(x, weight, bias=None, forward=None):
-    """x Wᵀ + b: (…, in), (out, in), (out,) -> (…, out);  d/dx = g W,  d/dW = gᵀ x,  d/db = Σg."""
+    """x Wᵀ + b: (…, in), (out, in), (out,) -> (…, out);  d/dx = g W,  d/dW = gᵀ x,  d/db = Σg.
+
+    `forward` computes it: affine, or what does more at once.
+    """
     if x.ndim == 0 or x.shape[-1] != weight.shape[1] or x.dtype != weight.dtype:
         raise ValueError(f"wanted (…, {weight.shape[1]}) of {weight.dtype}, got {x.shape} of {x.dtype}")
     return (forward or affine)(x, weight, bias), lambda g: (
