@@ -141,6 +141,11 @@ def number(array):
     return array.item() if at_hand(array) else array
 
 
+def within(index, size):
+    """Whether all indices lie from 0 to size − 1. Those on the GPU are taken on trust: the host would have to wait."""
+    return not at_hand(index) or not index.size or 0 <= index.min() <= index.max() < size
+
+
 class Setting:
     """A number that kernels are told, such as a learning rate. On the GPU they read it from memory.
 

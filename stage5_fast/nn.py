@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from . import ops
-from .device import at_hand, device_of, moved, random
+from .device import device_of, moved, random, within
 from .tensor import Tensor, apply
 
 _generator = np.random.default_rng()
@@ -363,7 +363,7 @@ def _indices(index, size, name):
     index = _numbers(index)
     if index.dtype.kind not in "iu":
         raise TypeError(f"{name}: wanted integer indices, got {index.dtype}")
-    if at_hand(index) and index.size and not 0 <= index.min() <= index.max() < size:
+    if not within(index, size):
         raise IndexError(f"{name}: wanted indices from 0 to {size - 1}, got {index.min()} to {index.max()}")
     return index
 
