@@ -147,7 +147,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("to", "device_of(x)", "device", test_devices.test_a_gradient_comes_back_to_where_its_tensor_is),
     ],
 }
-ROOMS = ("ops", "conv", "nn", "tensor")  # where a function is looked for, rules first
+ROOMS = ("ops", "conv", "nn", "engine")  # where a function is looked for, rules first
 MADE_OF = {  # rules that have no derivative of their own
     "max": "_extreme",
     "min": "_extreme",

@@ -1,6 +1,6 @@
 """Gradual, rung 1: one number that remembers how it was computed, and `backward()`."""
 
-from .tensor import Tensor, no_grad
+from .engine import Tensor, no_grad
 
 Value = Tensor  # micrograd's name for it
 

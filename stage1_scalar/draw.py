@@ -7,7 +7,7 @@ try:
 except ImportError as error:
     raise ImportError("draw: pictures of graphs need the graphviz package: pip install graphviz") from error
 
-from .tensor import topological_order
+from .engine import topological_order
 
 
 class Graph(Digraph):

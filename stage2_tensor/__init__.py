@@ -1,6 +1,6 @@
 """Gradual, rung 2: arrays that remember how they were computed."""
 
-from .tensor import Tensor, cat, no_grad, stack, where
+from .engine import Tensor, cat, no_grad, stack, where
 
 Value = Tensor  # micrograd's name for it
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from . import ops
-from .tensor import Tensor, apply
+from .engine import Tensor, apply
 
 _generator = np.random.default_rng()
 

@@ -2,8 +2,8 @@
 
 from . import conv, data, nn, optim
 from .data import load, save
+from .engine import Tensor, cat, no_grad, stack, where
 from .nn import manual_seed
-from .tensor import Tensor, cat, no_grad, stack, where
 
 Value = Tensor  # micrograd's name for it
 

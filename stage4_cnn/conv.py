@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
+from .engine import apply
 from .nn import BatchNorm1d, Module, uniform
-from .tensor import apply
 
 # Loops over pixels: arrays in, arrays out
 

@@ -9,9 +9,9 @@ import math
 import numpy as np
 
 from .device import kernel
+from .engine import apply
 from .nn import BatchNorm1d, Module, uniform
 from .ops import rectify, rectify_gradient
-from .tensor import apply
 
 # Loops over pixels: arrays in, arrays out
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import ops
 from .device import device_of, moved, random, within
-from .tensor import Tensor, apply
+from .engine import Tensor, apply
 
 _generator = np.random.default_rng()
 

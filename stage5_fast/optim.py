@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .device import Setting, kernel, moved, number, together
-from .tensor import Tensor
+from .engine import Tensor
 
 
 class Optimizer:
