@@ -761,6 +761,15 @@ def test_an_edit_of_any_kernel_file_is_noticed(copy, result):
 
 
 @cache
+@pytest.mark.skipif(os.name != "posix", reason="this system has no lock that ends with its process")
+def test_processes_that_want_a_kernel_at_once_compile_it_once(result):
+    with ThreadPoolExecutor(3) as pool:
+        outs, said = zip(*pool.map(lambda _: result(), range(3)))
+    assert outs == ("2.0",) * 3
+    assert sum("compil" in each for each in said) == 1
+
+
+@cache
 def test_a_package_that_cannot_be_written_to_has_its_cache_in_the_users_folder(copy, result, tmp_path):
     (copy / "__pycache__").touch()  # no folder: nobody, not even root, can write into it
     out, said = result()
