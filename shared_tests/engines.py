@@ -54,6 +54,8 @@ def _takes_arrays(tensor_class):
 class ArrayEngine:
     """An engine whose tensors hold arrays, with the names of rung 2."""
 
+    keep = {"retain_graph": True}  # the arguments of a backward() that is not the last through its graph
+
     def __init__(self, package):
         self.package = package
         self.Tensor = package.Tensor
@@ -73,11 +75,11 @@ class ArrayEngine:
 
     def value(self, tensor):
         """The array of a tensor."""
-        return tensor.data
+        return np.asarray(tensor.detach())
 
     def grad(self, tensor):
         """The gradient of a tensor as an array, zeros where none came."""
-        return np.zeros_like(self.value(tensor)) if tensor.grad is None else tensor.grad
+        return np.zeros_like(self.value(tensor)) if tensor.grad is None else np.asarray(tensor.grad)
 
     def backward(self, out, cotangent):
         """Run backward from Σ(out·cotangent)."""
@@ -158,14 +160,6 @@ class Functions:
         raise AttributeError(f"{package} has no {name}")
 
     @staticmethod
-    def amax(x, dim=None, keepdim=False):
-        return x.max(dim, keepdim)
-
-    @staticmethod
-    def amin(x, dim=None, keepdim=False):
-        return x.min(dim, keepdim)
-
-    @staticmethod
     def pad(x, pad, value=0):
         return x.pad(pad, value)
 
@@ -186,6 +180,8 @@ class DeviceFunctions(Functions):
 
 class ForeignEngine(ArrayEngine):
     """Somebody else's engine of arrays: `Tensor(array)` with `.data` or `.numpy()`, `.grad` and `.backward()`."""
+
+    keep = {}
 
     def tensor(self, array):
         try:
@@ -215,6 +211,8 @@ class ScalarEngine:
 
     The class is `Tensor` or, as in micrograd, `Value`.
     """
+
+    keep = {}  # the numbers that a rule saves stay
 
     def __init__(self, package):
         self.package = package
