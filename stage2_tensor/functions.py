@@ -9,14 +9,30 @@ from collections import namedtuple
 import numpy as np
 
 from . import ops, pointwise, selection
-from .engine import Tensor, apply, array_of, constant
+from .engine import Tensor, _unwrapped, apply, array_of, constant
 
 Ranked = namedtuple("Ranked", "values indices")
 Extremes = namedtuple("Extremes", "min max")
 
 
-def _as(x, dtype):
-    return x if dtype is None else x.to(dtype)
+def _of_two(rule):
+    """The function of two tensors, or a tensor and a number, that a rule describes."""
+
+    def function(input, other):
+        return apply(rule, (input, other))
+
+    function.__name__, function.__doc__ = rule.__name__, rule.__doc__
+    return function
+
+
+def _asking(function, name=None):
+    """The function that gives what one of NumPy's says of the numbers, as a constant."""
+
+    def asked(*inputs):
+        return constant(function(*map(_unwrapped, inputs)))
+
+    asked.__name__ = name or function.__name__
+    return asked
 
 
 def _row(x):
@@ -171,7 +187,9 @@ def index_fill(input, dim, index, value):
     """input with one number at the indices along dim."""
     mask = np.zeros_like(input._data, bool, shape=_size(input, dim))
     mask[array_of(index)] = True
-    return masked_fill(input, mask.reshape([-1 if i == selection.one_dim(dim, input.ndim) else 1 for i in range(input.ndim)]), value)
+    return masked_fill(
+        input, mask.reshape([-1 if i == selection.one_dim(dim, input.ndim) else 1 for i in range(input.ndim)]), value
+    )
 
 
 def _put(rule, input, source, dim, index, *options):
@@ -197,7 +215,7 @@ def masked_select(input, mask):
 
 def masked_fill(input, mask, value):
     """input with one number where the mask holds."""
-    return apply(ops.where, (value, input), array_of(mask))
+    return apply(pointwise.masked_fill, (input, value), array_of(mask))
 
 
 def narrow(input, dim, start, length):
@@ -275,7 +293,9 @@ def flip(input, *each, dims=None):
 def movedim(input, source, destination):
     """input with the dims at source moved to destination, the others in their order."""
     dims = range(input.ndim)
-    source, destination = ([dims[i] for i in (x if isinstance(x, tuple | list) else (x,))] for x in (source, destination))
+    source, destination = (
+        [dims[i] for i in (x if isinstance(x, tuple | list) else (x,))] for x in (source, destination)
+    )
     order = [dim for dim in dims if dim not in source]
     for to, dim in sorted(zip(destination, source)):
         order.insert(to, dim)
@@ -317,9 +337,7 @@ def meshgrid(*tensors, indexing="ij"):
     if indexing not in ("ij", "xy"):
         raise ValueError(f"meshgrid: wanted indexing 'ij' or 'xy', got {indexing!r}")
     sizes = [x.shape[0] if x.ndim else 1 for x in tensors]
-    grids = [
-        x.reshape([-1 if i == j else 1 for j in range(len(sizes))]).expand(*sizes) for i, x in enumerate(tensors)
-    ]
+    grids = [x.reshape([-1 if i == j else 1 for j in range(len(sizes))]).expand(*sizes) for i, x in enumerate(tensors)]
     return tuple([x.transpose(0, 1) if indexing == "xy" and len(sizes) > 1 else x for x in grids])
 
 
@@ -345,39 +363,69 @@ def div(input, other, *, rounding_mode=None):
     return apply(rules[rounding_mode], (input, other))
 
 
+atan2, hypot = _of_two(pointwise.atan2), _of_two(pointwise.hypot)
+logaddexp, xlogy = _of_two(pointwise.logaddexp), _of_two(pointwise.xlogy)
+fmod, remainder, floor_divide = map(_of_two, (pointwise.fmod, pointwise.remainder, pointwise.floor_divide))
+
+
+def lerp(input, end, weight):
+    """input + weight·(end − input)."""
+    return apply(pointwise.lerp, (input, end, weight))
+
+
+def addcmul(input, tensor1, tensor2, *, value=1):
+    """input + value·tensor1·tensor2."""
+    return apply(pointwise.addcmul, (input, tensor1, tensor2), value=value)
+
+
+def addcdiv(input, tensor1, tensor2, *, value=1):
+    """input + value·tensor1/tensor2."""
+    return apply(pointwise.addcdiv, (input, tensor1, tensor2), value=value)
+
+
+def clamp_min(input, min):
+    """input, but at least min."""
+    return apply(pointwise.clamp_min, (input, min))
+
+
+def clamp_max(input, max):
+    """input, but at most max."""
+    return apply(pointwise.clamp_max, (input, max))
+
+
 def clamp(input, min=None, max=None):
     """input, but at least min and then at most max, which may be Tensors."""
     if min is None and max is None:
         raise ValueError("clamp: wanted min, max or both, got neither")
     if max is None:
-        return apply(pointwise.clamp_min, (input, min))
-    return apply(pointwise.clamp_max, (input, max)) if min is None else apply(pointwise.clamp, (input, min, max))
+        return clamp_min(input, min)
+    return clamp_max(input, max) if min is None else apply(pointwise.clamp, (input, min, max))
 
 
-def prod(input, dim=None, keepdim=False, *, dtype=None):
+def prod(input, dim=None, keepdim=False):
     """The product along dim, or of all."""
-    return apply(selection.prod, (_as(input, dtype),), dim, keepdim)
+    return apply(selection.prod, (input,), dim, keepdim)
 
 
-def cumsum(input, dim, *, dtype=None):
+def cumsum(input, dim):
     """out[i] = input[0] + … + input[i] along dim."""
-    return _along(selection.cumsum, _as(input, dtype), dim)
+    return _along(selection.cumsum, input, dim)
 
 
-def cumprod(input, dim, *, dtype=None):
+def cumprod(input, dim):
     """out[i] = input[0]·…·input[i] along dim."""
-    return _along(selection.cumprod, _as(input, dtype), dim)
+    return _along(selection.cumprod, input, dim)
 
 
 def _along(rule, input, dim):
     return apply(rule, (_row(input),), dim).reshape(input.shape)
 
 
-def norm(input, p="fro", dim=None, keepdim=False, *, dtype=None):
+def norm(input, p="fro", dim=None, keepdim=False):
     """(Σ|x|ᵖ)^(1/p) over dim; "fro" is p = 2."""
     if isinstance(p, str) and p != "fro":
         raise NotImplementedError(f"norm: wanted a number or 'fro' as p, got {p!r}")
-    return apply(selection.norm, (_as(input, dtype),), 2 if p in ("fro", None) else p, dim, keepdim)
+    return apply(selection.norm, (input,), 2 if p in ("fro", None) else p, dim, keepdim)
 
 
 def dist(input, other, p=2):
@@ -476,7 +524,7 @@ def einsum(equation, *operands):
 
 
 def _equation(arguments):
-    """An equation of letters, and its operands, from operands each with its labels as numbers, and those of the result."""
+    """The equation in letters, and its operands, of operands each with its labels as numbers, and the result's last."""
 
     def labels(numbers):
         return "".join(["..." if n is ... else chr(ord("A" if n < 26 else "a") + n % 26) for n in numbers])
@@ -492,7 +540,9 @@ def _equation(arguments):
 def nonzero(input, *, as_tuple=False):
     """The indices of what isn't 0, one a row, or a tuple with a row for each dim."""
     x = array_of(input)
-    return tuple(map(constant, np.nonzero(x.reshape(-1) if not x.ndim else x))) if as_tuple else constant(np.argwhere(x))
+    return (
+        tuple(map(constant, np.nonzero(x.reshape(-1) if not x.ndim else x))) if as_tuple else constant(np.argwhere(x))
+    )
 
 
 def all(input, dim=None, keepdim=False):
@@ -511,7 +561,7 @@ def count_nonzero(input, dim=None):
 
 
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
-    """The numbers, each once and always in their order, or the parts along dim; if asked, where and how often each is."""
+    """The numbers, each once and always in order, or the parts along dim; if asked, where and how often each is."""
     found = np.unique(array_of(input), return_inverse=return_inverse, return_counts=return_counts, axis=dim)
     if not isinstance(found, tuple):
         return constant(found)
@@ -549,14 +599,16 @@ def bucketize(input, boundaries, *, out_int32=False, right=False):
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
-def heaviside(input, values):
-    """0 below 0, 1 above it, and `values` at 0."""
-    return constant(pointwise.heaviside(array_of(input), array_of(values)))
+isnan, isinf, isfinite, isposinf, isneginf = map(_asking, (np.isnan, np.isinf, np.isfinite, np.isposinf, np.isneginf))
+logical_and, logical_or, logical_xor = map(_asking, (np.logical_and, np.logical_or, np.logical_xor))
+bitwise_and, bitwise_or, bitwise_xor = map(_asking, (np.bitwise_and, np.bitwise_or, np.bitwise_xor))
+logical_not, bitwise_not = _asking(np.logical_not), _asking(np.invert, "bitwise_not")
+heaviside = _asking(pointwise.heaviside)
 
 
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """Whether |input − other| ≤ atol + rtol·|other|, for each number."""
-    return constant(pointwise.isclose(array_of(input), array_of(other), rtol, atol, equal_nan))
+    return constant(pointwise.isclose(_unwrapped(input), _unwrapped(other), rtol, atol, equal_nan))
 
 
 def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):

@@ -300,6 +300,11 @@ def clamp(x, low, high):
     return out, lambda g: (np.where(inside, g, 0), np.where(below, g, 0), np.where(above, g, 0))
 
 
+def masked_fill(x, value, mask):
+    """x, but `value` where the mask holds;  the gradient goes to the one taken."""
+    return np.where(mask, value, x), lambda g: (np.where(mask, 0, g), np.where(mask, g, 0))
+
+
 def nan_to_num(x, nan=0.0, posinf=None, neginf=None):
     """x with numbers in the place of NaN, ∞ and −∞, by default 0 and the largest there are;  d/dx = 1 elsewhere."""
     out = np.nan_to_num(x, nan=0.0 if nan is None else nan, posinf=posinf, neginf=neginf)
