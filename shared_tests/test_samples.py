@@ -17,20 +17,19 @@ from .engines import ArrayEngine
 
 OPERATORS = {  # by capability
     "samples of arrays": """
-        add sub rsub mul div true_divide floor_divide remainder fmod pow neg abs exp exp2 expm1 log log2 log10 log1p sqrt
-        rsqrt reciprocal square sign floor ceil round trunc frac sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh
-        atan2 erf erfc sigmoid lerp addcmul addcdiv hypot logaddexp xlogy heaviside nan_to_num isnan isinf isfinite
-        isclose allclose equal logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_xor
-        bitwise_not eq ne lt le gt ge clamp clamp_min clamp_max maximum minimum where masked_fill
-        matmul mm bmm mv dot vdot outer addmm addmv addbmm baddbmm einsum
-        sum mean amax amin max min aminmax var std var_mean std_mean prod cumsum cumprod norm linalg.vector_norm dist
-        softmax log_softmax logsumexp argmax argmin topk sort argsort msort kthvalue median all any count_nonzero
-        nonzero bincount
-        reshape view view_as reshape_as flatten squeeze unsqueeze transpose permute t expand expand_as
-        broadcast_to repeat tile repeat_interleave flip fliplr flipud roll rot90 movedim unfold
-        __getitem__ index_select index_add index_copy index_fill gather scatter scatter_add take_along_dim take
-        masked_select cat stack hstack vstack split split_with_sizes chunk tensor_split unbind narrow select
-        tril triu diag diagonal diag_embed trace meshgrid clone contiguous zeros_like ones_like full_like
+        add sub rsub mul div true_divide floor_divide remainder fmod pow neg abs exp exp2 expm1 log log2 log10 log1p
+        sqrt rsqrt reciprocal square sign floor ceil round trunc frac sin cos tan asin acos atan sinh cosh tanh asinh
+        acosh atanh atan2 erf erfc sigmoid lerp addcmul addcdiv hypot logaddexp xlogy heaviside nan_to_num isnan isinf
+        isfinite isclose allclose equal logical_and logical_or logical_not logical_xor bitwise_and bitwise_or
+        bitwise_xor bitwise_not eq ne lt le gt ge clamp clamp_min clamp_max maximum minimum where masked_fill matmul
+        mm bmm mv dot vdot outer addmm addmv addbmm baddbmm einsum sum mean amax amin max min aminmax var std var_mean
+        std_mean prod cumsum cumprod norm dist softmax log_softmax logsumexp argmax argmin topk sort argsort msort
+        kthvalue median all any count_nonzero nonzero bincount reshape view view_as reshape_as flatten squeeze
+        unsqueeze transpose permute t expand expand_as broadcast_to repeat tile repeat_interleave flip fliplr flipud
+        roll rot90 movedim unfold __getitem__ index_select index_add index_copy index_fill gather scatter scatter_add
+        take_along_dim take masked_select cat stack hstack vstack split split_with_sizes chunk tensor_split unbind
+        narrow select tril triu diag diagonal diag_embed trace meshgrid clone contiguous zeros_like ones_like
+        full_like
     """,
     "samples of networks": """
         linear relu gelu leaky_relu elu silu softplus logsigmoid relu6 hardtanh embedding layer_norm batch_norm

@@ -142,16 +142,19 @@ def gather(input, dim, index, *, sparse_grad=False):
 
 def take_along_dim(input, indices, dim=None):
     """`gather`, where input and indices broadcast in the other dims; without dim, from input as one row."""
+    indices = array_of(indices)
     if dim is None:
-        return gather(input.reshape(-1), 0, indices.reshape(-1))
-    indices = constant(selection.counted(indices._data, input.shape[dim]))
+        return gather(input.reshape(-1), 0, selection.counted(indices.reshape(-1), input._data.size))
     if input.ndim != indices.ndim:
-        raise ValueError(f"take_along_dim: wanted as many dims, got {tuple(input.shape)} and {tuple(indices.shape)}")
-    dim, shapes = selection.one_dim(dim, input.ndim), [list(input.shape), list(indices.shape)]
-    sizes, shapes[0][dim], shapes[1][dim] = [shape[dim] for shape in shapes], 1, 1
-    shape = np.broadcast_shapes(*map(tuple, shapes))
-    input, indices = (x.expand(*shape[:dim], n, *shape[dim + 1 :]) for x, n in zip((input, indices), sizes))
-    return gather(input, dim, indices)
+        raise ValueError(f"take_along_dim: wanted as many dims, got {tuple(input.shape)} and {indices.shape}")
+    dim = selection.one_dim(dim, input.ndim)
+    shape = np.broadcast_shapes(*[(*x.shape[:dim], 1, *x.shape[dim + 1 :]) for x in (input, indices)])
+
+    def wide(x):
+        return *shape[:dim], x.shape[dim], *shape[dim + 1 :]
+
+    places = np.broadcast_to(selection.counted(indices, input.shape[dim]), wide(indices))
+    return gather(input.expand(wide(input)), dim, places)
 
 
 def scatter(input, dim, index, src=None, *, value=None, reduce=None):
@@ -198,7 +201,7 @@ def _put(rule, input, source, dim, index, *options):
     if not index.size:
         return input.clone()
     if not input.ndim or not index.ndim:
-        source = source.reshape(-1) if isinstance(source, Tensor) else source
+        source = source.reshape(-1) if isinstance(source, Tensor) and not input.ndim else source
         return _put(rule, _row(input), source, dim, index.reshape(-1), *options).reshape(input.shape)
     return apply(rule, (input, source), dim, index, *options)
 

@@ -53,7 +53,9 @@ def _extreme_place(x, find, dim, keepdim):
 def middle(x, dim):
     """Where the middle one along dim is, of two the smaller, or a NaN if there is one; dim stays with size 1."""
     places, n = order(x, dim), x.shape[dim]
-    return np.where(np.isnan(x).any(axis=dim, keepdims=True), part(places, dim, n - 1, 1), part(places, dim, (n - 1) // 2, 1))
+    return np.where(
+        np.isnan(x).any(axis=dim, keepdims=True), part(places, dim, n - 1, 1), part(places, dim, (n - 1) // 2, 1)
+    )
 
 
 def places_of(ndim, dim, index):
@@ -145,18 +147,14 @@ def masked_select(x, mask):
     return wide[mask], backward
 
 
-def shares(x, chosen, out):
-    """`out`, that of the numbers of x which are chosen;  the gradient goes to them in equal shares."""
-    return out, lambda g: (np.where(chosen, g / chosen.sum(), 0),)
-
-
 def median(x):
     """The middle one of all numbers of x in their order, of two the smaller;  its equals share the gradient."""
     if not x.size:
         raise ValueError("wanted at least one number")
-    row = np.sort(x.reshape(-1))
+    row = np.sort(x.reshape(-1))  # NaN last
     out = np.where(np.isnan(row[-1]), row[-1], row[(x.size - 1) // 2])
-    return shares(x, (x == out) | (np.isnan(x) & np.isnan(out)), out)
+    chosen = (x == out) | (np.isnan(x) & np.isnan(out))
+    return out, lambda g: (np.where(chosen, g / chosen.sum(), 0),)
 
 
 # Putting numbers
@@ -164,60 +162,51 @@ def median(x):
 
 def scatter(x, source, dim, index):
     """x with out[index[i, j], j] = source[i, j] for dim 0, and so on, as `gather` reads;  each gets what it gave."""
-    return _put(x, source, dim, index, add=False)
+    out, places = x.copy(), _gathering(x, dim, index)
+    out[places] = _corner(source, index)
+    return out, lambda g: (lambda: _without(g, places), lambda: _cornered(g[places], source))
 
 
 def scatter_add(x, source, dim, index):
     """x with source[i, j] added to out[index[i, j], j] for dim 0, and so on;  d/dx = 1,  d/dsource = 1."""
-    return _put(x, source, dim, index, add=True)
-
-
-def _put(x, source, dim, index, add):
-    out, part, places = x.copy(), tuple(slice(n) for n in index.shape), _gathering(x, dim, index)
-    if np.ndim(source) and (source.ndim != index.ndim or any(n > m for n, m in zip(index.shape, source.shape))):
-        raise ValueError(f"wanted a source of at least the index's sizes {index.shape}, got {source.shape}")
-    given = source[part] if np.ndim(source) else source
-    if add:
-        np.add.at(out, places, given)
-    else:
-        out[places] = given
-
-    def to_x(g):
-        gradient = g.copy()
-        gradient[places] = 0
-        return gradient
-
-    def to_source(g):
-        gradient = np.zeros_like(g, shape=source.shape)
-        gradient[part] = g[places]
-        return gradient
-
-    return out, lambda g: (g if add else lambda: to_x(g), lambda: to_source(g))
-
-
-def index_add(x, source, dim, index, alpha=1):
-    """x with α·source[i] added to out[index[i]] along dim;  d/dx = 1,  d/dsource = α."""
-    return _put_parts(x, source, dim, index, lambda out, places, given: np.add.at(out, places, alpha * given), alpha)
+    out, places = x.copy(), _gathering(x, dim, index)
+    np.add.at(out, places, _corner(source, index))
+    return out, lambda g: (g, lambda: _cornered(g[places], source))
 
 
 def index_copy(x, source, dim, index):
     """x with out[index[i]] = source[i] along dim;  each gets the gradient of what it gave."""
-    return _put_parts(x, source, dim, index, lambda out, places, given: out.__setitem__(places, given))
+    out, places = x.copy(), places_of(x.ndim, dim, _checked(index, x.shape[dim]))
+    out[places] = source
+    return out, lambda g: (lambda: _without(g, places), lambda: g[places])
 
 
-def _put_parts(x, source, dim, index, put, slope=None):
-    out, dim = x.copy(), normalize_axis_index(dim, x.ndim)
-    places = places_of(x.ndim, dim, _checked(index.reshape(-1), x.shape[dim]))
-    put(out, places, source)
+def index_add(x, source, dim, index, alpha=1):
+    """x with α·source[i] added to out[index[i]] along dim;  d/dx = 1,  d/dsource = α."""
+    out, places = x.copy(), places_of(x.ndim, dim, _checked(index, x.shape[dim]))
+    np.add.at(out, places, alpha * source)
+    return out, lambda g: (g, lambda: g[places] * alpha)
 
-    def to_x(g):
-        gradient = g.copy()
-        gradient[places] = 0
-        return gradient
 
-    if slope is None:
-        return out, lambda g: (lambda: to_x(g), lambda: g[places])
-    return out, lambda g: (g, lambda: g[places] * slope)
+def _without(g, places):
+    """g with 0 at the places."""
+    gradient = g.copy()
+    gradient[places] = 0
+    return gradient
+
+
+def _corner(source, index):
+    """The part of the source that an index of its dims, and of no larger sizes, reads; a number is read everywhere."""
+    if np.ndim(source) and (source.ndim != index.ndim or any(n > m for n, m in zip(index.shape, source.shape))):
+        raise ValueError(f"wanted a source of at least the index's sizes {index.shape}, got {source.shape}")
+    return source[tuple(slice(n) for n in index.shape)] if np.ndim(source) else source
+
+
+def _cornered(g, source):
+    """g in the part of the source that was read, 0 beside it."""
+    gradient = np.zeros_like(g, shape=source.shape)
+    gradient[tuple(slice(n) for n in g.shape)] = g
+    return gradient
 
 
 # Along a dim
@@ -245,7 +234,7 @@ def cumprod(x, dim):
 def _products_before(x, dim):
     """x[0]·…·x[i−1] along dim for each i."""
     n = x.shape[dim]
-    return np.cumprod(np.concatenate([np.ones_like(part(x, dim, 0, 1)), part(x, dim, 0, n - 1)], axis=dim), axis=dim) 
+    return np.cumprod(np.concatenate([np.ones_like(part(x, dim, 0, 1)), part(x, dim, 0, n - 1)], axis=dim), axis=dim)
 
 
 def prod(x, dim=None, keepdim=False):
@@ -276,7 +265,9 @@ def norm(x, p=2, dim=None, keepdim=False):
     elif p == 2:
         kept = np.sqrt(np.add.reduce(x * x, axis=dim, keepdims=True))
     else:
-        kept = np.add.reduce(size**p, axis=dim, keepdims=True) ** (1 / p) if p != 1 else size.sum(axis=dim, keepdims=True)
+        kept = (
+            np.add.reduce(size**p, axis=dim, keepdims=True) ** (1 / p) if p != 1 else size.sum(axis=dim, keepdims=True)
+        )
 
     def backward(g):
         g = _restored(g, dim, keepdim)
@@ -286,7 +277,7 @@ def norm(x, p=2, dim=None, keepdim=False):
             return (np.zeros_like(x),)
         whole = np.where(kept == 0, 1, kept)
         ratio = x / whole if p == 2 else np.sign(x) * np.where(x == 0, 1, size / whole) ** (p - 1)
-        return (np.where(kept == 0, 0, g * ratio),)
+        return (g * ratio,)
 
     return kept if keepdim else kept.squeeze(axis=dim), backward
 
@@ -346,7 +337,7 @@ def diagonal(x, offset=0, dim1=0, dim2=1):
 
 def diag_embed(x, offset=0, dim1=-2, dim2=-1):
     """Matrices in two dims with the last dim of x on a diagonal, and 0 elsewhere."""
-    n = x.shape[-1] + np.abs(offset).item()
+    n = x.shape[-1] + abs(offset)
     dims = normalize_axis_tuple((dim1, dim2), x.ndim + 1)
     matrices = np.zeros_like(x, shape=(*x.shape[:-1], n, n))
     matrices[_on_diagonal(x, offset)] = x
@@ -360,7 +351,7 @@ def _on_diagonal(x, offset):
 
 
 def repeat(x, *sizes):
-    """x so many times along each dim, with new dims in front where there are more sizes;  the copies' gradients add up."""
+    """x so many times along each dim, with new dims in front if there are more sizes;  the gradients add up."""
     sizes = tuple(_sizes(sizes))
     if len(sizes) < x.ndim or any(n < 0 for n in sizes):
         raise ValueError(f"wanted how often for each of {x.ndim} dims or more, got {sizes}")
@@ -402,34 +393,35 @@ def einsum(*operands, equation):
     The gradient of an operand is such a sum too: of g and the other operands, with the operand's labels as result.
     """
     terms, result = subscripts(equation, [x.ndim for x in operands])
-    sizes = {}
-    for term, x in zip(terms, operands):
-        for label, n in zip(term, x.shape):
-            if sizes.setdefault(label, n) != n and 1 not in (n, sizes[label]):
-                raise ValueError(f"{equation}: sizes {sizes[label]} and {n} of {label} differ")
-            sizes[label] = max(n, sizes[label]) if n else 0
+    pairs = [(label, n) for term, x in zip(terms, operands) for label, n in zip(term, x.shape)]
+    sizes = {
+        label: n for label, n in sorted(pairs, key=lambda pair: pair[1] != 1)
+    }  # the 1 of a dim that is repeated first
 
     def gradient(g, i):
-        others = [k for k in range(len(terms)) if k != i]
         labels = "".join(dict.fromkeys(terms[i]))  # each once
-        shared = [label for label in labels if any(label in term for term in (result, *(terms[k] for k in others)))]
-        sources = ",".join([result, *(terms[k] for k in others)])
-        part = _einsum(f"{sources}->{''.join(shared)}", g, *(operands[k] for k in others))
-        part = part[tuple(slice(None) if label in shared else None for label in labels)]  # others were summed
-        part = np.broadcast_to(part, [sizes[label] for label in labels])
-        if labels == terms[i]:
-            return part
-        full = np.zeros_like(part, shape=[sizes[label] for label in terms[i]])
-        steps = np.ix_(*(range(sizes[label]) for label in labels))
-        full[tuple(np.asarray(steps[labels.index(label)], like=g) for label in terms[i])] = part
-        return full
+        sources, arrays = [result, *terms[:i], *terms[i + 1 :]], [g, *operands[:i], *operands[i + 1 :]]
+        known = [label for label in labels if label in "".join(sources)]
+        out = _einsum(sources, "".join(known), arrays)
+        out = out[tuple(slice(None) if label in known else None for label in labels)]  # others were summed
+        return _spread(np.broadcast_to(out, [sizes[label] for label in labels]), labels, terms[i])
 
-    out = _einsum(f"{','.join(terms)}->{result}", *operands)
-    return out, lambda g: tuple([lambda i=i: gradient(g, i) for i in range(len(terms))])
+    return _einsum(terms, result, operands), lambda g: tuple([lambda i=i: gradient(g, i) for i in range(len(operands))])
 
 
-def _einsum(equation, *operands):
-    return np.einsum(equation, *operands, optimize=len(operands) > 1)
+def _einsum(terms, result, arrays):
+    return np.einsum(f"{','.join(terms)}->{result}", *arrays, optimize=len(arrays) > 1)
+
+
+def _spread(x, labels, term):
+    """x, whose dims have these labels, with a dim for each label of the term: on diagonals, where one stands twice."""
+    if labels == term:
+        return x
+    sizes = dict(zip(labels, x.shape))
+    steps = dict(zip(labels, np.ix_(*(range(n) for n in x.shape))))
+    out = np.zeros_like(x, shape=[sizes[label] for label in term])
+    out[tuple(np.asarray(steps[label], like=x) for label in term)] = x
+    return out
 
 
 def subscripts(equation, ndims):
