@@ -514,7 +514,7 @@ def affine_to_bias(g):
 
 def gelu(x):
     """x·Φ(x), where Φ is the normal distribution function (Hendrycks and Gimpel 2016);  d/dx = Φ(x) + x·φ(x)."""
-    below = (0.5 + 0.5 * _erf(x / math.sqrt(2))).astype(x.dtype)
+    below = 0.5 + 0.5 * _erf(x / math.sqrt(2))
     return x * below, lambda g: (g * (below + x * _exp(x * x / -2) / math.sqrt(2 * math.pi)),)
 
 
