@@ -43,6 +43,13 @@ CAPABILITIES = {
     "indexing": 2,
     "joining and padding": 2,
     "comparisons and where": 2,
+    "trigonometry and powers": 2,
+    "rounding": 2,
+    "order and places": 2,
+    "rearranging": 2,
+    "sums and products along a dim": 2,
+    "einsum and its kin": 2,
+    "samples of arrays": 2,
     # Networks
     "modules": 3,
     "losses": 3,
@@ -52,10 +59,12 @@ CAPABILITIES = {
     "training": 3,
     "checkpoints": 3,
     "data": 3,
+    "samples of networks": 3,
     # Images
     "convolution": 4,
     "pooling": 4,
     "batch norm of images": 4,
+    "samples of images": 4,
     # Speed
     "compiled kernels": 5,
     "threads": 5,
