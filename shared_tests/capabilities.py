@@ -52,6 +52,7 @@ CAPABILITIES = {
     "samples of arrays": 2,
     # Networks
     "modules": 3,
+    "activations": 3,
     "losses": 3,
     "initial weights": 3,
     "optimizers": 3,

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from . import network_cases
 from .case import (
     Case,
     ModuleCase,
@@ -1008,4 +1009,9 @@ GROUPS = {
     ],
 }
 
-CASES = [replace(case, capability=capability) for capability, cases in GROUPS.items() for case in cases]
+CASES = [
+    replace(case, capability=capability)
+    for groups in (GROUPS, network_cases.GROUPS)
+    for capability, cases in groups.items()
+    for case in cases
+]
