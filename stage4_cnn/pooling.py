@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from .conv import as_images, blank, cropped, padded, pair, seen
-from .engine import Tensor, apply
+from .engine import apply, array_of, constant
 from .nn import Module
 
 # Loops over pixels: arrays in, arrays out
@@ -152,7 +152,7 @@ def picked(x, indices):
 
 
 def _parts(shape, size):
-    """(place in the output, part of the input) for equal parts of the last dims; where they don't divide, they overlap."""
+    """(place in the output, part of the input) for parts of the last dims, which overlap where they don't divide."""
     sizes = list(zip(shape[-len(size) :], size))
     for place in itertools.product(*map(range, size)):
         part = (slice(i * n // m, -(-(i + 1) * n // m)) for i, (n, m) in zip(place, sizes))
@@ -210,11 +210,11 @@ def adaptive_max_pool2d(input, output_size, return_indices=False):
 
 def _max_pooled(op, dims, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
     images, undone = as_images(op, dims, input)
-    how = (*_moves(op, dims, kernel_size, stride, padding), pair(op, dims, "dilation", dilation), bool(ceil_mode))
+    how = (*_moves(op, dims, kernel_size, stride, padding, dilation), bool(ceil_mode))
     out = apply(max_pooling, (images,), *how)
     if not return_indices:
         return undone(out)
-    return undone(out), undone(Tensor(max_pool_indices(images.data, out.data, *how)))
+    return undone(out), undone(constant(max_pool_indices(array_of(images), array_of(out), *how)))
 
 
 def _averaged(op, dims, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
@@ -222,7 +222,7 @@ def _averaged(op, dims, input, kernel_size, stride, padding, ceil_mode, count_in
     _check_floats(op, input)
     if divisor_override == 0:
         raise ValueError(f"{op}: divisor_override: wanted a number other than 0, or None")
-    moves = _moves(op, dims, kernel_size, stride, padding)
+    moves = _moves(op, dims, kernel_size, stride, padding)[:3]
     how = (*moves, bool(ceil_mode), bool(count_include_pad), divisor_override)
     return undone(apply(avg_pooling, (images,), *how))
 
@@ -243,13 +243,13 @@ def _largest_of_parts(op, dims, input, output_size, return_indices):
     size = _parts_wanted(op, dims, input, output_size)
     images, undone = as_images(op, dims, input)
     size = (1,) * (2 - dims) + size
-    x = images.data
+    x = array_of(images)
     indices = np.zeros_like(x, np.int64, order="C", shape=(*x.shape[:2], *size))
     pixels = np.arange(math.prod(x.shape[2:]), like=x).reshape(x.shape[2:])
     for place, part in _parts(x.shape, size):
         indices[place] = pixels[part].ravel()[_first_largest(x[part].reshape(*x.shape[:2], -1))]
     out = undone(apply(picked, (images,), indices))
-    return (out, undone(Tensor(indices))) if return_indices else out
+    return (out, undone(constant(indices))) if return_indices else out
 
 
 def _first_largest(x):
@@ -270,12 +270,13 @@ def _parts_wanted(op, dims, input, output_size):
     return tuple([n if m is None else m for n, m in zip(input.shape[-dims:], numbers)])
 
 
-def _moves(op, dims, kernel_size, stride, padding):
+def _moves(op, dims, kernel_size, stride, padding, dilation=1):
     """How a kernel moves over images."""
     size, padding = pair(op, dims, "kernel_size", kernel_size), pair(op, dims, "padding", padding, 0)
     if any(2 * p > k for p, k in zip(padding, size)):
         raise ValueError(f"{op}: padding: wanted at most half the kernel {size[-dims:]}, got {padding[-dims:]}")
-    return size, pair(op, dims, "stride", stride or kernel_size), padding
+    stride = kernel_size if stride in (None, (), []) else stride
+    return size, pair(op, dims, "stride", stride), padding, pair(op, dims, "dilation", dilation)
 
 
 def _check_floats(op, input):

@@ -76,6 +76,8 @@ def interpolate(
         raise NotImplementedError(
             f"interpolate: mode {mode!r} wants {' or '.join(map(str, ndims))} dims, got {input.shape}"
         )
+    if input.dtype.kind != "f":
+        raise TypeError(f"interpolate: wanted floating-point numbers, got {input.dtype}")
     if antialias:
         raise NotImplementedError("interpolate: antialias: wanted False, got True")
     if align_corners is not None and terms not in (_linear, _cubic):
