@@ -40,6 +40,7 @@ CAPABILITIES = {
     "comparisons and where": 2,
     # Networks
     "modules": 3,
+    "activations": 3,
     "losses": 3,
     "initial weights": 3,
     "optimizers": 3,

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from . import network_cases
 from .case import Case, ModuleCase, classes, normal, positive, probabilities, separate, signs, ties, zero_one
 
 nan, inf = np.nan, np.inf
@@ -619,4 +620,9 @@ GROUPS = {
     ],
 }
 
-CASES = [replace(case, capability=capability) for capability, cases in GROUPS.items() for case in cases]
+CASES = [
+    replace(case, capability=capability)
+    for groups in (GROUPS, network_cases.GROUPS)
+    for capability, cases in groups.items()
+    for case in cases
+]

@@ -6,7 +6,7 @@ functions under torch's names, and `nn`, modules under torch's names. A case is 
 
 import importlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from types import ModuleType
 
 import numpy as np
@@ -73,19 +73,22 @@ class ArrayEngine:
 
     def value(self, tensor):
         """The array of a tensor."""
-        return tensor.data
+        return tensor.detach().numpy()
 
     def grad(self, tensor):
         """The gradient of a tensor as an array, zeros where none came."""
-        return np.zeros_like(self.value(tensor)) if tensor.grad is None else tensor.grad
+        return np.zeros_like(self.value(tensor)) if tensor.grad is None else tensor.grad.numpy()
 
     def backward(self, out, cotangent):
         """Run backward from Σ(out·cotangent)."""
         out.backward(cotangent)
 
-    def raw(self, array):
-        """What the engine's parameters and buffers hold."""
-        return array.copy()
+    def loaded(self, module, arrays):
+        """The module with the arrays, by their names in its state_dict, as its parameters and buffers."""
+        if any(array.dtype == np.float64 for array in arrays.values()):
+            module.double()
+        module.load_state_dict({name: self.constant(array) for name, array in arrays.items()})
+        return module
 
     def host(self, array):
         """The array in the host's memory: of anything that the engine's state_dict holds."""
@@ -108,19 +111,17 @@ class DeviceEngine(ArrayEngine):
     def constant(self, array):
         return self._moved(np.array(array), self.device)
 
-    raw = constant
-
     def value(self, tensor):
-        return self.host(tensor.data)
+        return self.host(tensor._data)
 
     def grad(self, tensor):
-        return np.zeros(tensor.shape, tensor.dtype) if tensor.grad is None else self.host(tensor.grad)
+        return np.zeros(tensor.shape, tensor.dtype) if tensor.grad is None else self.host(tensor._grad)
 
     def backward(self, out, cotangent):
         out.backward(self.constant(cotangent))
 
     def host(self, array):
-        return np.asarray(self._moved(array, "cpu"))
+        return np.asarray(self._moved(getattr(array, "_data", array), "cpu"))
 
     def placed(self, module):
         return module.to(self.device)
@@ -150,7 +151,7 @@ class Functions:
 
     def __getattr__(self, name):
         package = self._package.__name__
-        for place in (package, f"{package}.nn", f"{package}.conv"):
+        for place in (f"{package}.nn.functional", f"{package}.nn", f"{package}.nn.init", package):
             try:
                 return getattr(importlib.import_module(place), name)
             except (AttributeError, ModuleNotFoundError):
@@ -208,6 +209,16 @@ class ForeignEngine(ArrayEngine):
 
     def backward(self, out, cotangent):
         (out * self.Tensor(cotangent)).sum().backward()
+
+    def loaded(self, module, arrays):
+        for name, array in arrays.items():
+            *path, attribute = name.split(".")
+            owner = reduce(getattr, path, module)
+            if hasattr(getattr(owner, attribute), "grad"):
+                getattr(owner, attribute).data = array.copy()
+            else:
+                setattr(owner, attribute, array.copy())
+        return module
 
 
 class ScalarEngine:
@@ -307,7 +318,7 @@ class TorchEngine:
     def constant(self, array):
         return self.torch.tensor(array)
 
-    raw = constant
+    loaded = ArrayEngine.loaded
 
     def host(self, array):
         return np.asarray(array)

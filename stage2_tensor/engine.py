@@ -137,7 +137,7 @@ def apply(rule, inputs, *args, **options):
         out, backward = rule(*arrays, *args, **options)
     except (ArithmeticError, ValueError, IndexError, TypeError) as error:
         raise _failed(rule.__name__, inputs, error, args) from None
-    if out.dtype is _float64:
+    if out.dtype is _float64 and rule is not ops.astype:
         out = _narrowed(out, inputs)
     if _recording.get() and any([x._requires_grad for x in inputs]):
         return _node(out, rule.__name__, inputs, backward)

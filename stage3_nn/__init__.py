@@ -4,7 +4,7 @@ from . import data, nn, optim
 from .data import load, save
 from .engine import Tensor, cat, stack, where
 from .grad_mode import no_grad
-from .nn import manual_seed
+from .random import manual_seed
 
 Value = Tensor  # micrograd's name for it
 

@@ -1,4 +1,4 @@
-"""The calculus of the losses whose derivative is shorter, or right in more places, than that of the ops they consist of."""
+"""The calculus of the losses whose derivative is shorter, or right in more places, than that of their parts."""
 
 import numpy as np
 

@@ -1,10 +1,10 @@
 """Gradual, rung 4: convolution as one matrix product, pooling and batch norm."""
 
-from . import conv, data, nn, optim
+from . import data, nn, optim
 from .data import load, save
 from .engine import Tensor, cat, stack, where
 from .grad_mode import no_grad
-from .nn import manual_seed
+from .random import manual_seed
 
 Value = Tensor  # micrograd's name for it
 
@@ -12,7 +12,6 @@ __all__ = [
     "Tensor",
     "Value",
     "cat",
-    "conv",
     "data",
     "load",
     "manual_seed",

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
+from .conv import named
 from .engine import apply
-from .nn import Module
+from .nn.module import Module
 from .padding import pad, repeated
 from .pooling import adaptive_averaging
 
@@ -152,32 +153,45 @@ class Upsample(Module):
     """(N, C, …) -> (N, C, *size), or to ⌊scale_factor·…⌋: see interpolate."""
 
     def __init__(self, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None):
-        self.size, self.scale_factor, self.mode = size, scale_factor, mode
+        super().__init__()
+        whole = isinstance(scale_factor, int)
+        self.size, self.scale_factor, self.mode = size, float(scale_factor) if whole else scale_factor, mode
         self.align_corners, self.recompute_scale_factor = align_corners, recompute_scale_factor
 
     def forward(self, input):
         how = self.mode, self.align_corners, self.recompute_scale_factor
         return interpolate(input, self.size, self.scale_factor, *how)
 
+    def extra_repr(self):
+        return named(self, "size" if self.scale_factor is None else "scale_factor", "mode")
+
 
 class PixelShuffle(Module):
     """(…, C·r², H, W) -> (…, C, H·r, W·r): r² channels become squares of pixels."""
 
     def __init__(self, upscale_factor):
+        super().__init__()
         self.upscale_factor = upscale_factor
 
     def forward(self, input):
         return pixel_shuffle(input, self.upscale_factor)
+
+    def extra_repr(self):
+        return named(self, "upscale_factor")
 
 
 class PixelUnshuffle(Module):
     """(…, C, H·r, W·r) -> (…, C·r², H, W): squares of pixels become r² channels."""
 
     def __init__(self, downscale_factor):
+        super().__init__()
         self.downscale_factor = downscale_factor
 
     def forward(self, input):
         return pixel_unshuffle(input, self.downscale_factor)
+
+    def extra_repr(self):
+        return named(self, "downscale_factor")
 
 
 class _Pad(Module):
@@ -186,6 +200,7 @@ class _Pad(Module):
     mode, value = "constant", 0
 
     def __init__(self, padding):
+        super().__init__()
         self.padding = tuple(padding) if isinstance(padding, tuple | list) else (padding,) * (2 * self.dims)
         if len(self.padding) != 2 * self.dims:
             raise ValueError(f"{type(self).__name__}: padding: wanted a number or {2 * self.dims}, got {padding}")
@@ -193,11 +208,17 @@ class _Pad(Module):
     def forward(self, input):
         return pad(input, self.padding, self.mode, self.value)
 
+    def extra_repr(self):
+        return str(self.padding)
+
 
 class _ConstantPad(_Pad):
     def __init__(self, padding, value):
         super().__init__(padding)
         self.value = value
+
+    def extra_repr(self):
+        return named(self, "padding", "value")
 
 
 class ZeroPad1d(_Pad):

@@ -1,11 +1,11 @@
 """Gradual, rung 5: the same mathematics, compiled for the processor at hand."""
 
-from . import conv, data, nn, optim
+from . import data, nn, optim
 from .data import load, save
 from .device import capture
 from .engine import Tensor, cat, stack, where
 from .grad_mode import no_grad
-from .nn import manual_seed
+from .random import manual_seed
 
 Value = Tensor  # micrograd's name for it
 
@@ -14,7 +14,6 @@ __all__ = [
     "Value",
     "capture",
     "cat",
-    "conv",
     "data",
     "load",
     "manual_seed",

@@ -9,9 +9,13 @@ from functools import cache
 
 import numpy as np
 
+from .creation import empty
 from .device import kernel
 from .engine import apply
-from .nn import BatchNorm1d, Module, uniform
+from .nn import init
+from .nn.module import Module
+from .nn.normalization import BatchNorm1d
+from .nn.parameter import Parameter
 from .padding import PLACES, pad
 
 # Loops over pixels: arrays in, arrays out
@@ -324,6 +328,11 @@ def _present(*inputs):
 # Modules
 
 
+def named(module, *names):
+    """The attributes of these names, as a module prints them."""
+    return ", ".join(f"{name}={getattr(module, name)!r}" for name in names)
+
+
 class _Convolution(Module):
     """W ∗ x + b; `dims` says of what. Weights begin uniform within ±1/√fan_in."""
 
@@ -343,6 +352,7 @@ class _Convolution(Module):
         device=None,
         dtype=None,
     ):
+        super().__init__()
         op, dims = type(self).__name__, self.dims
         _whole(op, "groups", groups)
         if in_channels % groups or out_channels % groups:
@@ -355,12 +365,17 @@ class _Convolution(Module):
         self.dilation = pair(op, dims, "dilation", dilation)[-dims:]
         _borders(op, dims, padding, self.kernel_size, self.stride, self.dilation)
         self.padding = padding if isinstance(padding, str) else pair(op, dims, "padding", padding, 0)[-dims:]
-        self.padding_mode = padding_mode
+        self.output_padding, self.padding_mode = (0,) * dims, padding_mode
         ends = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
-        shape = (ends[0], ends[1] // groups, *self.kernel_size)
-        bound = 1 / math.sqrt(math.prod(shape[1:]) or 1)
-        self.weight = uniform(shape, bound)
-        self.bias = uniform(out_channels, bound) if bias else None
+        self.weight = Parameter(empty(ends[0], ends[1] // groups, *self.kernel_size, device=device, dtype=dtype))
+        self.register_parameter("bias", Parameter(empty(out_channels, device=device, dtype=dtype)) if bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        bound = 1 / math.sqrt(math.prod(self.weight.shape[1:]) or 1)
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input):
         op, dims, padding = type(self).__name__, self.dims, self.padding
@@ -371,6 +386,13 @@ class _Convolution(Module):
                 0,
             )
         return _convolved(op, dims, input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def extra_repr(self):
+        usual = {"padding": (0,) * self.dims, "dilation": (1,) * self.dims, "output_padding": (0,) * self.dims}
+        usual |= {"groups": 1, "bias": True, "padding_mode": "zeros"}
+        own = {**vars(self), "bias": self.bias is not None}
+        unusual = "".join(f", {name}={own[name]}" for name, value in usual.items() if own[name] != value)
+        return f"{self.in_channels}, {self.out_channels}, {named(self, 'kernel_size', 'stride')}{unusual}"
 
 
 class Conv1d(_Convolution):
@@ -444,21 +466,29 @@ class Unfold(Module):
     """(N, C, H, W) -> (N, C·KH·KW, H'·W'): what the kernel sees at each of its places, as a column."""
 
     def __init__(self, kernel_size, dilation=1, padding=0, stride=1):
+        super().__init__()
         self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
 
     def forward(self, input):
         return unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
+
+    def extra_repr(self):
+        return named(self, "kernel_size", "dilation", "padding", "stride")
 
 
 class Fold(Module):
     """(N, C·KH·KW, H'·W') -> (N, C, *output_size): the sum of what Unfold copied from each pixel."""
 
     def __init__(self, output_size, kernel_size, dilation=1, padding=0, stride=1):
+        super().__init__()
         self.output_size, self.kernel_size = output_size, kernel_size
         self.dilation, self.padding, self.stride = dilation, padding, stride
 
     def forward(self, input):
         return fold(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
+
+    def extra_repr(self):
+        return named(self, "output_size", "kernel_size", "dilation", "padding", "stride")
 
 
 class BatchNorm2d(BatchNorm1d):

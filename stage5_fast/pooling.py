@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 
-from .conv import as_images, blank, cropped, padded, pair, seen
+from .conv import as_images, blank, cropped, named, padded, pair, seen
 from .device import kernel
 from .engine import apply, array_of, constant
-from .nn import Module
+from .nn.module import Module
 from .ops import rectify, rectify_gradient
 
 # Loops over pixels: arrays in, arrays out
@@ -315,12 +315,16 @@ class _MaxPool(Module):
     """The largest number under each place of the kernel; `dims` says in what."""
 
     def __init__(self, kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False):
+        super().__init__()
         self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
         self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
 
     def forward(self, input):
         moves = self.kernel_size, self.stride, self.padding, self.dilation
         return _max_pooled(type(self).__name__, self.dims, input, *moves, self.ceil_mode, self.return_indices)
+
+    def extra_repr(self):
+        return named(self, "kernel_size", "stride", "padding", "dilation", "ceil_mode")
 
 
 class MaxPool1d(_MaxPool):
@@ -347,12 +351,17 @@ class AvgPool1d(Module):
     """The mean under each place of the kernel: (N, C, L) -> (N, C, L')."""
 
     def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
-        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+        super().__init__()
+        size, stride, padding, _ = _moves("AvgPool1d", 1, kernel_size, stride, padding)
+        self.kernel_size, self.stride, self.padding = size[1:], stride[1:], padding[1:]
         self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
 
     def forward(self, input):
         moves = self.kernel_size, self.stride, self.padding
         return avg_pool1d(input, *moves, self.ceil_mode, self.count_include_pad)
+
+    def extra_repr(self):
+        return named(self, "kernel_size", "stride", "padding")
 
 
 class AvgPool2d(Module):
@@ -361,6 +370,7 @@ class AvgPool2d(Module):
     def __init__(
         self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
     ):
+        super().__init__()
         self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
         self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
         self.divisor_override = divisor_override
@@ -369,15 +379,22 @@ class AvgPool2d(Module):
         moves = self.kernel_size, self.stride, self.padding
         return avg_pool2d(input, *moves, self.ceil_mode, self.count_include_pad, self.divisor_override)
 
+    def extra_repr(self):
+        return named(self, "kernel_size", "stride", "padding")
+
 
 class _AdaptiveAvgPool(Module):
     """The means of equal parts; `dims` says of what."""
 
     def __init__(self, output_size):
+        super().__init__()
         self.output_size = output_size
 
     def forward(self, input):
         return _averaged_parts(type(self).__name__, self.dims, input, self.output_size)
+
+    def extra_repr(self):
+        return named(self, "output_size")
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
@@ -396,10 +413,14 @@ class _AdaptiveMaxPool(Module):
     """The largest numbers of equal parts; `dims` says of what."""
 
     def __init__(self, output_size, return_indices=False):
+        super().__init__()
         self.output_size, self.return_indices = output_size, return_indices
 
     def forward(self, input):
         return _largest_of_parts(type(self).__name__, self.dims, input, self.output_size, self.return_indices)
+
+    def extra_repr(self):
+        return named(self, "output_size")
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):

@@ -1,4 +1,4 @@
-"""The functions that the modules are made of, under the names of `torch.nn.functional`: what they need, they are given."""
+"""The functions that the modules are made of, as in `torch.nn.functional`: they are given all that they need."""
 
 import math
 import warnings
@@ -8,7 +8,7 @@ import numpy as np
 from .. import activations, inplace, losses, ops
 from ..device import at_hand, random, within
 from ..engine import Tensor, apply, array_of, changed, constant, where
-from ..padding import pad
+from ..padding import pad  # noqa: F401
 from ..pointwise import xlogy
 from ..random import default_generator
 from ..selection import norm
@@ -27,9 +27,7 @@ def bilinear(input1, input2, weight, bias=None):
     return out if bias is None else out + bias
 
 
-def embedding(
-    input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False
-):
+def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """The rows of weight that the integers of input name; that of padding_idx gets no gradient."""
     refuse("embedding", max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse)
     index = _indices(input, weight.shape[0], "Embedding")
@@ -41,7 +39,7 @@ def embedding(
 
 
 def one_hot(tensor, num_classes=-1):
-    """A row for each integer, with 1 at its place: any shape -> (that shape, num_classes), by default the largest + 1."""
+    """A row of zeros for each integer, with 1 at its place: any shape -> (that shape, num_classes)."""
     index = array_of(tensor)
     if num_classes == -1:
         num_classes = int(index.max()) + 1
@@ -99,8 +97,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     channels = (1, -1) + (1,) * (input.ndim - 2)
     weight, bias = (x if x is None else x.reshape(channels) for x in (weight, bias))
     if not training:
-        scale = 1 / np.sqrt(running_var._data + eps).reshape(channels)
-        out = (input - running_mean._data.reshape(channels)) * (scale if weight is None else weight * scale)
+        scale = 1 / np.sqrt(array_of(running_var) + eps).reshape(channels)
+        out = (input - array_of(running_mean).reshape(channels)) * (scale if weight is None else weight * scale)
         return out if bias is None else out + bias
     dim = (0, *range(2, input.ndim))
     n = math.prod(input.shape) // (input.shape[1] or 1)
@@ -109,8 +107,9 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     mean, var = ops.moments(input._data, dim)
     for running, of_batch in ((running_mean, mean), (running_var, var * (n / (n - 1)))):
         if running is not None:
-            running._data += momentum * (of_batch.ravel() - running._data)
-            changed(running._data)
+            running = array_of(running)
+            running += momentum * (of_batch.ravel() - running)
+            changed(running)
     return _scaled(input, weight, bias, mean, var, eps, dim, mean.shape)
 
 
@@ -446,7 +445,7 @@ def _of_classes(op, rule, input, target, weight, ignore_index, reduction, smooth
     if target.shape != input.shape[:dim] + input.shape[dim + 1 :]:
         raise ValueError(f"{op}: logits {tuple(input.shape)} do not fit class indices {target.shape}")
     kept = None
-    if not within(target, classes) or not at_hand(target) and ignore_index != -100:
+    if ignore_index != -100 or not within(target, classes):
         kept = target != ignore_index
         target = _indices(np.where(kept, target, 0), classes, op)
     if input.ndim == 2:

@@ -155,9 +155,7 @@ class CosineEmbeddingLoss(MarginRankingLoss):
 class TripletMarginLoss(_Loss):
     """max(0, ‖a − p‖ − ‖a − n‖ + margin)."""
 
-    def __init__(
-        self, margin=1.0, p=2.0, eps=1e-6, swap=False, size_average=None, reduce=None, reduction="mean"
-    ):
+    def __init__(self, margin=1.0, p=2.0, eps=1e-6, swap=False, size_average=None, reduce=None, reduction="mean"):
         super().__init__(size_average, reduce, reduction)
         self.margin, self.p, self.eps, self.swap = margin, p, eps, swap
 
@@ -169,9 +167,7 @@ class TripletMarginLoss(_Loss):
 class PoissonNLLLoss(_Loss):
     """eˣ − t·x for the logarithm x of a Poisson rate."""
 
-    def __init__(
-        self, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean"
-    ):
+    def __init__(self, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean"):
         super().__init__(size_average, reduce, reduction)
         self.log_input, self.full, self.eps = log_input, full, eps
 
