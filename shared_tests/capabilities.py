@@ -38,6 +38,13 @@ CAPABILITIES = {
     "indexing": 2,
     "joining and padding": 2,
     "comparisons and where": 2,
+    "trigonometry and powers": 2,
+    "rounding": 2,
+    "order and places": 2,
+    "rearranging": 2,
+    "sums and products along a dim": 2,
+    "einsum and its kin": 2,
+    "samples of arrays": 2,
     # Networks
     "modules": 3,
     "activations": 3,
@@ -48,10 +55,12 @@ CAPABILITIES = {
     "training": 3,
     "checkpoints": 3,
     "data": 3,
+    "samples of networks": 3,
     # Images
     "convolution": 4,
     "pooling": 4,
     "batch norm of images": 4,
+    "samples of images": 4,
     # Speed
     "compiled kernels": 5,
     "threads": 5,

@@ -54,6 +54,16 @@ def classes(n):
     return lambda rng, shape: rng.integers(0, n, shape)
 
 
+def distinct(n):
+    """Indices below n, in each row none twice."""
+    return lambda rng, shape: rng.permuted(np.tile(np.arange(n), (*shape[:-1], 1)), axis=-1)[..., : shape[-1]]
+
+
+def fraction(rng, shape):
+    """From −0.9 to 0.9, for inverse functions."""
+    return rng.uniform(-0.9, 0.9, shape)
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """A function that runs on PyTorch and on the engine, with the same body.

@@ -364,7 +364,6 @@ class Tensor:
     abs = __abs__ = _unary(ops.abs)
     maximum = _binary(ops.maximum)[0]
     minimum = _binary(ops.minimum)[0]
-    clip = _unary(ops.clip)
     sum = _unary(ops.sum)
     mean = _unary(ops.mean)
     amax = _unary(ops.amax)
