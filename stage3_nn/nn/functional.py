@@ -29,7 +29,7 @@ def bilinear(input1, input2, weight, bias=None):
 
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """The rows of weight that the integers of input name; that of padding_idx gets no gradient."""
-    refuse("embedding", max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse)
+    refuse("embedding", max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq or None, sparse=sparse or None)
     index = _indices(input, weight.shape[0], "Embedding")
     rows = weight[index]
     if padding_idx is None:
@@ -136,7 +136,9 @@ def instance_norm(
     eps=1e-5,
 ):
     """Each channel of each example brought to mean 0 and variance 1, then weight·x̂ + bias."""
-    refuse("instance_norm", running_mean=running_mean, running_var=running_var, use_input_stats=not use_input_stats)
+    refuse("instance_norm", running_mean=running_mean, running_var=running_var)
+    if not use_input_stats:
+        raise NotImplementedError("instance_norm: use_input_stats=False is not supported")
     return group_norm(input, input.shape[1], weight, bias, eps)
 
 
@@ -598,9 +600,9 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
 
 
 def refuse(op, **options):
-    """NotImplementedError for the first of the options that is neither None nor False."""
+    """NotImplementedError for the first of the options that isn't None."""
     for name, value in options.items():
-        if value is not None and value is not False:
+        if value is not None:
             raise NotImplementedError(f"{op}: {name}={value!r} is not supported")
 
 

@@ -28,7 +28,8 @@ class Embedding(Module):
         dtype=None,
     ):
         super().__init__()
-        F.refuse("Embedding", max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse)
+        options = {"scale_grad_by_freq": scale_grad_by_freq or None, "sparse": sparse or None}
+        F.refuse("Embedding", max_norm=max_norm, **options)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: padding_idx {padding_idx} is not one of {num_embeddings} rows")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim

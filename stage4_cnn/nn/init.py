@@ -62,7 +62,7 @@ def zeros_(tensor):
 def eye_(tensor):
     """The identity matrix: what goes in comes out, as far as there is room."""
     if tensor.ndim != 2:
-        raise ValueError(f"eye_: wanted a matrix, got {tensor.shape}")
+        raise ValueError(f"eye_: wanted a matrix, got {tuple(tensor.shape)}")
     return tensor.copy_(np.eye(*tensor.shape))
 
 
@@ -92,7 +92,7 @@ def kaiming_normal_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", gener
 def orthogonal_(tensor, gain=1, generator=None):
     """Rows, or columns where they are fewer, of length gain and at right angles to each other (Saxe et al. 2013)."""
     if tensor.ndim < 2:
-        raise ValueError(f"orthogonal_: wanted weights (out, in, …), got {tensor.shape}")
+        raise ValueError(f"orthogonal_: wanted weights (out, in, …), got {tuple(tensor.shape)}")
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     if not rows * columns:
         return tensor

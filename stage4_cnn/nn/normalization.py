@@ -68,7 +68,9 @@ class BatchNorm1d(Module):
 
     def forward(self, input):
         if input.ndim not in self.dims or input.shape[1] != self.num_features:
-            raise ValueError(f"{type(self).__name__}: wanted {self.num_features} channels in dim 1, got {input.shape}")
+            raise ValueError(
+                f"{type(self).__name__}: wanted {self.num_features} channels in dim 1, got {tuple(input.shape)}"
+            )
         mean, var, momentum = self.running_mean, self.running_var, self.momentum
         if self.training and mean is not None:
             self.num_batches_tracked._data += 1
@@ -121,7 +123,7 @@ class InstanceNorm1d(Module):
         bias=True,
     ):
         super().__init__()
-        F.refuse(type(self).__name__, track_running_stats=track_running_stats)
+        F.refuse(type(self).__name__, track_running_stats=track_running_stats or None)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         _scale_and_shift(self, (num_features,), affine, bias, device, dtype)
@@ -132,7 +134,7 @@ class InstanceNorm1d(Module):
     def forward(self, input):
         single = input.ndim == self.dims[0]
         if input.ndim not in self.dims or input.shape[not single] != self.num_features:
-            raise ValueError(f"{type(self).__name__}: wanted {self.num_features} channels, got {input.shape}")
+            raise ValueError(f"{type(self).__name__}: wanted {self.num_features} channels, got {tuple(input.shape)}")
         batch = input.unsqueeze(0) if single else input
         out = F.instance_norm(batch, None, None, self.weight, self.bias, eps=self.eps)
         return out.squeeze(0) if single else out
