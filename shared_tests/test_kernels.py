@@ -38,7 +38,7 @@ def compiled(stage):
     """All functions that have a compiled twin: name -> function."""
     found = {
         name: function
-        for part in ("ops", "conv", "optim")
+        for part in ("ops", "conv", "pooling", "optim")
         for name, function in vars(stage.part(part)).items()
         if inspect.isfunction(function) and hasattr(function, "numpy")
     }
@@ -182,13 +182,28 @@ def poolings(draw, dtype, dilation=(1, 2)):
     """A pooling's x and g."""
     kernel, sizes, size, places = draw(windows(dilation))
     n, c = draw(st.sampled_from([0, 1, 2, 5, 33])), draw(st.sampled_from(SIZES))
+    ceil_mode = draw(st.booleans())
+    if ceil_mode:
+        places = tuple(begins_within(*one) for one in zip(size, kernel, *sizes.values()))
     x, g = draw(arrays((n, c, *size), dtype, holes=True)), draw(arrays((n, c, *places), dtype))
-    return {"x": x, "g": g, "kernel_size": kernel, **sizes}
+    return {"x": x, "g": g, "kernel_size": kernel, **sizes, "ceil_mode": ceil_mode}
 
 
-def means(dtype):
+def begins_within(n, kernel, stride, padding, dilation):
+    """How many places a kernel has in ceil mode: one after the other until all is seen, or it would begin behind n."""
+    places = 1
+    while (places - 1) * stride + dilation * (kernel - 1) + 1 < n + 2 * padding and places * stride < n + padding:
+        places += 1
+    return places
+
+
+@st.composite
+def means(draw, dtype):
     """An average pooling, which has no dilation."""
-    return poolings(dtype, dilation=(1,)).map(lambda x: {name: x[name] for name in x if name != "dilation"})
+    arguments = draw(poolings(dtype, dilation=(1,)))
+    del arguments["dilation"]
+    divisor = draw(st.sampled_from([None, None, 3, -2]))
+    return {**arguments, "count_include_pad": draw(st.booleans()), "divisor_override": divisor}
 
 
 @st.composite
@@ -431,6 +446,24 @@ def test_random_convolutions_are_pytorchs(engine, dtype, data):
     sizes = {name: arguments[name] for name in ("stride", "padding", "dilation", "groups")}
     theirs, ours = (partial(conv2d, **sizes) for conv2d in (torch_engine().F.conv2d, engine.F.conv2d))
     beside_pytorch(engine, theirs, ours, inputs, data)
+
+
+@kernels
+@dtypes
+@given(data=st.data())
+def test_random_transposed_convolutions_are_pytorchs(engine, dtype, data):
+    """Its input is what a convolution's output would be, so that x is as large as the output, or a bit larger."""
+    arguments = data.draw(convolutions(dtype))
+    x, weight, g = (arguments[name] for name in ("x", "weight", "g"))
+    sizes = {name: arguments[name] for name in ("stride", "padding", "dilation", "groups")}
+    geometry = zip(g.shape[2:], weight.shape[2:], *[sizes[name] for name in ("stride", "padding", "dilation")])
+    least = [(n - 1) * s - 2 * p + d * (k - 1) + 1 for n, k, s, p, d in geometry]
+    assume(min(least) > 0)
+    sizes["output_padding"] = tuple(n - m for n, m in zip(x.shape[2:], least))
+    bias = [data.draw(arrays((x.shape[1],), dtype))] if data.draw(st.booleans()) else []
+    functions = torch_engine().F.conv_transpose2d, engine.F.conv_transpose2d
+    theirs, ours = (partial(function, **sizes) for function in functions)
+    beside_pytorch(engine, theirs, ours, [g, weight, *bias], data)
 
 
 @kernels

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from .test_kernels import CHANGED, KERNELS, agree, misfits
+from .test_kernels import CHANGED, KERNELS, agree, begins_within, misfits
 
 pytestmark = [
     pytest.mark.capability("compiled kernels"),
@@ -162,16 +162,19 @@ def convolutions(new, window, n, groups, c, f):
     return {"x": x, "weight": new(groups * f, c, *kernel), "bias": bias, "g": g, **sizes, "groups": groups}
 
 
-def poolings(new, window, n, c):
+def poolings(new, window, n, c, ceil_mode=False):
     kernel, stride, padding, dilation, size = window
-    x, g = new(n, c, *size, low=-3, high=2, holes=c > 2), new(n, c, *places(window))
-    return {"x": x, "g": g, "kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    seen = [begins_within(*one) for one in zip(size, *window[:4])] if ceil_mode else places(window)
+    x, g = new(n, c, *size, low=-3, high=2, holes=c > 2), new(n, c, *seen)
+    moves = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    return {"x": x, "g": g, **moves, "ceil_mode": ceil_mode}
 
 
-def means(new, window, n, c):
+def means(new, window, n, c, ceil_mode=False, count_include_pad=True, divisor_override=None):
     kernel, stride, padding, _, size = window
-    drawn = poolings(new, (kernel, stride, padding, (1, 1), size), n, c)
-    return {name: x for name, x in drawn.items() if name != "dilation"}
+    drawn = poolings(new, (kernel, stride, padding, (1, 1), size), n, c, ceil_mode)
+    del drawn["dilation"]
+    return {**drawn, "count_include_pad": count_include_pad, "divisor_override": divisor_override}
 
 
 def places(window):
@@ -188,6 +191,8 @@ CONVOLUTIONS = [*[(window, *CHANNELS[0]) for window in WINDOWS], *[(WINDOWS[3], 
 CONVOLUTIONS += [(((3, 3), (1, 1), (1, 1), (1, 1), (12, 13)), 2, 1, 3, 4)]  # enough places for more than one part,
 CONVOLUTIONS += [(((3, 3), (1, 1), (1, 1), (1, 1), (2, 3)), 1, 1, 29, 2)]  # and enough numbers under the kernel
 POOLINGS = [*[(window, *SMALL[0]) for window in WINDOWS], *[(WINDOWS[3], *some) for some in SMALL[1:]]]
+POOLINGS += [(window, *SMALL[0], True) for window in WINDOWS]
+MEANS = [*POOLINGS, *[(WINDOWS[4], *SMALL[0], False, *how) for how in [(False, None), (True, 5), (False, 5)]]]
 CASES = {  # how the arguments are drawn, and from what
     **dict.fromkeys(("rectify", "rectify_gradient"), (elementwise, [(shape,) for shape in SHAPES])),
     **dict.fromkeys(("affine", "affine_relu", "affine_to_x", "affine_to_weight", "affine_to_bias"), (layers, LAYERS)),
@@ -196,7 +201,7 @@ CASES = {  # how the arguments are drawn, and from what
     **dict.fromkeys(("convolve", "convolve_to_x", "convolve_to_weight"), (convolutions, CONVOLUTIONS)),
     "convolve_to_bias": (convolutions, [(WINDOWS[3], *some) for some in [(2, 1, 1, 3), (0, 1, 1, 2), (1, 1, 1, 1)]]),
     **dict.fromkeys(("max_pool", "max_pool_gradient"), (poolings, POOLINGS)),
-    **dict.fromkeys(("avg_pool", "avg_pool_gradient"), (means, POOLINGS)),
+    **dict.fromkeys(("avg_pool", "avg_pool_gradient"), (means, MEANS)),
     "sgd": (steps, [(shape, m, flag) for shape in STEPS for m, flag in [(0.0, False), (0.9, False), (0.9, True)]]),
     "adam": (steps, [(shape, 0.0, flag) for shape in STEPS for flag in (False, True)]),
 }
@@ -216,7 +221,7 @@ def drawn(name, i, dtype):
 
 def functions(stage):
     """The NumPy functions, by name."""
-    parts = [vars(stage.part(part)) for part in ("ops", "conv", "optim")]
+    parts = [vars(stage.part(part)) for part in ("ops", "conv", "pooling", "optim")]
     found = {name: part[name] for part in parts for name in CASES if name in part}
     return {name: getattr(function, "numpy", function) for name, function in found.items()}
 
@@ -328,7 +333,7 @@ def test_a_class_that_is_none_has_no_loss(gpu, target):
 
 @pytest.mark.parametrize("x", [[np.nan, 2, np.nan, 1], [3, 3, 3, 3], [-np.inf] * 4, [np.inf, np.nan, np.inf, 0]])
 def test_of_equal_numbers_the_first_gets_the_gradient_and_of_nans_the_last(gpu, stage, x):
-    sizes = {"kernel_size": (2, 2), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
+    sizes = {"kernel_size": (2, 2), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "ceil_mode": False}
     x, g = np.array(x, float).reshape(1, 1, 2, 2), np.arange(1.0, 10).reshape(1, 1, 3, 3)
     for name in ("max_pool", "max_pool_gradient"):
         arguments = {"x": x, "g": g, **sizes}

@@ -332,9 +332,9 @@ def _bias(bias, groups, n, dtype):
 
 
 @lru_cache(maxsize=1024)
-def _forwards(size, kernel, stride, padding, dilation, layout, extent=EXTENT):
+def _forwards(size, kernel, stride, padding, dilation, layout, extent=EXTENT, ceil_mode=False):
     """How many places a kernel has on images (H, W, C) = `size`, in rows and columns, and the plan for them."""
-    places = _places(size, kernel, stride, padding, dilation)
+    places = _places(size, kernel, stride, padding, dilation, ceil_mode)
     under = (tuple(i * d - p for i in range(k)) for k, p, d in zip(kernel, padding, dilation))
     target = *places, layout[0] * layout[2]
     return places, _plan(size, *under, stride, target, (0, 0), (1, 1), layout, extent)
@@ -364,13 +364,20 @@ def _phase(a, kernel, stride, padding, dilation):
     return tuple((a + padding - k * dilation) // stride for k in met), places
 
 
-def _places(size, kernel, stride, padding, dilation):
-    """How many places the kernel has on images (H, W, …): rows and columns."""
-    size = tuple(n + 2 * p for n, p in zip(size, padding))
-    out = tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(size, kernel, stride, dilation))
+def _places(size, kernel, stride, padding, dilation, ceil_mode=False):
+    """How many places the kernel has on images (H, W, …): rows and columns.
+
+    In ceil mode the last may reach beyond the padding, if it begins before that.
+    """
+    out = []
+    for n, k, s, p, d in zip(size, kernel, stride, padding, dilation):
+        steps = n + 2 * p - d * (k - 1) - 1
+        more = ceil_mode and -(-steps // s) * s < n + p
+        out.append((-(-steps // s) if more else steps // s) + 1)
     if min(out) < 1:
+        size = tuple(n + 2 * p for n, p in zip(size, padding))
         raise ValueError(f"a kernel of {tuple(kernel)} with dilation {dilation} does not fit {size}, the padded image")
-    return out
+    return tuple(out)
 
 
 def _run(x, w, bias, fill, out, plan, kind):
@@ -444,36 +451,36 @@ def convolve_to_weight(g, columns, shape, groups):
     return out[:, : f // groups].transpose(0, 1, 4, 2, 3).reshape(shape)
 
 
-def _pooled(least, x, kernel_size, stride, padding, dilation):
+def _pooled(least, x, kernel_size, stride, padding, dilation, ceil_mode):
     """The largest number under each place of the kernel, or `least` where that is larger."""
     if not x.size:
         return NotImplemented
     x, c = _last(x), x.shape[1]
     layout = (1, 1, c, 2 * lanes(x.dtype), LARGEST)
     whole = _whole(x)
-    places, plan = _forwards(whole.shape[1:], kernel_size, stride, padding, dilation, layout)
+    places, plan = _forwards(whole.shape[1:], kernel_size, stride, padding, dilation, layout, EXTENT, ceil_mode)
     out = empty((len(x), *places, c), x.dtype)
     begin = np.full((1, -(-c // layout[3]), layout[3]), least, x.dtype)
     _run(whole, begin, begin, -np.inf, out, plan, LARGEST)
     return _first(out)
 
 
-def max_pool(x, kernel_size, stride, padding, dilation):
-    return _pooled(-np.inf, x, kernel_size, stride, padding, dilation)
+def max_pool(x, kernel_size, stride, padding, dilation, ceil_mode):
+    return _pooled(-np.inf, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def max_pool_relu(x, kernel_size, stride, padding, dilation):
-    return _pooled(0, x, kernel_size, stride, padding, dilation)
+def max_pool_relu(x, kernel_size, stride, padding, dilation, ceil_mode):
+    return _pooled(0, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def _pooled_gradient(floor, g, x, out, kernel_size, stride, padding, dilation):
+def _pooled_gradient(floor, g, x, out, kernel_size, stride, padding, dilation, ceil_mode):
     """The gradient of the numbers above the floor; of all, if that is NaN."""
     if not x.size or g.dtype != x.dtype or np.isnan(out.max(initial=0)):
         return NotImplemented  # which of several NaNs gets it is NumPy's affair
     c = x.shape[1]
     x, width = _whole(_last(x)), 2 * lanes(x.dtype)
     layout = (1, 1, x.shape[3], width, LARGEST)
-    places, plan = _forwards(x.shape[1:], kernel_size, stride, padding, dilation, layout, WHOLE)
+    places, plan = _forwards(x.shape[1:], kernel_size, stride, padding, dilation, layout, WHOLE, ceil_mode)
     _fit(g.shape == out.shape == (len(x), c, *places), g, x, out)
     g, best = _whole(_last(g)), _whole(_last(out))
     gradient = empty(x.shape, x.dtype)
@@ -486,25 +493,32 @@ def _pooled_gradient(floor, g, x, out, kernel_size, stride, padding, dilation):
     return _first(gradient[..., :c])
 
 
-def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation):
-    return _pooled_gradient(np.nan, g, x, out, kernel_size, stride, padding, dilation)
+def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation, ceil_mode):
+    return _pooled_gradient(np.nan, g, x, out, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def max_pool_relu_gradient(g, x, out, kernel_size, stride, padding, dilation):
-    return _pooled_gradient(0, g, x, out, kernel_size, stride, padding, dilation)
+def max_pool_relu_gradient(g, x, out, kernel_size, stride, padding, dilation, ceil_mode):
+    return _pooled_gradient(0, g, x, out, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def avg_pool(x, kernel_size, stride, padding):
+def avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
     """A convolution of each channel with equal weights."""
-    if not x.size:
+    if not x.size or ceil_mode or not count_include_pad and any(padding):
         return NotImplemented
-    weight = np.full((x.shape[1], 1, *kernel_size), 1 / math.prod(kernel_size), x.dtype)
+    weight = _share(x, x.shape[1], kernel_size, divisor_override)
     return convolve(x, weight, None, stride, padding, (1, 1), x.shape[1])[0]
 
 
-def avg_pool_gradient(g, shape, kernel_size, stride, padding):
-    weight = np.full((shape[1], 1, *kernel_size), 1 / math.prod(kernel_size), g.dtype)
+def avg_pool_gradient(g, shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    if ceil_mode or not count_include_pad and any(padding):
+        return NotImplemented
+    weight = _share(g, shape[1], kernel_size, divisor_override)
     return convolve_to_x(g, weight, shape, stride, padding, (1, 1), shape[1])
+
+
+def _share(x, channels, kernel_size, divisor):
+    """Equal weights for each number under the kernel, for each channel."""
+    return np.full((channels, 1, *kernel_size), 1 / (divisor or math.prod(kernel_size)), x.dtype)
 
 
 # Matrix products

@@ -630,16 +630,20 @@ def _is_chosen(i, k, m, x, best, row, column, kernel, sizes):
     return True
 
 
-def max_pool(x, kernel_size, stride, padding, dilation):
-    return _pooled(x, kernel_size, stride, padding, dilation, MEET=_larger, BEGIN=-math.inf, SHARE=1)
+def max_pool(x, kernel_size, stride, padding, dilation, ceil_mode):
+    how = {"MEET": _larger, "BEGIN": -math.inf, "SHARE": 1}
+    return _pooled(x, kernel_size, stride, padding, dilation, ceil_mode, **how)
 
 
-def avg_pool(x, kernel_size, stride, padding):
-    return _pooled(x, kernel_size, stride, padding, (1, 1), MEET=_plus, BEGIN=0, SHARE=math.prod(kernel_size))
+def avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    if ceil_mode or not count_include_pad and any(padding):
+        return NotImplemented
+    how = {"MEET": _plus, "BEGIN": 0, "SHARE": divisor_override or math.prod(kernel_size)}
+    return _pooled(x, kernel_size, stride, padding, (1, 1), False, **how)
 
 
-def _pooled(x, kernel_size, stride, padding, dilation, **how):
-    places = _places(x.shape[2:], kernel_size, stride, padding, dilation)
+def _pooled(x, kernel_size, stride, padding, dilation, ceil_mode, **how):
+    places = _places(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     out = _empty(x, *x.shape[:2], *places)
     if not out.size or out.size >= MOST:
         return NotImplemented
@@ -648,18 +652,21 @@ def _pooled(x, kernel_size, stride, padding, dilation, **how):
     return out
 
 
-def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation):
+def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation, ceil_mode):
     _fit(g.shape == out.shape and g.shape[:2] == x.shape[:2], g, x, out)
-    return _shared_out(g, _plain(x), _plain(out), x.shape, kernel_size, stride, padding, dilation, 1, _is_chosen)
+    moves = (kernel_size, stride, padding, dilation, ceil_mode)
+    return _shared_out(g, _plain(x), _plain(out), x.shape, *moves, 1, _is_chosen)
 
 
-def avg_pool_gradient(g, shape, kernel_size, stride, padding):
-    g = _plain(g)
-    return _shared_out(g, g, g, shape, kernel_size, stride, padding, (1, 1), math.prod(kernel_size), _always)
+def avg_pool_gradient(g, shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    if ceil_mode or not count_include_pad and any(padding):
+        return NotImplemented
+    g, share = _plain(g), divisor_override or math.prod(kernel_size)
+    return _shared_out(g, g, g, shape, kernel_size, stride, padding, (1, 1), False, share, _always)
 
 
-def _shared_out(g, x, best, shape, kernel_size, stride, padding, dilation, share, takes):
-    places = _places(shape[2:], kernel_size, stride, padding, dilation)
+def _shared_out(g, x, best, shape, kernel_size, stride, padding, dilation, ceil_mode, share, takes):
+    places = _places(shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     _fit(g.shape == (*shape[:2], *places), g, x, best)
     gradient = _empty(g, *shape)
     if not gradient.size or gradient.size >= MOST or not _uniform(g, x, best):
