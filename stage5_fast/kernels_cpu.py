@@ -44,6 +44,7 @@ LEAST = {  # how many numbers a first argument has at least where a kernel is fa
     "in_order": 8192,
     "rectify": 8193,
     "rectify_gradient": 2048,
+    "sgd": 1024,
 }
 SPARE = max(ROWS, NARROW_ROWS)
 EXTENT, WHOLE = 49152, 1 << 62  # about so many numbers of an image are looked at at once
@@ -833,26 +834,31 @@ def normalized_gradient(g, x, weight, mean, var, eps, dim):
 
 
 @parallel
-def _sgd(t, parts, p, g, buffer, lr, momentum, dampening, weight_decay, nesterov, floor):
-    first, last = t * p.size // parts, (t + 1) * p.size // parts
+def _sgd(t, parts, p, g, buffer, lr, momentum, share, weight_decay, nesterov, floor):
+    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
     p, g, buffer = p[first:last], g[first:last], buffer[first:last]
-    for i in range(p.size):
-        step = g[i] + weight_decay * p[i]
-        if momentum != 0:
-            b = momentum * buffer[i] + (1 - dampening) * step
+    lr, momentum, share, weight_decay = real(lr), real(momentum), real(share), real(weight_decay)
+    if momentum == 0:
+        for i in range(p.size):
+            p[i] -= lr * (g[i] + weight_decay * p[i])
+    else:
+        for i in range(p.size):
+            step = g[i] + weight_decay * p[i]
+            b = momentum * buffer[i] + share * step
             buffer[i] = b if abs(b) > floor else b * 0
-            step = step + momentum * b if nesterov else b
-        p[i] -= lr * step
+            p[i] -= lr * (step + momentum * b if nesterov else b)
 
 
 @parallel
 def _adam(t, parts, p, g, m, v, top, beta1, beta2, rate, scale, eps, decay, shrink, amsgrad, floor):
-    first, last = t * p.size // parts, (t + 1) * p.size // parts
+    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
     p, g, m, v, top = p[first:last], g[first:last], m[first:last], v[first:last], top[first:last]
+    to_m, keep, to_v, rate, scale = real(1 - beta1), real(beta2), real(1 - beta2), real(rate), real(scale)
+    eps, decay, shrink = real(eps), real(decay), real(shrink)
     for i in range(p.size):
         step = g[i] + decay * p[i]
-        a = m[i] + (1 - beta1) * (step - m[i])
-        b = beta2 * v[i] + (1 - beta2) * (step * step)
+        a = m[i] + to_m * (step - m[i])
+        b = keep * v[i] + to_v * (step * step)
         m[i] = a if abs(a) > floor else a * 0
         v[i] = b if b > floor else b * 0
         if amsgrad:
@@ -863,14 +869,16 @@ def _adam(t, parts, p, g, m, v, top, beta1, beta2, rate, scale, eps, decay, shri
 
 @parallel
 def _rmsprop(t, parts, p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum, centered, floor):
-    first, last = t * p.size // parts, (t + 1) * p.size // parts
+    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
     p, g, v, m, buffer = p[first:last], g[first:last], v[first:last], m[first:last], buffer[first:last]
+    lr, keep, new, eps = real(lr), real(alpha), real(1 - alpha), real(eps)
+    weight_decay, momentum = real(weight_decay), real(momentum)
     for i in range(p.size):
         step = g[i] + weight_decay * p[i]
-        b = alpha * v[i] + (1 - alpha) * (step * step)
+        b = keep * v[i] + new * (step * step)
         v[i] = b if b > floor else b * 0
         if centered:
-            a = m[i] + (1 - alpha) * (step - m[i])
+            a = m[i] + new * (step - m[i])
             m[i] = a if abs(a) > floor else a * 0
             b -= a * a
         step /= np.sqrt(b) + eps
@@ -882,8 +890,9 @@ def _rmsprop(t, parts, p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentu
 
 @parallel
 def _adagrad(t, parts, p, g, s, rate, eps, weight_decay, floor):
-    first, last = t * p.size // parts, (t + 1) * p.size // parts
+    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
     p, g, s = p[first:last], g[first:last], s[first:last]
+    rate, eps, weight_decay = real(rate), real(eps), real(weight_decay)
     for i in range(p.size):
         step = g[i] + weight_decay * p[i]
         s[i] += step * step
@@ -892,14 +901,15 @@ def _adagrad(t, parts, p, g, s, rate, eps, weight_decay, floor):
 
 @parallel
 def _adadelta(t, parts, p, g, v, u, lr, rho, eps, weight_decay, floor):
-    first, last = t * p.size // parts, (t + 1) * p.size // parts
+    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
     p, g, v, u = p[first:last], g[first:last], v[first:last], u[first:last]
+    lr, keep, new, eps, weight_decay = real(lr), real(rho), real(1 - rho), real(eps), real(weight_decay)
     for i in range(p.size):
         step = g[i] + weight_decay * p[i]
-        b = rho * v[i] + (1 - rho) * (step * step)
+        b = keep * v[i] + new * (step * step)
         v[i] = b if b > floor else b * 0
         d = np.sqrt(u[i] + eps) / np.sqrt(b + eps) * step
-        b = rho * u[i] + (1 - rho) * (d * d)
+        b = keep * u[i] + new * (d * d)
         u[i] = b if b > floor else b * 0
         p[i] -= lr * d
 
@@ -917,11 +927,11 @@ def _step(kernel, p, g, state, numbers, *flags):
     if not all([x.flags.carray for x in (p, *state)]):
         return NotImplemented
     arrays = [x.reshape(-1) for x in (p, _plain(g), *state)]
-    kernel(share(p.size), *arrays, *map(p.dtype.type, numbers), *flags, _floor(p.dtype))
+    kernel(share(p.size), *arrays, *map(float, numbers), *flags, _floor(p.dtype))
 
 
 def sgd(p, g, buffer, lr, momentum, dampening, weight_decay, nesterov):
-    return _step(_sgd, p, g, [buffer], (lr, momentum, dampening, weight_decay), nesterov)
+    return _step(_sgd, p, g, [buffer], (lr, momentum, 1 - dampening, weight_decay), nesterov)
 
 
 def adam(p, g, m, v, top, t, lr, betas, eps, weight_decay, decoupled):

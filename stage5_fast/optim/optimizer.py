@@ -76,7 +76,7 @@ class Optimizer:
                 if set_to_none:
                     p._grad = None
                 elif p._grad is not None:
-                    p._grad[...] = 0
+                    memory(p, "_grad")[...] = 0
                     changed(p._grad)
 
     def step(self, closure=None):
@@ -89,11 +89,12 @@ class Optimizer:
         for group in self.param_groups:
             names, lr = self._names(group), self._rate(group)
             begins = [(p, not self.state.get(p)) for p in group["params"] if p._grad is not None]
-            for p, first in begins:
-                array, g = memory(p), p._grad
-                state = self._arrays(p, names) if names else {}
-                self._update(array, -g if group["maximize"] else g, state, lr.beside(array), group, first)
-                changed(array)
+            with np.errstate(all="ignore"):  # PyTorch warns of nothing either
+                for p, first in begins:
+                    array, g = memory(p), p._grad
+                    state = self._arrays(p, names) if names else {}
+                    self._update(array, -g if group["maximize"] else g, state, lr.beside(array), group, first)
+                    changed(array)
         return loss
 
     def _rate(self, group):
