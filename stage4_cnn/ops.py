@@ -12,6 +12,7 @@ from numpy import abs as _abs, exp as _exp, log as _log, power as _pow, tanh as 
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from .device import device_of, moved
+from .pointwise import error_function as _erf
 
 _maximum, _minimum = np.maximum, np.minimum
 
@@ -126,12 +127,6 @@ def minimum(x, y):
 def _to_chosen(g, first, second):
     half = g / 2
     return np.where(first, g, np.where(second, 0, half)), np.where(second, g, np.where(first, 0, half))
-
-
-def clip(x, min=None, max=None):
-    """x kept between min and max;  d/dx = 1 from min to max, else 0."""
-    out = np.clip(x, min, max)
-    return out, lambda g: (g * (x == out),)
 
 
 def where(x, y, condition):
@@ -460,8 +455,6 @@ def pad(x, pad, value=0):
 
 # Networks
 
-_erf = np.vectorize(math.erf, otypes=[float])  # NumPy has none of its own
-
 
 def linear(x, weight, bias=None):
     """x Wᵀ + b: (…, in), (out, in), (out,) -> (…, out);  d/dx = g W,  d/dW = gᵀ x,  d/db = Σg."""
@@ -500,7 +493,7 @@ def affine_to_bias(g):
 
 def gelu(x):
     """x·Φ(x), where Φ is the normal distribution function (Hendrycks and Gimpel 2016);  d/dx = Φ(x) + x·φ(x)."""
-    below = (0.5 + 0.5 * _erf(x / math.sqrt(2))).astype(x.dtype)
+    below = 0.5 + 0.5 * _erf(x / math.sqrt(2))
     return x * below, lambda g: (g * (below + x * _exp(x * x / -2) / math.sqrt(2 * math.pi)),)
 
 

@@ -9,10 +9,11 @@ import os
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache, wraps
 from importlib.util import find_spec
-from math import erf as _erf
 from weakref import WeakSet
 
 import numpy as np
+
+from .pointwise import error_function
 
 _COMPILED = (np.dtype(np.float32), np.dtype(np.float64))
 _EAGER_STEPS = 3  # before one is recorded: kernels get compiled and optimizers make their state
@@ -197,13 +198,10 @@ def _refresh():
         setting.refresh()
 
 
-_each_erf = np.vectorize(_erf, otypes=[float])  # NumPy has none of its own
-
-
 def erf(x):
     """The error function of each number."""
     if at_hand(x):
-        return _each_erf(x)
+        return error_function(x)
     from cupyx.scipy.special import erf
 
     return erf(x)

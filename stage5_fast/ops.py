@@ -130,12 +130,6 @@ def _to_chosen(g, first, second):
     return np.where(first, g, np.where(second, 0, half)), np.where(second, g, np.where(first, 0, half))
 
 
-def clip(x, min=None, max=None):
-    """x kept between min and max;  d/dx = 1 from min to max, else 0."""
-    out = np.clip(x, min, max)
-    return out, lambda g: (g * (x == out),)
-
-
 def where(x, y, condition):
     """x where the condition holds, else y;  the gradient goes to the one taken."""
     return np.where(condition, x, y), lambda g: (np.where(condition, g, 0), np.where(condition, 0, g))
@@ -520,7 +514,7 @@ def affine_to_bias(g):
 
 def gelu(x):
     """x·Φ(x), where Φ is the normal distribution function (Hendrycks and Gimpel 2016);  d/dx = Φ(x) + x·φ(x)."""
-    below = (0.5 + 0.5 * _erf(x / math.sqrt(2))).astype(x.dtype)
+    below = 0.5 + 0.5 * _erf(x / math.sqrt(2))
     return x * below, lambda g: (g * (below + x * _exp(x * x / -2) / math.sqrt(2 * math.pi)),)
 
 
