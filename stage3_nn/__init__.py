@@ -1,10 +1,24 @@
 """Gradual, rung 3: networks, losses, optimizers, data and checkpoints."""
 
-from . import data, nn, optim
-from .data import load, save
+from . import datasets, nn, optim, utils
+from .checkpoint import load, save
 from .engine import Tensor, cat, no_grad, stack, where
 from .nn import manual_seed
 
 Value = Tensor  # micrograd's name for it
 
-__all__ = ["Tensor", "Value", "cat", "data", "load", "manual_seed", "nn", "no_grad", "optim", "save", "stack", "where"]
+__all__ = [
+    "Tensor",
+    "Value",
+    "cat",
+    "datasets",
+    "load",
+    "manual_seed",
+    "nn",
+    "no_grad",
+    "optim",
+    "save",
+    "stack",
+    "utils",
+    "where",
+]

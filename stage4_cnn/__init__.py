@@ -1,7 +1,7 @@
 """Gradual, rung 4: convolution as one matrix product, pooling and batch norm."""
 
-from . import conv, data, nn, optim
-from .data import load, save
+from . import conv, datasets, nn, optim, utils
+from .checkpoint import load, save
 from .engine import Tensor, cat, no_grad, stack, where
 from .nn import manual_seed
 
@@ -12,7 +12,7 @@ __all__ = [
     "Value",
     "cat",
     "conv",
-    "data",
+    "datasets",
     "load",
     "manual_seed",
     "nn",
@@ -20,5 +20,6 @@ __all__ = [
     "optim",
     "save",
     "stack",
+    "utils",
     "where",
 ]

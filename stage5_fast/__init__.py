@@ -1,7 +1,7 @@
 """Gradual, rung 5: the same mathematics, compiled for the processor at hand."""
 
-from . import conv, data, nn, optim
-from .data import load, save
+from . import conv, datasets, nn, optim, utils
+from .checkpoint import load, save
 from .device import capture
 from .engine import Tensor, cat, no_grad, stack, where
 from .nn import manual_seed
@@ -14,7 +14,7 @@ __all__ = [
     "capture",
     "cat",
     "conv",
-    "data",
+    "datasets",
     "load",
     "manual_seed",
     "nn",
@@ -22,5 +22,6 @@ __all__ = [
     "optim",
     "save",
     "stack",
+    "utils",
     "where",
 ]
