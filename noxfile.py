@@ -13,7 +13,7 @@ import nox
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from shared_tests.stages import STAGES  # noqa: E402
+from ladder.stages import STAGES  # noqa: E402
 
 BUILT = [stage for stage in STAGES if stage.exists]
 NAMES = [f"stage{stage.number}" for stage in BUILT]
@@ -27,8 +27,7 @@ nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "ladder", "tools", *NAMES, "kernels", "simulator", "standin", "standalone"]
 
-TOOLS = [f"shared_tests/test_{tool}.py" for tool in ("ladder", "propagate", "bench")]  # tested once, not on each rung
-SUITE = ["-m", "pytest", "shared_tests", *[f"--ignore={test}" for test in TOOLS]]
+SUITE = ["-m", "pytest", "shared_tests"]
 
 
 @nox.session(default=False)
@@ -124,13 +123,13 @@ def simulator(session):
 @nox.session(venv_backend="none")
 def ladder(session):
     """Check that every rung is the one below plus its lesson; `-- --write` puts the table into the README."""
-    session.run(sys.executable, "-m", "shared_tests.ladder", *session.posargs)
+    session.run(sys.executable, "-m", "ladder", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"])
 def tools(session):
     """Test the tools around the ladder: its check, the propagation of fixes, the benchmarks."""
-    in_environment(session, "-m", "pytest", *TOOLS, *session.posargs)
+    in_environment(session, "-m", "pytest", "tool_tests", *session.posargs)
 
 
 @nox.session
@@ -160,7 +159,7 @@ def standalone(session, stage):
             "no_proxy": "",
         }
         with session.chdir(folder):
-            session.run("python", str(ROOT / "shared_tests" / "standalone.py"), stage.package, env=alone)
+            session.run("python", str(ROOT / "ladder" / "standalone.py"), stage.package, env=alone)
             for demo in stage.demos:
                 session.run("python", "-m", f"{stage.package}.{demo}", "--epochs", "1", env=alone)
 
@@ -193,7 +192,7 @@ def diff(session):
 @nox.session(venv_backend="none", default=False)
 def propagate(session):
     """Carry a fix that isn't committed yet to the rungs above: nox -s propagate -- stage2_tensor."""
-    session.run(sys.executable, "-m", "shared_tests.propagate", *session.posargs)
+    session.run(sys.executable, "-m", "ladder.propagate", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)

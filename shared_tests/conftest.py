@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from ladder.stages import STAGES
+
 from . import standin
 from .capabilities import CAPABILITIES
 from .engines import Target, make_engine
-from .stages import STAGES
 
 # The same examples in every run, here and in CI; --hypothesis-profile=explore goes looking for new ones.
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=60)

@@ -11,6 +11,8 @@ import numpy as np
 from numpy import abs as _abs, exp as _exp, log as _log, power as _pow, tanh as _tanh
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from .device import device_of, moved
+
 _maximum, _minimum = np.maximum, np.minimum
 
 
@@ -137,7 +139,17 @@ def where(x, y, condition):
     return np.where(condition, x, y), lambda g: (np.where(condition, g, 0), np.where(condition, 0, g))
 
 
-# Reductions: dim is an int, a tuple of them or None for all; keepdim leaves size 1 in the place of a reduced dim
+# Reductions: dim is an int, several of them or, for all, none; keepdim leaves size 1 in the place of a reduced dim
+
+
+def dims_of(x, dim):
+    """The dims to reduce as NumPy takes them; one that is no dim of x, or stands there twice, is an error."""
+    if dim is None or isinstance(dim, tuple | list) and not dim:
+        return None
+    if x.ndim == 0:
+        normalize_axis_tuple(dim, 1)  # of a number PyTorch takes dim 0 and -1
+        return None
+    return normalize_axis_tuple(dim, x.ndim)
 
 
 def _restored(g, dim, keepdim):
@@ -147,35 +159,40 @@ def _restored(g, dim, keepdim):
 
 def sum(x, dim=None, keepdim=False):
     """Σx over dim;  d/dx = 1."""
-    dim = dim if x.ndim or dim not in (0, -1) else None  # NumPy takes these of a number, CuPy doesn't
+    dim, shape = dims_of(x, dim), x.shape
 
     def backward(g):
-        gradient = np.empty_like(x, g.dtype)
+        gradient = np.empty_like(g, shape=shape)
         gradient[...] = _restored(g, dim, keepdim)
         return (gradient,)
 
-    return np.add.reduce(x, axis=dim, keepdims=keepdim), backward
+    whole = x.dtype.kind in "bui"
+    return np.add.reduce(x, axis=dim, keepdims=keepdim, dtype=np.int64 if whole else None), backward
 
 
 def mean(x, dim=None, keepdim=False):
     """Σx/n over the n numbers of dim;  d/dx = 1/n."""
+    if x.dtype.kind != "f":
+        raise TypeError(f"wanted floating-point numbers, got {x.dtype}")
     total, backward = sum(x, dim, keepdim)
-    n = _count(x, total)
+    n = _count(x, dims_of(x, dim))
     return total / n, lambda g: backward(g / n)
 
 
-def _count(x, out):
-    """How many numbers of x went into each number of out."""
-    return x.size // (out.size or 1)
+def _count(x, dim):
+    """How many numbers of x go into each number of its reduction over dim."""
+    return x.size if dim is None else math.prod([x.shape[i] for i in dim])
 
 
-def max(x, dim=None, keepdim=False):
+def amax(x, dim=None, keepdim=False):
     """The largest of x over dim;  the gradient goes to it, shared equally where several are, as in `torch.amax`."""
+    dim = dims_of(x, dim)
     return _extreme(x, x.max(axis=dim, keepdims=True), dim, keepdim)
 
 
-def min(x, dim=None, keepdim=False):
+def amin(x, dim=None, keepdim=False):
     """The smallest of x over dim;  the gradient goes to it, shared equally where several are, as in `torch.amin`."""
+    dim = dims_of(x, dim)
     return _extreme(x, x.min(axis=dim, keepdims=True), dim, keepdim)
 
 
@@ -184,25 +201,30 @@ def _extreme(x, kept, dim, keepdim):
 
     def backward(g):
         share = _restored(g, dim, keepdim) / chosen.sum(axis=dim, keepdims=True, dtype=x.dtype)
-        return (chosen * share,)
+        return (np.where(chosen, share, 0),)
 
     return kept if keepdim else kept.squeeze(axis=dim), backward
 
 
-def var(x, dim=None, correction=1, keepdim=False):
-    """Σ(x − mean x)²/(n − correction) over dim;  d/dx = 2(x − mean x)/(n − correction)."""
+def var(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
+    """Σ(x − mean x)²/(n − correction) over dim;  d/dx = 2(x − mean x)/(n − correction).
+
+    Unless it is given, the correction is 1 or, if not unbiased, 0; `var(x, False)` says that about all numbers.
+    """
+    if isinstance(dim, bool):
+        unbiased, dim = dim, None
+    dim = dims_of(x, dim)
     centred = x - x.mean(axis=dim, keepdims=True)
     total, backward = sum(centred * centred, dim, keepdim)
-    count = _count(x, total)
-    n = count - correction if count > correction else 0
+    n = max(0, _count(x, dim) - (int(unbiased) if correction is None else correction))
     return total / n, lambda g: (backward(g / n)[0] * 2 * centred,)
 
 
-def std(x, dim=None, correction=1, keepdim=False):
+def std(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
     """σ = √var;  dσ/dvar = 1/(2σ), and 0 where σ = 0, as in PyTorch."""
-    variance, backward = var(x, dim, correction, keepdim)
+    variance, backward = var(x, dim, unbiased, keepdim, correction=correction)
     out = np.sqrt(variance)
-    return out, lambda g: backward(g * (out != 0) / (2 * out + (out == 0)))
+    return out, lambda g: backward(np.where(out == 0, 0, g / (2 * out + (out == 0))))
 
 
 # Softmax and its kin: the largest number is taken off first, so that no exponential overflows
@@ -257,12 +279,32 @@ def matmul(x, y):
     return x @ y, backward
 
 
+# Copies
+
+
+def clone(x):
+    """A copy of x."""
+    return x.copy(), lambda g: (g,)
+
+
+def astype(x, dtype):
+    """x in another dtype;  the gradient comes back in that of x."""
+    return x.astype(dtype), lambda g: (g,)
+
+
+def to(x, device):
+    """x in the memory of a device;  the gradient goes back to where x is."""
+    home = device_of(x)
+    return moved(x, device), lambda g: (moved(g, home),)
+
+
 # Shapes: the numbers stay, the gradient takes the way back
 
 
 def reshape(x, *shape):
     """The numbers of x, in order, in another shape, where -1 stands for what is left."""
-    return in_order(x).reshape(*shape), lambda g: (g.reshape(x.shape),)
+    before = x.shape
+    return in_order(x).reshape(*shape), lambda g: (g.reshape(before),)
 
 
 def in_order(x):
@@ -284,7 +326,8 @@ def squeeze(x, dim=None):
 
 def unsqueeze(x, dim):
     """x with a new dim of size 1 at dim."""
-    return np.expand_dims(x, dim), lambda g: (g.reshape(x.shape),)
+    before = x.shape
+    return np.expand_dims(x, dim), lambda g: (g.reshape(before),)
 
 
 def transpose(x, dim0, dim1):
@@ -313,18 +356,85 @@ def _sizes(args):
 
 
 def getitem(x, index):
-    """x[index], with all that NumPy takes;  what is taken more than once gets the sum of its gradients."""
+    """x[index] as in PyTorch;  what is taken more than once gets the sum of its gradients."""
+    parts, chosen = split_index(index, x.ndim)
+    out, shape = x[parts] if chosen is None else x[parts][chosen], x.shape
 
     def backward(g):
-        gradient = np.zeros_like(x)
-        parts = index if isinstance(index, tuple) else (index,)
-        if all(isinstance(part, int | slice | None | type(...)) for part in parts):
-            gradient[index] = g
+        gradient = np.zeros_like(g, shape=shape)
+        if chosen is None:
+            gradient[parts] = g
         else:
-            np.add.at(gradient, index, g)
+            np.add.at(gradient[parts], chosen, g)
         return (gradient,)
 
-    return x[index], backward
+    return out, backward
+
+
+def setitem(x, value, index):
+    """x[index] = value, in place;  the gradient of what is overwritten goes to the value.
+
+    In the place of an output it says whether there was anything to do: not if the value is x[index] itself.
+    """
+    parts, chosen = split_index(index, x.ndim)
+    if chosen is None:
+        place = getattr(value, "__array_interface__", None)
+        if place is not None and place == x[parts].__array_interface__:
+            return False, None
+        chosen = ...
+    target = x[parts]
+    value = (
+        np.reshape(value, value.shape[-target.ndim or len(value.shape) :]) if np.ndim(value) > target.ndim else value
+    )
+    target[chosen] = value
+
+    def backward(g):
+        kept = g.copy()
+        kept[parts][chosen] = 0
+        return kept, lambda: g[parts][chosen]
+
+    return True, backward
+
+
+def split_index(index, ndim):
+    """The two halves of an index: the part that gives a view, and the arrays that choose from this view, or None.
+
+    PyTorch takes integers, slices, None and ... first: to NumPy, an integer beside an array is an array too.
+    """
+    items = [_index(item) for item in (index if isinstance(index, tuple) else (index,))]
+    if not any([item is ... for item in items]):
+        items.append(...)
+    if not any([hasattr(item, "dtype") for item in items]):
+        return tuple(items), None
+    taken = 0
+    for item in items:
+        if hasattr(item, "dtype"):
+            taken += item.ndim if item.dtype == bool else 1
+        else:
+            taken += item is not None and item is not ...
+    parts, chosen = [], []
+    for item in items:
+        if item is ...:
+            parts += [slice(None)] * (ndim - taken)
+            chosen += [slice(None)] * (ndim - taken)
+        elif hasattr(item, "dtype"):
+            parts += [slice(None)] * (item.ndim if item.dtype == bool else 1)
+            chosen.append(item)
+        else:
+            parts.append(item)
+            chosen += [] if isinstance(item, int) else [slice(None)]
+    return (*parts, ...), tuple(chosen)
+
+
+def _index(item):
+    """One part of an index: an int, a slice, None, ... or an array of integers or booleans."""
+    if isinstance(item, bool | np.bool_):
+        return np.array(item)
+    if isinstance(item, list | range):
+        item = np.array(item, dtype=None if len(item) else int)
+    if isinstance(item, np.integer) or isinstance(item, np.ndarray) and item.ndim == 0 and item.dtype.kind in "iu":
+        return int(item)
+    return item.astype(bool) if getattr(item, "dtype", None) == np.uint8 else item  # to PyTorch bytes are a mask
 
 
 def cat(*arrays, dim=0):

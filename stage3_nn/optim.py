@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from .engine import Tensor
+from .engine import Tensor, changed
+from .inplace import memory
 
 
 class Optimizer:
@@ -27,15 +28,15 @@ class Optimizer:
 
     def zero_grad(self):
         for p in self.params:
-            p.grad = None
+            p._grad = None
 
     def step(self):
         """Change every parameter that has a gradient."""
         for p, state in zip(self.params, self.state):
-            if p.grad is not None:
-                array = p.data[...]  # an array also of the bare number that NumPy makes of what has no dims
-                self._update(array, p.grad, state)
-                p.data = array  # so that graphs built on it know
+            if p._grad is not None:
+                array = memory(p)
+                self._update(array, p._grad, state)
+                changed(p._data)
 
     def state_dict(self):
         """The learning rate and a copy of all state, as one flat dict of arrays: "lr", "0.exp_avg", …"""
@@ -143,11 +144,11 @@ def adam(p, g, m, v, t, lr, betas, eps, weight_decay, decoupled):
 def clip_grad_norm_(parameters, max_norm):
     """Scale all gradients so that together their norm is at most max_norm; the norm before is given back."""
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
-    with_grad = [p for p in parameters if p.grad is not None]
-    norm = sum((p.grad.astype(np.float64) ** 2).sum() for p in with_grad) ** 0.5
+    with_grad = [p for p in parameters if p._grad is not None]
+    norm = sum((p._grad.astype(np.float64) ** 2).sum() for p in with_grad) ** 0.5
     scale = np.minimum(max_norm / (norm + 1e-6), 1)
     for p in with_grad:
-        p.grad = p.grad * scale.astype(p.grad.dtype)
+        p._grad = p._grad * scale.astype(p._grad.dtype)
     return norm
 
 

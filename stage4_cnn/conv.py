@@ -204,7 +204,7 @@ def adaptive_avg_pool2d(input, output_size):
     """(N, C, H, W) -> (N, C, *output_size): the means of as many equal parts, which overlap where they don't divide."""
     _check_images(input)
     sizes = zip(input.shape[2:], _pair("output_size", output_size))
-    rows, columns = (_means(n, m, input.data) for n, m in sizes)
+    rows, columns = (_means(n, m, input._data) for n, m in sizes)
     return rows @ input @ columns.T
 
 

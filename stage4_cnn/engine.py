@@ -1,37 +1,31 @@
 """The graph: a Tensor remembers which rule made it from which inputs, and `backward()` walks from it to the leaves."""
 
 import operator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import wraps
-from itertools import count
 
 import numpy as np
 
-from . import ops
+from . import inplace, ops
+from .device import at_hand, device_of, moved, together
+from .grad_mode import recording as _recording
+from .inplace import changed, clock as _clock
 
-_recording = ContextVar("recording", default=True)
 _new = object.__new__
-_clock = count(1)
 _float64 = np.dtype(np.float64)
-
-
-@contextmanager
-def no_grad():
-    """Inside, results remember nothing and require no grad. Works as a decorator too, like `torch.no_grad`."""
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+_VIEWS = {ops.reshape, ops.flatten, ops.squeeze, ops.unsqueeze, ops.transpose, ops.permute, ops.expand, ops.getitem}
 
 
 def _node(data, op=None, inputs=(), backward=None):
     """A Tensor as a rule made it; without an op it is a constant."""
     tensor = _new(Tensor)
-    tensor._data, tensor.grad, tensor.requires_grad, tensor.op = data, None, op is not None, op
-    tensor.inputs, tensor._backward, tensor._changed = inputs, backward, next(_clock)
+    tensor._data, tensor._grad, tensor._requires_grad, tensor.op = data, None, op is not None, op
+    tensor.inputs, tensor._backward, tensor._made = inputs, backward, next(_clock)
     return tensor
+
+
+def constant(array):
+    """A Tensor that holds this very array and requires no grad."""
+    return _node(array)
 
 
 def _constant(x):
@@ -49,10 +43,16 @@ def _operand(op, x):
     return constant
 
 
-def _failed(op, inputs, error):
+def array_of(x):
+    """The array of a Tensor, an array as it is, an array of anything else."""
+    return x._data if isinstance(x, Tensor) else x if hasattr(x, "__array_function__") else np.asarray(x)
+
+
+def _failed(op, inputs, error, others=()):
     """The error that a rule raised, with the op and what it got in front."""
+    together(op, *[x._data for x in inputs], *others)
     kind = TypeError if isinstance(error, TypeError) else type(error)  # NumPy's own of them want other arguments
-    return kind(f"{op} of {', '.join(str(np.shape(x.data)) for x in inputs)}: {error}")
+    return kind(f"{op} of {', '.join(str(np.shape(x._data)) for x in inputs)}: {error}")
 
 
 def _narrowed(out, inputs):
@@ -63,20 +63,33 @@ def _narrowed(out, inputs):
     return out if any([x.dtype is _float64 for x in decisive]) else out.astype(np.float32)
 
 
+def _named(op, x, options):
+    """The tensor, cast to `dtype` if there is one, and the options, where NumPy's names are taken too."""
+    if options.pop("out", None) is not None:
+        raise NotImplementedError(f"{op}: out= is not supported; assign the result instead")
+    if (dtype := options.pop("dtype", None)) is not None:
+        x = x.to(dtype)
+    return x, {{"axis": "dim", "keepdims": "keepdim"}.get(name, name): value for name, value in options.items()}
+
+
 def _unary(rule):
     """The method of one Tensor that a rule describes."""
 
+    is_view = rule in _VIEWS
+
     @wraps(rule)
     def method(x, *args, **options):
+        if options:
+            x, options = _named(rule.__name__, x, options)
         try:
             out, backward = rule(x._data, *args, **options)
         except (ArithmeticError, ValueError, IndexError, TypeError) as error:
             raise _failed(rule.__name__, (x,), error) from None
         if out.dtype is _float64:
             out = _narrowed(out, (x,))
-        if x.requires_grad and _recording.get():
+        if x._requires_grad and _recording.get():
             return _node(out, rule.__name__, (x,), backward)
-        return _node(out)
+        return _node(out, None, _viewed(out, x)) if is_view else _node(out)
 
     return method
 
@@ -98,7 +111,7 @@ def _binary(rule):
             raise _failed(op, (x, y), error) from None
         if out.dtype is _float64:
             out = _narrowed(out, (x, y))
-        if (x.requires_grad or y.requires_grad) and _recording.get():
+        if (x._requires_grad or y._requires_grad) and _recording.get():
             return _node(out, op, (x, y), backward)
         return _node(out)
 
@@ -114,6 +127,7 @@ def apply(rule, inputs, *args, **options):
 
     Inputs may be Tensors, arrays or numbers; what follows them goes to the rule as it is.
     """
+    inputs = tuple(inputs)
     try:
         arrays = [x._data for x in inputs]
     except AttributeError:
@@ -122,95 +136,216 @@ def apply(rule, inputs, *args, **options):
     try:
         out, backward = rule(*arrays, *args, **options)
     except (ArithmeticError, ValueError, IndexError, TypeError) as error:
-        raise _failed(rule.__name__, inputs, error) from None
+        raise _failed(rule.__name__, inputs, error, args) from None
     if out.dtype is _float64:
         out = _narrowed(out, inputs)
-    if _recording.get() and any([x.requires_grad for x in inputs]):
+    if _recording.get() and any([x._requires_grad for x in inputs]):
         return _node(out, rule.__name__, inputs, backward)
-    return _node(out)
+    return _node(out, None, _viewed(out, inputs[0])) if rule in _VIEWS else _node(out)
+
+
+def _viewed(out, x):
+    """The inputs of a constant: the tensor whose memory it shares, so that updates in place find it."""
+    return (x,) if inplace.owner(out) is inplace.owner(x._data) else ()
 
 
 def _comparison(compare):
-    """A comparison of the numbers: a boolean array, which no gradient goes through."""
-    return lambda x, y: compare(x.data, _unwrapped(y))
+    """A comparison of the numbers: a Tensor of booleans, which no gradient goes through."""
+
+    def method(x, y):
+        y = _unwrapped(y)
+        if not (isinstance(y, (float, int, np.generic)) or hasattr(y, "__array_function__")):
+            return NotImplemented
+        together(compare.__name__, x._data, y)
+        try:
+            return _node(compare(x._data, y))
+        except ValueError as error:
+            raise ValueError(f"{compare.__name__} of {x.shape}, {np.shape(y)}: {error}") from None
+
+    return method
+
+
+def in_place(method):
+    """The method under the same name with `_` at its end: it writes its result into the memory of the Tensor."""
+
+    op = method.__name__
+
+    def update(x, *args, **options):
+        def compute(x_before):
+            out = method(x_before, *[x_before if y is x else y for y in args], **options)
+            if out is NotImplemented:
+                raise TypeError(f"{op}_: wanted Tensors, arrays or numbers, got {type(args[0]).__name__}")
+            return out
+
+        return inplace.update(op, x, compute, [y for y in args if isinstance(y, Tensor)])
+
+    return update
 
 
 def _unwrapped(x):
-    return x.data if isinstance(x, Tensor) else x
+    return x._data if isinstance(x, Tensor) else x
 
 
 def _array(data):
     """The data of a new Tensor: an array of its own, of numbers."""
+    data = _unwrapped(data)
     array = np.array(data, like=data if hasattr(data, "__array_function__") else None)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"Tensor: wanted numbers, got {type(data).__name__} of dtype {array.dtype}")
     return array.astype(np.float32) if array.dtype == np.float64 and not hasattr(data, "dtype") else array
 
 
+def _fitting(name, tensor, value):
+    """The array of a Tensor or array that fits a tensor in shape and dtype: a Tensor's own, else a copy."""
+    array = value._data if isinstance(value, Tensor) else np.array(value, like=_unlike(value))
+    if not hasattr(value, "dtype") and not isinstance(value, Tensor):
+        array = array.astype(tensor.dtype)
+    if array.shape != tensor.shape or array.dtype != tensor.dtype:
+        raise ValueError(
+            f"{name}: wanted shape {tuple(tensor.shape)} and {tensor.dtype}, got {array.shape} and {array.dtype}"
+        )
+    together(name, tensor._data, array)
+    return array
+
+
+def _unlike(data):
+    return data if hasattr(data, "__array_function__") else None
+
+
+class Size(tuple):
+    """The shape of a Tensor, as `torch.Size`."""
+
+    __slots__ = ()
+
+    def numel(self):
+        """The product of the sizes."""
+        return int(np.prod(self, dtype=int))
+
+    def __repr__(self):
+        return f"torch.Size({list(self)})"
+
+
 class Tensor:
     """An array in a computation graph.
 
-    `data` is the array, `grad` the array that `backward()` left on it (None before the first), `requires_grad` says
-    whether it wants one; it does unless told otherwise, where `torch.tensor` does not. `op` and `inputs` say how it
-    was made. Python floats become float32, an array is copied and keeps its dtype; integers never require grad.
+    `data` holds the numbers, `grad` the gradient that `backward()` left on it (None before the first), both as Tensors.
+    `requires_grad` says whether it wants one; it does unless told otherwise, where `torch.Tensor` and `tensor()` don't.
+    `op` and `inputs` say how it was made. Python floats become float32, an array is copied and keeps its dtype;
+    integers never require grad. It is on the given `device` or, by default, where `data` is.
     """
 
-    __slots__ = ("_data", "_changed", "grad", "requires_grad", "op", "inputs", "_backward")
+    __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "_backward", "_made", "_was")
     __array_ufunc__ = None  # so that `array * tensor` asks the Tensor
 
-    def __init__(self, data, requires_grad=True):
-        self.data = _array(data)
-        self.grad = None
-        self.requires_grad = requires_grad and self.data.dtype.kind == "f"
-        self.op, self.inputs, self._backward = None, (), None
+    def __init__(self, data, requires_grad=True, device=None):
+        if not isinstance(requires_grad, bool):
+            raise TypeError(f"Tensor: wanted True or False for requires_grad, got {requires_grad!r}")
+        self._data = _array(data) if device is None else moved(_array(data), device)
+        self._grad = None
+        self._requires_grad = requires_grad and self._data.dtype.kind == "f"
+        self.op, self.inputs, self._backward, self._made = None, (), None, next(_clock)
 
     @property
     def data(self):
-        """The array itself."""
-        return self._data
+        """The same numbers, in the same memory, without their history."""
+        return _node(inplace.memory(self))
 
     @data.setter
-    def data(self, data):
-        self._data = data
-        self._changed = next(_clock)  # `x.data -= step` comes by here too
+    def data(self, value):
+        array = _fitting("data", self, value)
+        if array is not self._data:
+            changed(self._data)  # for graphs that were built on it
+            self._data = array
 
-    def backward(self, gradient=None):
+    @property
+    def grad(self):
+        """The gradient, a Tensor that shares its memory; None before the first `backward()`."""
+        return None if self._grad is None else _node(inplace.memory(self, "_grad"))
+
+    @grad.setter
+    def grad(self, value):
+        self._grad = None if value is None else _fitting("grad", self, value)
+
+    @property
+    def requires_grad(self):
+        """Whether it wants a gradient; of a leaf it can be set."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value):
+        if self.op and not value:
+            raise RuntimeError(
+                "requires_grad: only that of a leaf can be unset; detach() gives a tensor without history"
+            )
+        if value and self._data.dtype.kind != "f":
+            raise RuntimeError(f"requires_grad: only floating-point numbers can have a gradient, this is {self.dtype}")
+        self._requires_grad = bool(value)
+
+    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
         """Add the gradient of this tensor's sum, or of Σ(self·gradient), to the `grad` of every leaf it was made from.
 
-        Leaves accumulate from call to call. The tensors between have their `grad` too, that of the latest call.
+        Leaves accumulate from call to call. The tensors between have their `grad` too, that of the latest call. What
+        the rules saved for it is let go, unless `retain_graph`: a second call needs that.
         """
-        if not self.requires_grad:
+        if create_graph or inputs is not None:
+            raise NotImplementedError("backward: create_graph and inputs are not supported")
+        if not self._requires_grad:
             raise RuntimeError("backward: this tensor requires no grad, nor does anything it was made from")
         data = self._data
+        gradient = _unwrapped(gradient)
+        together("backward", data, gradient)
         gradient = np.ones_like(data) if gradient is None else np.asarray(gradient, like=np.empty_like(data))
         if gradient.shape != data.shape:
             raise ValueError(f"backward: the gradient has shape {gradient.shape}, the tensor {data.shape}")
         order = topological_order(self)
         for tensor in order:
-            tensor.grad = None
+            tensor._grad = None
         _accumulate(self, gradient, gradient)
         for tensor in reversed(order):
-            incoming, made = tensor.grad, tensor._changed
-            for x, g in zip(tensor.inputs, tensor._backward(incoming)):
-                if x._changed > made:
-                    raise RuntimeError(
-                        f"backward: an input of {tensor.op}, of shape {np.shape(x.data)}, was changed after the graph "
-                        "was built on it; compute the loss again first"
-                    )
-                if x.requires_grad:
+            incoming, inputs = tensor._grad, tensor.inputs
+            if tensor._made < inplace.latest:
+                inputs = inplace.inputs_then(tensor)
+                inplace.check(tensor, incoming)
+            for x, g in zip(inputs, tensor._backward(incoming)):
+                if x._requires_grad:
                     _accumulate(x, g() if callable(g) else g, incoming)
+            if not retain_graph and tensor._backward.__closure__:
+                tensor._backward = _released
 
     def detach(self):
-        """The same numbers without their history; the array is shared."""
-        return _node(self.data)
+        """The same numbers without their history; the memory is shared."""
+        return _node(inplace.memory(self))
 
     def item(self):
-        """The number, as a Python number."""
-        return self.data.item()
+        """The one number, as a Python number."""
+        if self._data.size != 1:
+            raise RuntimeError(f"item: wanted a tensor of one number, got shape {tuple(self.shape)}")
+        return self._data.item()
 
     def numpy(self):
-        """The array, shared with the tensor."""
-        return np.asarray(self.data)
+        """The array, shared with the tensor; TypeError for one on the GPU, as in PyTorch."""
+        return np.asarray(self._at_hand())
+
+    def _at_hand(self):
+        if not at_hand(self._data):
+            raise TypeError("numpy: this tensor is on cuda; .to('cpu') first, which waits for the GPU and copies")
+        return inplace.memory(self)
+
+    def to(self, *to, device=None, dtype=None, non_blocking=False, copy=False):
+        """The same numbers with another dtype or on another device; itself where nothing changes, unless `copy`."""
+        for what in to:
+            if isinstance(what, Tensor):
+                device, dtype = what.device, what.dtype
+            elif isinstance(what, str):
+                device = what
+            elif what is not None and not isinstance(what, bool):
+                dtype = what
+        out = self
+        if device is not None and device != out.device:
+            out = apply(ops.to, (out,), device)
+        if dtype is not None and np.dtype(dtype) != out.dtype:
+            out = apply(ops.astype, (out,), np.dtype(dtype))
+        return out.clone() if copy and out is self else out
 
     __add__, __radd__ = _binary(ops.add)
     __sub__, __rsub__ = _binary(ops.sub)
@@ -232,8 +367,8 @@ class Tensor:
     clip = _unary(ops.clip)
     sum = _unary(ops.sum)
     mean = _unary(ops.mean)
-    max = _unary(ops.max)
-    min = _unary(ops.min)
+    amax = _unary(ops.amax)
+    amin = _unary(ops.amin)
     var = _unary(ops.var)
     std = _unary(ops.std)
     softmax = _unary(ops.softmax)
@@ -247,35 +382,99 @@ class Tensor:
     permute = _unary(ops.permute)
     expand = _unary(ops.expand)
     pad = _unary(ops.pad)
+    clone = _unary(ops.clone)
+
+    __iadd__, __isub__ = in_place(__add__), in_place(__sub__)
+    __imul__, __itruediv__ = in_place(__mul__), in_place(__truediv__)
+    __ipow__ = in_place(__pow__)
 
     def __getitem__(self, index):
-        index = tuple(map(_unwrapped, index)) if isinstance(index, tuple) else _unwrapped(index)
-        return apply(ops.getitem, (self,), index)
+        return apply(ops.getitem, (self,), _unwrapped_index(index))
+
+    def __setitem__(self, index, value):
+        index = _unwrapped_index(index)
+        value = value if isinstance(value, Tensor) else _node(value)
+        recorded = inplace.recorded("setitem", self, (value,))
+        before = inplace.earlier(self, self._data) if recorded else self
+        try:
+            written, backward = ops.setitem(inplace.memory(self), value._data, index)
+        except (ValueError, IndexError, TypeError) as error:
+            raise _failed("setitem", (self, value), error) from None
+        if not written:
+            return
+        if recorded:
+            inplace.become(self, before, "setitem", (before, value), backward)
+        else:
+            changed(self._data)
 
     __eq__, __ne__ = _comparison(operator.eq), _comparison(operator.ne)
     __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
     __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
     __hash__ = object.__hash__
 
-    shape = property(lambda self: self.data.shape)
-    ndim = property(lambda self: self.data.ndim)
-    dtype = property(lambda self: self.data.dtype)
+    shape = property(lambda self: Size(self._data.shape))
+    ndim = property(lambda self: self._data.ndim)
+    device = property(lambda self: device_of(self._data))
+    dtype = property(lambda self: self._data.dtype)
     T = property(lambda self: self.permute(range(self.ndim)[::-1]))
 
     def __len__(self):
-        return len(self.data)
+        return len(self._data)
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
 
+    def __contains__(self, x):
+        return bool((self == x)._data.any())
+
     def __bool__(self):
-        return bool(self.data)
+        if self._data.size != 1:
+            raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+        return bool(self._data)
+
+    def __float__(self):
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __index__(self):
+        if self._data.dtype.kind not in "iub":
+            raise TypeError(f"only integer tensors of one number can be an index, this is {self.dtype}")
+        return int(self.item())
+
+    def __round__(self, ndigits=None):
+        return round(self.item(), ndigits)
+
+    def __format__(self, spec):
+        return format(self.item(), spec) if self.ndim == 0 else format(str(self), spec)
 
     def __array__(self, dtype=None, copy=None):
-        return np.array(self.data, dtype=dtype, copy=copy)
+        return np.array(self._at_hand(), dtype=dtype, copy=copy)
+
+    def __reduce__(self):
+        """Copies and pickles: a leaf's numbers, its gradient and its kind."""
+        if self.op:
+            raise RuntimeError(
+                f"only leaves can be copied or pickled, this is the result of {self.op}; detach() it first"
+            )
+        return _restored, (type(self), inplace.memory(self), self._grad, self._requires_grad)
 
     def __repr__(self):
-        return f"Tensor({np.array2string(self.data, separator=', ', prefix='Tensor(')}, dtype={self.dtype})"
+        numbers = np.array2string(moved(self._data, "cpu"), separator=", ", prefix="Tensor(")
+        return f"Tensor({numbers}, dtype={self.dtype}{'' if at_hand(self._data) else ', device=cuda'})"
+
+
+def _restored(kind, data, grad, requires_grad):
+    """A leaf, from its parts."""
+    tensor = _new(kind)
+    tensor._data, tensor._grad, tensor._requires_grad = data, grad, requires_grad
+    tensor.op, tensor.inputs, tensor._backward, tensor._made = None, (), None, next(_clock)
+    return tensor
+
+
+def _unwrapped_index(index):
+    return tuple(map(_unwrapped, index)) if isinstance(index, tuple) else _unwrapped(index)
 
 
 def topological_order(root):
@@ -292,7 +491,7 @@ def topological_order(root):
             seen.add(tensor)
             stack.append(tensor)
             stack.append(None)
-            for x in tensor.inputs:
+            for x in tensor.inputs if tensor._made > inplace.latest else inplace.inputs_then(tensor):
                 if x.op:
                     stack.append(x)
     return order
@@ -303,16 +502,26 @@ def _accumulate(x, g, incoming):
     data = x._data
     if g.shape != data.shape:
         g = ops.unbroadcast(g, data.shape)
-    if x.grad is not None:
-        g = x.grad + g
+    if x._grad is not None:
+        if not x.op and x._grad.shape:
+            x._grad += g  # a leaf's gradient stays where it is, for those who hold it
+            return
+        g = x._grad + g
     elif not x.op and (g is incoming or g.base is not None and np.may_share_memory(g, incoming)):
         g = g.copy()  # a leaf's gradient is its own: it shares no memory with another's
-    x.grad = g if g.dtype is data.dtype else g.astype(data.dtype)
+    x._grad = g if g.dtype is data.dtype else g.astype(data.dtype)
 
 
-def where(condition, x, y):
-    """x where the condition holds, else y, as `torch.where`."""
-    return apply(ops.where, (x, y), _unwrapped(condition))
+def _released(g):
+    raise RuntimeError(
+        "backward: a second time through this graph, of which the first let go what it had saved; "
+        "call backward(retain_graph=True) there"
+    )
+
+
+def where(condition, input=None, other=None):
+    """input where the condition holds, else other, as `torch.where`."""
+    return apply(ops.where, (input, other), _unwrapped(condition))
 
 
 def cat(tensors, dim=0):

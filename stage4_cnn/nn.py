@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from . import ops
-from .engine import Tensor, apply
+from .engine import Tensor, apply, array_of, changed
 
 _generator = np.random.default_rng()
 
@@ -72,7 +72,7 @@ class Module:
 
     def zero_grad(self):
         for parameter in self.parameters():
-            parameter.grad = None
+            parameter._grad = None
 
     def state_dict(self):
         """A copy of every parameter and buffer, under the names that the same network has in PyTorch."""
@@ -96,7 +96,8 @@ class Module:
             array = new[name].astype(mine[name].dtype)
             value = getattr(owner, attribute)
             if isinstance(value, Parameter):
-                value.data = array
+                value._data[...] = array
+                changed(value._data)
             else:
                 setattr(owner, attribute, array)
 
@@ -225,7 +226,7 @@ class LayerNorm(Module):
         if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
             raise ValueError(f"LayerNorm: wanted last dims {self.normalized_shape}, got {x.shape}")
         dim = tuple(range(-len(self.normalized_shape), 0))
-        return apply(ops.normalize, (x, self.weight, self.bias), *ops.moments(x.data, dim), self.eps, dim)
+        return apply(ops.normalize, (x, self.weight, self.bias), *ops.moments(x._data, dim), self.eps, dim)
 
 
 class BatchNorm1d(Module):
@@ -254,7 +255,7 @@ class BatchNorm1d(Module):
             scale = weight / np.sqrt(self.running_var + self.eps).reshape(channels)
             return (x - self.running_mean.reshape(channels)) * scale + bias
         dim = (0, *range(2, x.ndim))
-        mean, var = ops.moments(x.data, dim)
+        mean, var = ops.moments(x._data, dim)
         self._track(mean.ravel(), var.ravel(), math.prod(x.shape) // self.num_features)
         return apply(ops.normalize, (x, weight, bias), mean, var, self.eps, dim)
 
@@ -324,7 +325,7 @@ def _reduced(loss, reduction):
 
 
 def _numbers(x):
-    return x.data if isinstance(x, Tensor) else x if hasattr(x, "__array_function__") else np.asarray(x)
+    return array_of(x)
 
 
 def _same_shape(name, input, target):
@@ -373,12 +374,14 @@ def _fan(tensor, mode):
 
 
 def _fill_uniform(tensor, std):
-    tensor.data = np.asarray(uniform(tensor.shape, math.sqrt(3) * std).data, tensor.dtype, like=tensor.data)
+    tensor._data[...] = np.asarray(uniform(tensor.shape, math.sqrt(3) * std)._data, like=tensor._data)
+    changed(tensor._data)
     return tensor
 
 
 def _fill_normal(tensor, std):
-    tensor.data = np.asarray(std * _generator.standard_normal(tensor.shape), tensor.dtype, like=tensor.data)
+    tensor._data[...] = np.asarray(std * _generator.standard_normal(tensor.shape), like=tensor._data)
+    changed(tensor._data)
     return tensor
 
 

@@ -3,7 +3,8 @@
 from . import conv, datasets, nn, optim, utils
 from .checkpoint import load, save
 from .device import capture
-from .engine import Tensor, cat, no_grad, stack, where
+from .engine import Tensor, cat, stack, where
+from .grad_mode import no_grad
 from .nn import manual_seed
 
 Value = Tensor  # micrograd's name for it

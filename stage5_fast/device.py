@@ -69,18 +69,32 @@ def at_hand(array):
     return isinstance(array, np.ndarray) or not hasattr(array, "__array_function__")
 
 
+class device(str):
+    """The name of a device, as `torch.device`: "cpu" or "cuda", with its `type` and its `index`."""
+
+    def __new__(cls, type, index=None):
+        kind, _, number = str(type).partition(":")
+        if kind not in ("cpu", "cuda") or not (number or "0").isdecimal():
+            raise RuntimeError(f"device: wanted 'cpu' or 'cuda', got {type!r}")
+        name = super().__new__(cls, kind)
+        name.type, name.index = kind, int(number) if number else index
+        return name
+
+
+CPU, CUDA = device("cpu"), device("cuda")
+
+
 def device_of(array):
     """The device of an array, "cpu" or "cuda"; a number's is "cpu"."""
-    return "cpu" if at_hand(array) else "cuda"
+    return CPU if at_hand(array) else CUDA
 
 
-def moved(array, device):
+def moved(array, to):
     """The array in the memory of "cpu" or "cuda": itself if it is there, else a copy."""
-    if device not in ("cpu", "cuda"):
-        raise ValueError(f"device: wanted 'cpu' or 'cuda', got {device!r}")
-    if device == device_of(array):
+    to = device(to)
+    if to == device_of(array):
         return array
-    return gpu().asarray(array) if device == "cuda" else array.get()
+    return gpu().asarray(array) if to == "cuda" else array.get()
 
 
 def together(op, *arrays):
@@ -279,6 +293,4 @@ def _copied(out):
         return tuple(map(_copied, out))
     if not hasattr(out, "detach"):
         return out.copy()
-    out = out.detach()
-    out.data = out.data.copy()
-    return out
+    return out.detach().clone()

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import ops
 from .device import device_of, moved, random, within
-from .engine import Tensor, apply
+from .engine import Tensor, apply, array_of, changed
 
 _generator = np.random.default_rng()
 
@@ -73,7 +73,7 @@ class Module:
 
     def zero_grad(self):
         for parameter in self.parameters():
-            parameter.grad = None
+            parameter._grad = None
 
     def state_dict(self):
         """A copy of every parameter and buffer, under the names that the same network has in PyTorch."""
@@ -97,7 +97,8 @@ class Module:
             array = moved(new[name].astype(mine[name].dtype), device_of(mine[name]))
             value = getattr(owner, attribute)
             if isinstance(value, Parameter):
-                value.data = array
+                value._data[...] = array
+                changed(value._data)
             else:
                 setattr(owner, attribute, array)
 
@@ -106,8 +107,8 @@ class Module:
         for _, owner, attribute in self._named_state():
             value = getattr(owner, attribute)
             if isinstance(value, Parameter):
-                value.data = moved(value.data, device)
-                value.grad = None if value.grad is None else moved(value.grad, device)
+                value._data = moved(value._data, device)
+                value._grad = None if value._grad is None else moved(value._grad, device)
             else:
                 setattr(owner, attribute, moved(value, device))
         return self
@@ -223,7 +224,7 @@ class Dropout(Module):
     def forward(self, x):
         if not self.training or self.p == 0:
             return x
-        kept = random(x.data, _generator) >= self.p
+        kept = random(x._data, _generator) >= self.p
         return x * (kept / max(1 - self.p, 1e-30)).astype(x.dtype)
 
 
@@ -251,7 +252,7 @@ class LayerNorm(Module):
         if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
             raise ValueError(f"LayerNorm: wanted last dims {self.normalized_shape}, got {x.shape}")
         dim = tuple(range(-len(self.normalized_shape), 0))
-        return apply(ops.normalize, (x, self.weight, self.bias), *ops.moments(x.data, dim), self.eps, dim)
+        return apply(ops.normalize, (x, self.weight, self.bias), *ops.moments(x._data, dim), self.eps, dim)
 
 
 class BatchNorm1d(Module):
@@ -280,7 +281,7 @@ class BatchNorm1d(Module):
             scale = weight / np.sqrt(self.running_var + self.eps).reshape(channels)
             return (x - self.running_mean.reshape(channels)) * scale + bias
         dim = (0, *range(2, x.ndim))
-        mean, var = ops.moments(x.data, dim)
+        mean, var = ops.moments(x._data, dim)
         self._track(mean.ravel(), var.ravel(), math.prod(x.shape) // self.num_features)
         return apply(ops.normalize, (x, weight, bias), mean, var, self.eps, dim)
 
@@ -350,7 +351,7 @@ def _reduced(loss, reduction):
 
 
 def _numbers(x):
-    return x.data if isinstance(x, Tensor) else x if hasattr(x, "__array_function__") else np.asarray(x)
+    return array_of(x)
 
 
 def _same_shape(name, input, target):
@@ -399,12 +400,14 @@ def _fan(tensor, mode):
 
 
 def _fill_uniform(tensor, std):
-    tensor.data = np.asarray(uniform(tensor.shape, math.sqrt(3) * std).data, tensor.dtype, like=tensor.data)
+    tensor._data[...] = np.asarray(uniform(tensor.shape, math.sqrt(3) * std)._data, like=tensor._data)
+    changed(tensor._data)
     return tensor
 
 
 def _fill_normal(tensor, std):
-    tensor.data = np.asarray(std * _generator.standard_normal(tensor.shape), tensor.dtype, like=tensor.data)
+    tensor._data[...] = np.asarray(std * _generator.standard_normal(tensor.shape), like=tensor._data)
+    changed(tensor._data)
     return tensor
 
 

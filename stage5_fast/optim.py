@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from .device import Setting, kernel, moved, number, together
-from .engine import Tensor
+from .engine import Tensor, changed
+from .inplace import memory
 
 
 class Optimizer:
@@ -38,11 +39,11 @@ class Optimizer:
 
     def zero_grad(self):
         for p in self.params:
-            p.grad = None
+            p._grad = None
 
     def step(self):
         """Change every parameter that has a gradient, all at once where that can be."""
-        complete = all([p.grad is not None and p.grad.shape == p.shape for p in self.params])
+        complete = all([p._grad is not None and p._grad.shape == p.shape for p in self.params])
         if complete and self._flat is None and Flat.can_hold(self.params, self.state):
             self._flat = Flat(self.params, self.state)
         if complete and self._flat:
@@ -51,10 +52,10 @@ class Optimizer:
         if self._flat:
             self._flat, self.state = None, [{name: x.copy() for name, x in state.items()} for state in self.state]
         for p, state in zip(self.params, self.state):
-            if p.grad is not None:
-                array = p.data[...]  # an array also of the bare number that NumPy makes of what has no dims
-                self._update(array, p.grad, state)
-                p.data = array  # so that graphs built on it know
+            if p._grad is not None:
+                array = memory(p)
+                self._update(array, p._grad, state)
+                changed(p._data)
 
     def state_dict(self):
         """The learning rate and a copy of all state, as one flat dict of arrays: "lr", "0.exp_avg", …"""
@@ -87,9 +88,9 @@ class Flat:
     """All parameters of an optimizer as one array, and their gradients and state too: one update changes them all."""
 
     def __init__(self, params, state):
-        ends = np.cumsum([p.data.size for p in params]).tolist()
-        self.params, self.parts = params, [slice(end - p.data.size, end) for p, end in zip(params, ends)]
-        self.data, self.grad = (np.empty_like(params[0].data, shape=ends[-1]) for _ in range(2))
+        ends = np.cumsum([p._data.size for p in params]).tolist()
+        self.params, self.parts = params, [slice(end - p._data.size, end) for p, end in zip(params, ends)]
+        self.data, self.grad = (np.empty_like(params[0]._data, shape=ends[-1]) for _ in range(2))
         self.views, self.grads = self._split(self.data), self._split(self.grad)
         self.state = {
             name: x.copy() if name == "step" else np.concatenate([each[name].ravel() for each in state])
@@ -106,14 +107,15 @@ class Flat:
     def update(self, update):
         """Call update(p, g, state) for all at once; gives the state of each parameter, as views."""
         for p, view in zip(self.params, self.views):
-            if p.data is not view:  # the first time, and where somebody gave it other data
-                together("step", view, p.data)
-                view[...] = p.data
+            if p._data is not view:  # the first time, and where somebody gave it other data
+                together("step", view, p._data)
+                view[...] = p._data
         for p, view in zip(self.params, self.grads):  # CuPy would send the GPU the addresses of what it concatenates
-            view[...] = p.grad
+            view[...] = p._grad
         update(self.data, self.grad, self.state)
         for p, view in zip(self.params, self.views):
-            p.data = view
+            p._data = view
+        changed(self.data)
         if self.states is None:
             split = {
                 name: [x] * len(self.params) if name == "step" else self._split(x) for name, x in self.state.items()
@@ -206,11 +208,11 @@ def adam(p, g, m, v, t, lr, betas, eps, weight_decay, decoupled):
 def clip_grad_norm_(parameters, max_norm):
     """Scale all gradients so that together their norm is at most max_norm; the norm before is given back."""
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
-    with_grad = [p for p in parameters if p.grad is not None]
-    norm = sum((p.grad.astype(np.float64) ** 2).sum() for p in with_grad) ** 0.5
+    with_grad = [p for p in parameters if p._grad is not None]
+    norm = sum((p._grad.astype(np.float64) ** 2).sum() for p in with_grad) ** 0.5
     scale = np.minimum(max_norm / (norm + 1e-6), 1)
     for p in with_grad:
-        p.grad = p.grad * scale.astype(p.grad.dtype)
+        p._grad = p._grad * scale.astype(p._grad.dtype)
     return norm
 
 

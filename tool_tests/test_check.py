@@ -6,8 +6,8 @@ from textwrap import dedent
 
 import pytest
 
-from . import ladder
-from .stages import STAGES, Stage
+from ladder import check
+from ladder.stages import STAGES, Stage
 
 OPS = "def add(x, y):\n    return x + y\n\n\ndef mul(x, y):\n    return x * y\n"
 MORE = OPS + "\n\ndef neg(x):\n    return -x\n"
@@ -50,23 +50,23 @@ def put(stage, name, text):
 
 
 def only_fault(rungs):
-    (fault,) = ladder.faults(rungs)
+    (fault,) = check.faults(rungs)
     return fault
 
 
 def test_a_sound_ladder_has_no_faults(rungs):
-    assert ladder.faults(rungs) == []
+    assert check.faults(rungs) == []
 
 
 def test_caches_are_no_files_of_a_rung(rungs):
     (rungs[0].folder / "__pycache__").mkdir()
     put(rungs[0], "__pycache__/ops.cpython-310.pyc", "")
-    assert ladder.faults(rungs) == []
+    assert check.faults(rungs) == []
 
 
 def test_a_file_that_got_lost_is_a_fault(rungs):
     (rungs[1].folder / "tensor.py").unlink()
-    assert "two: tensor.py of one is missing" in ladder.faults(rungs)
+    assert "two: tensor.py of one is missing" in check.faults(rungs)
 
 
 def test_a_change_outside_the_lesson_is_a_fault_even_in_a_comment(rungs):
@@ -82,7 +82,7 @@ def test_a_demo_must_stay_too(rungs, name):
 
 def test_each_rung_has_a_readme_of_its_own(rungs):
     put(rungs[1], "README.md", "Another story\n")
-    assert ladder.faults(rungs) == []
+    assert check.faults(rungs) == []
 
 
 def test_a_touched_file_that_stays_as_it_is_makes_the_table_wrong(rungs):
@@ -116,7 +116,7 @@ def test_a_dependency_of_the_next_rung_is_none_of_this_one(rungs):
 
 def test_imports_within_the_package_and_of_optional_packages_are_no_fault(rungs):
     put(rungs[1], "net.py", "import os.path, tqdm\nfrom .ops import add\n")
-    assert ladder.faults(rungs) == []
+    assert check.faults(rungs) == []
 
 
 def test_a_rung_over_its_budget_of_lines_is_a_fault(rungs):
@@ -126,7 +126,7 @@ def test_a_rung_over_its_budget_of_lines_is_a_fault(rungs):
 
 def test_a_lesson_that_adds_too_much_is_a_fault(rungs):
     put(rungs[1], "net.py", "a = 1\nb = 2\nc = 3\n")
-    faults = ladder.faults(rungs)
+    faults = check.faults(rungs)
     assert "two: adds 5 lines, over the budget of 4" in faults
 
 
@@ -139,7 +139,7 @@ def test_every_fault_is_listed_not_only_the_first(rungs, capsys, tmp_path):
     put(rungs[0], "__init__.py", "from . import ops\na = 1\n")
     put(rungs[1], "net.py", "import scipy\n")
     put(rungs[1], "extra.py", "")
-    assert ladder.main([], stages=rungs, readme=tmp_path / "README.md") == 1
+    assert check.main([], stages=rungs, readme=tmp_path / "README.md") == 1
     errors = capsys.readouterr().err
     assert all(part in errors for part in ("budget of 6", "scipy", "extra.py", "README.md")), errors
 
@@ -164,7 +164,7 @@ def test_code_lines_leave_out_blanks_comments_and_docstrings():
                     # inside
                 ]
     ''')
-    assert [line.strip() for line in ladder.code_lines(source)] == [
+    assert [line.strip() for line in check.code_lines(source)] == [
         "class A:",
         'x = """not a docstring',
         "",
@@ -177,21 +177,21 @@ def test_code_lines_leave_out_blanks_comments_and_docstrings():
 
 
 def test_lines_pair_off_as_changed_and_the_rest_is_added_or_removed():
-    assert ladder.compare(list("abcd"), list("aXYd")) == Counter(changed=2)
-    assert ladder.compare(list("abcd"), list("aXYZd")) == Counter(changed=2, added=1)
-    assert ladder.compare(list("abcd"), list("aXd")) == Counter(changed=1, removed=1)
-    assert ladder.compare([], list("ab")) == Counter(added=2)
+    assert check.compare(list("abcd"), list("aXYd")) == Counter(changed=2)
+    assert check.compare(list("abcd"), list("aXYZd")) == Counter(changed=2, added=1)
+    assert check.compare(list("abcd"), list("aXd")) == Counter(changed=1, removed=1)
+    assert check.compare([], list("ab")) == Counter(added=2)
 
 
 def test_the_counts_add_up_from_rung_to_rung(rungs):
     put(rungs[1], "ops.py", "def mul(x, y):\n    return y * x\n")
-    lines = ladder.step(*rungs[:2])
-    lengths = [sum(map(len, ladder.code(stage).values())) for stage in rungs[:2]]
+    lines = check.step(*rungs[:2])
+    lengths = [sum(map(len, check.code(stage).values())) for stage in rungs[:2]]
     assert lengths[1] == lengths[0] + lines["added"] - lines["removed"]
 
 
 def test_the_table_has_a_row_for_every_rung_built_or_not(rungs):
-    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in ladder.table(rungs).splitlines()]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in check.table(rungs).splitlines()]
     assert rows[2:] == [
         ["`one`", "the start", "3", "6", "–", "–", "–"],
         ["`two`", "negation", "4", "10", "4", "1", "0"],
@@ -202,17 +202,17 @@ def test_the_table_has_a_row_for_every_rung_built_or_not(rungs):
 def test_a_readme_with_another_table_is_a_fault_until_it_is_written(rungs, tmp_path, capsys):
     readme = tmp_path / "README.md"
     readme.write_text("# Before\n\n<!-- ladder -->\n| old |\n<!-- /ladder -->\n\nAfter\n")
-    assert ladder.main([], stages=rungs, readme=readme) == 1
+    assert check.main([], stages=rungs, readme=readme) == 1
     assert "shows another ladder table" in capsys.readouterr().err
-    assert ladder.main(["--write"], stages=rungs, readme=readme) == 0
-    assert ladder.main([], stages=rungs, readme=readme) == 0
-    assert readme.read_text() == f"# Before\n\n<!-- ladder -->\n{ladder.table(rungs)}<!-- /ladder -->\n\nAfter\n"
+    assert check.main(["--write"], stages=rungs, readme=readme) == 0
+    assert check.main([], stages=rungs, readme=readme) == 0
+    assert readme.read_text() == f"# Before\n\n<!-- ladder -->\n{check.table(rungs)}<!-- /ladder -->\n\nAfter\n"
 
 
 def test_a_readme_without_a_place_for_the_table_is_a_fault_and_stays_as_it_is(rungs, tmp_path, capsys):
     readme = tmp_path / "README.md"
     readme.write_text("# Nothing here\n")
-    assert ladder.main(["--write"], stages=rungs, readme=readme) == 1
+    assert check.main(["--write"], stages=rungs, readme=readme) == 1
     assert "<!-- ladder -->" in capsys.readouterr().err
     assert readme.read_text() == "# Nothing here\n"
 

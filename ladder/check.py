@@ -1,6 +1,6 @@
 """The ladder check: every rung is the one below it plus its lesson, and no more.
 
-`python -m shared_tests.ladder` prints the ladder table and every fault that it finds, and ends with 1 if there are any.
+`python -m ladder` prints the ladder table and every fault that it finds, and ends with 1 if there are any.
 With `--write` it also puts the table into README.md. Standard library only.
 
 How lines are counted. A code line is a line of a rung's Python files on which something stands besides blanks, comments
@@ -178,7 +178,3 @@ def main(arguments=None, stages=STAGES, readme=ROOT / "README.md"):
     for fault in found:
         print(fault, file=sys.stderr)
     return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

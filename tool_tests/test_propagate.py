@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from . import propagate
-from .stages import Stage
+from ladder import propagate
+from ladder.stages import Stage
 
 OPS = "".join(f"line {i}\n" for i in range(1, 13))
 FILES = {

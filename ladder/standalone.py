@@ -1,6 +1,6 @@
 """What must hold where one rung is installed alone; `nox -s standalone` runs this in that environment.
 
-`python shared_tests/standalone.py stage2_tensor` ends with an error that says what doesn't. Standard library only.
+`python ladder/standalone.py stage2_tensor` ends with an error that says what doesn't. Standard library only.
 """
 
 import re

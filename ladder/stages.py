@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 class Stage:
     """One rung, and the lesson that leads up to it from the rung below.
 
-    `max_lines` is the budget of code lines (ladder.py says how they are counted), `max_added` that of the lines which
+    `max_lines` is the budget of code lines (check.py says how they are counted), `max_added` that of the lines which
     the lesson adds, `max_changed` the percentage of the lines of the rung below that it may change or remove. `touched`
     are the files of the rung below that the lesson changes, `new` those that it brings; all others stay as they are,
     byte for byte. `dependencies` and `optional`, those of the extras, are in alphabetical order; `modules` are what is

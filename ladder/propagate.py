@@ -1,6 +1,6 @@
 """Carry a fix up the ladder: what changed on one rung since HEAD, as a three-way patch for every rung above.
 
-`python -m shared_tests.propagate stage2_tensor` takes each file that differs from HEAD there, and merges its change
+`python -m ladder.propagate stage2_tensor` takes each file that differs from HEAD there, and merges its change
 into the same file of the rungs above. A file either takes the whole change or stays as it is and is named, with the
 reason; the exit code is then 1. Running it again does no harm. Needs the standard library and git only.
 """

@@ -8,9 +8,8 @@ import pytest
 
 from benchmarks import gpu, measure, programs, report
 from benchmarks.workloads import COMPUTE_BOUND, LIMITS, WORKLOADS, Contender, Workload
-
-from .conftest import without_gpu
-from .stages import ROOT, STAGES
+from ladder.stages import ROOT, STAGES
+from shared_tests.conftest import without_gpu
 
 
 def workload_of(*names, **targets):

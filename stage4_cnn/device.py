@@ -1,0 +1,51 @@
+"""Where arrays are: on this rung all are in the host's memory, so that the device of each is "cpu"."""
+
+
+class device(str):
+    """The name of a device, as `torch.device`: "cpu", with its `type` and its `index`."""
+
+    def __new__(cls, type, index=None):
+        kind, _, number = str(type).partition(":")
+        if kind != "cpu" or not (number or "0").isdecimal():
+            raise RuntimeError(f"device: wanted 'cpu', the only one before rung 5, got {type!r}")
+        name = super().__new__(cls, kind)
+        name.type, name.index = kind, int(number) if number else index
+        return name
+
+
+CPU = device("cpu")
+
+
+def device_of(array):
+    """The device of an array."""
+    return CPU
+
+
+def moved(array, to):
+    """The array in the memory of a device: here it is there already."""
+    device(to)
+    return array
+
+
+def at_hand(array):
+    """Whether the host can read the numbers at once."""
+    return True
+
+
+def within(index, size):
+    """Whether all indices lie from 0 to size − 1."""
+    return not index.size or 0 <= index.min() <= index.max() < size
+
+
+def number(array):
+    """The number of a 0-d array."""
+    return array.item()
+
+
+def together(op, *arrays):
+    """TypeError unless all arrays among the arguments are on one device, as they are here."""
+
+
+def random(like, generator):
+    """Random numbers from 0 to 1 in the shape of an array, and on its device."""
+    return generator.random(like.shape)

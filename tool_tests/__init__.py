@@ -1,0 +1,1 @@
+"""The tests of what is around the rungs: the tools of the ladder, the benchmarks."""
