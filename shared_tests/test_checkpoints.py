@@ -445,8 +445,9 @@ def test_a_tensor_that_reaches_beyond_its_storage_is_refused(offset, shape, stri
     with torch_file(tmp_path / "x.pt", {"x": torch.arange(6.0)}) as entries:
         stored = io.BytesIO()
         writer = pickle.Pickler(stored, 2)
-        writer.persistent_id = lambda x: ("storage", torch.FloatStorage, "0", "cpu", 6) if x == "storage" else None
-        rebuild = Calls(torch._utils._rebuild_tensor_v2, "storage", offset, shape, strides, False, None)
+        storage = bytearray()  # stands for it
+        writer.persistent_id = lambda x: ("storage", torch.FloatStorage, "0", "cpu", 6) if x is storage else None
+        rebuild = Calls(torch._utils._rebuild_tensor_v2, storage, offset, shape, strides, False, None)
         writer.dump({"x": rebuild})
         entries["data.pkl"] = stored.getvalue()
     with pytest.raises(ValueError, match=r"x\.pt is not a whole \.pt file: "):
@@ -657,7 +658,7 @@ def test_a_process_killed_while_it_saves_leaves_a_whole_file(suffix, stage, chec
             time.sleep(0.011 * i)
             process.send_signal(signal.SIGKILL)
         state = checkpoint.load(path)
-        assert len({*state["first"], *state["last"]}) == 1
+        assert len({*state["first"].numpy(), *state["last"].numpy()}) == 1
 
 
 def _root(stage):

@@ -229,6 +229,20 @@ def test_a_batch_sampler_makes_pytorchs_batches(n, batch_size, drop_last, data):
     assert list(mine) == list(theirs) and len(mine) == len(theirs)
 
 
+def stream(data):
+    """An iterable data set of 0 to 4, which says that no worker asks for them."""
+
+    class Stream(data.IterableDataset):
+        def __iter__(self):
+            assert data.get_worker_info() is None
+            return iter([(i, -i) for i in range(5)])
+
+        def __len__(self):
+            return 5
+
+    return Stream()
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -252,9 +266,9 @@ def test_a_batch_sampler_makes_pytorchs_batches(n, batch_size, drop_last, data):
         lambda data: data.DataLoader(range(5), prefetch_factor=2),
         lambda data: data.DataLoader(range(5), persistent_workers=True),
         lambda data: data.DataLoader(range(5), multiprocessing_context="fork"),
-        lambda data: data.DataLoader(data.IterableDataset(), shuffle=True),
-        lambda data: data.DataLoader(data.IterableDataset(), sampler=range(5)),
-        lambda data: data.DataLoader(data.IterableDataset(), batch_sampler=[[1]]),
+        lambda data: data.DataLoader(stream(data), shuffle=True),
+        lambda data: data.DataLoader(stream(data), sampler=range(5)),
+        lambda data: data.DataLoader(stream(data), batch_sampler=[[1]]),
         lambda data: setattr(data.DataLoader(range(5)), "batch_size", 2),
     ],
 )
@@ -439,18 +453,10 @@ def test_a_dataset_may_give_many_at_once(data, Tensor):
 
 
 def test_an_iterable_dataset_comes_in_its_own_order(data):
-    class Stream(data.IterableDataset):
-        def __iter__(self):
-            assert data.get_worker_info() is None
-            return iter([(i, -i) for i in range(5)])
-
-        def __len__(self):
-            return 5
-
-    loader = data.DataLoader(Stream(), 2)
+    loader = data.DataLoader(stream(data), 2)
     assert [x.tolist() for x, _ in loader] == [[0, 1], [2, 3], [4]] and len(loader) == 3
-    assert [x.tolist() for x, _ in data.DataLoader(Stream(), 2, drop_last=True)] == [[0, 1], [2, 3]]
-    assert list(data.DataLoader(Stream(), batch_size=None)) == [[i, -i] for i in range(5)]
+    assert [x.tolist() for x, _ in data.DataLoader(stream(data), 2, drop_last=True)] == [[0, 1], [2, 3]]
+    assert list(data.DataLoader(stream(data), batch_size=None)) == [[i, -i] for i in range(5)]
 
 
 def test_a_sampler_a_batch_sampler_and_a_collate_fn_are_used(data):
@@ -495,7 +501,9 @@ def test_a_loader_set_to_an_epoch_goes_on_like_one_that_never_stopped(data):
 
 
 def test_digits_are_1797_images_of_28_by_28_in_two_parts(sets):
-    (images, labels), (test_images, test_labels) = sets.digits("train"), sets.digits("test")
+    (images, labels), (test_images, test_labels) = [
+        [x.numpy() for x in sets.digits(split)] for split in ("train", "test")
+    ]
     assert images.shape == (1500, 1, 28, 28) and test_images.shape == (297, 1, 28, 28)
     assert images.dtype == np.float32 and images.min() == 0 and images.max() == 1
     assert labels.dtype == np.int64 and np.bincount(labels).min() > 140 and len(test_labels) == 297
@@ -544,7 +552,7 @@ def test_moons_are_those_of_the_rungs_below(sets):
 
 
 def test_mnists_format_is_read(sets, files):
-    images, labels = sets.read_mnist(*files)
+    images, labels = [x.numpy() for x in sets.read_mnist(*files)]
     assert images.shape == (3, 1, 28, 28) and images.dtype == np.float32
     assert images[0, 0, 0, 1] == np.float32(1) / 255 and images.max() == 1
     assert labels.dtype == np.int64 and labels.tolist() == [7, 0, 9]

@@ -70,7 +70,9 @@ def _rows(x):
     """A Tensor that requires no grad, of a Tensor or of what NumPy makes an array of numbers."""
     x = x.detach() if isinstance(x, Tensor) else constant(np.asarray(x) if at_hand(x) else x)
     if not x.ndim or x.dtype.kind not in "fiub":
-        raise TypeError(f"TensorDataset: wanted tensors or arrays of numbers with rows, got shape {x.shape}, {x.dtype}")
+        raise TypeError(
+            f"TensorDataset: wanted tensors or arrays of numbers with rows, got shape {tuple(x.shape)}, {x.dtype}"
+        )
     return x
 
 
@@ -211,7 +213,7 @@ class WeightedRandomSampler(Sampler):
         _check("WeightedRandomSampler", num_samples=num_samples, replacement=replacement)
         self.weights = constant(np.array(weights, np.float64))
         if self.weights.ndim != 1:
-            raise ValueError(f"WeightedRandomSampler: wanted weights in one dim, got shape {self.weights.shape}")
+            raise ValueError(f"WeightedRandomSampler: wanted weights in one dim, got shape {tuple(self.weights.shape)}")
         self.num_samples, self.replacement, self.generator = num_samples, replacement, generator
 
     def __len__(self):
@@ -311,7 +313,7 @@ def _constant(x):
 
 
 def _stacked(tensors):
-    shapes = list(dict.fromkeys([x.shape for x in tensors]))
+    shapes = list(dict.fromkeys([tuple(x.shape) for x in tensors]))
     if len(shapes) > 1:
         raise RuntimeError(f"default_collate: wanted examples of one shape, got {shapes[0]} and {shapes[1]}")
     return stack(tensors)
