@@ -50,7 +50,8 @@ class TensorDataset(Dataset):
         return len(self.tensors[0])
 
     def __getitem__(self, index):
-        return tuple([x[index] for x in self.tensors])
+        index = index._data if isinstance(index, Tensor) else index
+        return tuple([constant(x._data[index]) for x in self.tensors])
 
     @property
     def whole_batches(self):
@@ -292,7 +293,7 @@ def default_convert(data):
     """The same structure with Tensors in the place of arrays; its numbers and strings stay, tuples become lists."""
     if isinstance(data, (str, bytes)):
         return data
-    if hasattr(data, "__array__"):
+    if isinstance(data, Tensor) or hasattr(data, "__array__"):
         return _constant(data)
     if isinstance(data, Mapping):
         return _refilled(data, {key: default_convert(data[key]) for key in data})
@@ -305,7 +306,7 @@ def default_convert(data):
 def _constant(x):
     """A Tensor that requires no grad, of a Tensor or an array."""
     if isinstance(x, Tensor):
-        return x.detach()
+        return x.detach() if x.requires_grad else x
     x = np.asarray(x) if at_hand(x) else x
     if x.dtype.kind not in "fiub":
         raise _not_collated(f"an array of {x.dtype}")
