@@ -78,8 +78,15 @@ def test_a_tensor_dataset_of_different_lengths_is_refused(data):
 
 @pytest.mark.parametrize("wrong", [3, "three", ["a", "b"], np.array(3.0), {"x": 1}, None, np.array([None])])
 def test_a_tensor_dataset_of_what_has_no_rows_of_numbers_is_refused(wrong, data):
-    with pytest.raises(TypeError, match="TensorDataset: wanted tensors or arrays of numbers with rows, got"):
+    with pytest.raises(TypeError, match="wanted (tensors or arrays of numbers with rows|numbers), got"):
         data.TensorDataset(wrong)
+
+
+def test_a_list_becomes_the_tensor_that_it_always_becomes(data):
+    assert plain(data.TensorDataset([0.5, 1.5], [[1], [2]])[1]) == (
+        "tuple",
+        [("float32", (), 1.5), ("int64", (1,), [2])],
+    )
 
 
 def test_a_tensor_dataset_takes_the_rows_of_a_table_whatever_they_are_called(data):

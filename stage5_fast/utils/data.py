@@ -68,8 +68,13 @@ class TensorDataset(Dataset):
 
 
 def _rows(x):
-    """A Tensor that requires no grad, of a Tensor or of what NumPy makes an array of numbers."""
-    x = x.detach() if isinstance(x, Tensor) else constant(np.asarray(x) if at_hand(x) else x)
+    """A Tensor that requires no grad, of a Tensor, of what NumPy takes for an array, or of a list."""
+    if isinstance(x, Tensor):
+        x = x.detach()
+    elif hasattr(x, "__array__"):
+        x = constant(np.asarray(x) if at_hand(x) else x)
+    else:
+        x = Tensor(x, requires_grad=False)
     if not x.ndim or x.dtype.kind not in "fiub":
         raise TypeError(
             f"TensorDataset: wanted tensors or arrays of numbers with rows, got shape {tuple(x.shape)}, {x.dtype}"
