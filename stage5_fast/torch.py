@@ -202,7 +202,10 @@ def legacy(dtype, *data):
 def places():
     """PyTorch's modules by name, as far as this rung has something of them."""
     package = sys.modules[__package__]
-    here = {name: getattr(names, name) for name in names.FUNCTIONS.split()}
+    here = {
+        name: getattr(names, name)
+        for name in (*names.NAMES_OF_FUNCTIONS, *names.NO_METHODS.split(), "concat", "concatenate")
+    }
     here |= {name: value for name, value in vars(names).items() if isinstance(value, np.dtype)}
     here |= {name.removeprefix("torch."): partial(legacy, dtype) for name, dtype in names.TYPES.items()}
     here |= {name: getattr(np, name) for name in ("e", "finfo", "iinfo", "inf", "nan", "newaxis", "pi")}
