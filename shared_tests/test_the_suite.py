@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from . import test_arrays, test_devices, test_engine, test_modules
+from . import test_arrays, test_devices, test_engine, test_inplace, test_modules
 from .cases import CASES
 from .check import check
 from .engines import make_engine
@@ -21,13 +21,19 @@ from .engines import make_engine
 
 @dataclass(frozen=True)
 class Fault:
-    """In `function`, `old` becomes `new`; the cases of a capability, or a test function of an engine, must notice."""
+    """In `function`, `old` becomes `new`; the cases of a capability, or a test function of an engine, must notice.
+
+    Rungs above `until` have another text there.
+    """
 
     function: str
     old: str
     new: str
     caught_by: object
+    until: float = float("inf")
 
+
+grows_where_it_is = test_arrays.test_a_gradient_that_is_held_goes_on_growing_as_in_pytorch
 
 FAULTS = {  # by the rung on which the text arrives
     1: [
@@ -47,15 +53,19 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("relu", "lambda g: (", "lambda g: (2 * ", "elementary functions"),
         Fault("topological_order", "elif tensor not in seen:", "else:", test_engine.test_work_grows_with_diamonds),
         Fault("topological_order", "order.append(stack.pop())", "order.insert(0, stack.pop())", "arithmetic"),
-        Fault("Tensor.backward", "tensor.grad = None", "pass", test_engine.test_a_second_backward_exactly_doubles),
+        Fault(
+            "Tensor.backward", "tensor.grad = None", "pass", test_engine.test_a_second_backward_exactly_doubles, until=1
+        ),
     ],
     2: [
         Fault("rectify", "0.0", "1.0", "elementary functions"),
         Fault("rectify_gradient", "where(out,", "where(out >= 0,", "elementary functions"),
         Fault("rectify_gradient", "g * (out != 0)", "g * (out >= 0)", "more elementwise functions"),
         Fault("rectify_gradient", "np.isfinite(g).all()", "True", "infinities and NaN"),
-        Fault("_accumulate", "g = x.grad + g", "pass", "arithmetic"),
-        Fault("_accumulate", "g = x.grad + g", "pass", test_engine.test_leaves_accumulate_over_calls),
+        Fault("Tensor.backward", "tensor._grad = None", "pass", test_engine.test_a_second_backward_exactly_doubles),
+        Fault("_accumulate", "g = x._grad + g", "pass", "arithmetic"),
+        Fault("_accumulate", "x._grad += g", "pass", test_engine.test_leaves_accumulate_over_calls),
+        Fault("_accumulate", "x._grad += g", "x._grad = x._grad + g", grows_where_it_is),
         Fault("_array", "np.array(data,", "np.asarray(data,", test_arrays.test_a_callers_array_is_never_changed),
         Fault("unbroadcast", "np.add.reduce(g, axis=(*range(missing), *repeated)).reshape(shape)", "g", "broadcasting"),
         Fault("unbroadcast", "missing + i for i", "i for i", "broadcasting"),
@@ -69,7 +79,8 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("_restored", "keepdim or ", "", "reductions"),
         Fault("_extreme", " / chosen.sum(axis=dim, keepdims=True, dtype=x.dtype)", "", "reductions"),
         Fault("var", "* 2 * centred", "* centred", "reductions"),
-        Fault("var", "count - correction if", "count if", "reductions"),
+        Fault("var", "int(unbiased) if", "0 if", "reductions"),
+        Fault("dims_of", "return normalize_axis_tuple(dim, x.ndim)", "return 0", "reductions"),
         Fault("std", "(2 * out + (out == 0))", "(out + (out == 0))", "reductions"),
         Fault("softmax", "(g * out).sum(", "g.sum(", "softmax"),
         Fault("softmax", "x - x.max(axis=dim, keepdims=True)", "x", "softmax"),
@@ -79,12 +90,25 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("matmul", "rows.swapaxes(-1, -2) @ g", "g.swapaxes(-1, -2) @ rows", "matmul"),
         Fault("matmul", "gradient[..., 0] if y.ndim == 1 else gradient", "gradient", "matmul"),
         Fault("in_order", "x.copy()", "x[::-1].copy()", "shapes"),
-        Fault("reshape", "(g.reshape(x.shape),)", "(g.reshape(x.shape[::-1]).T,)", "shapes"),
-        Fault("unsqueeze", "(g.reshape(x.shape),)", "(g,)", "shapes"),
+        Fault("clone", "(g,)", "(2 * g,)", "updates in place"),
+        Fault("astype", "(g,)", "(2 * g,)", "dtypes"),
+        Fault("reshape", "(g.reshape(before),)", "(g.reshape(before[::-1]).T,)", "shapes"),
+        Fault("unsqueeze", "(g.reshape(before),)", "(g,)", "shapes"),
         Fault("transpose", "(g.swapaxes(*dims),)", "(g,)", "shapes"),
         Fault("permute", "np.argsort(dims)", "dims", "shapes"),
         Fault("expand", "lambda g: (g,)", "lambda g: (2 * g,)", "shapes"),
-        Fault("getitem", "np.add.at(gradient, index, g)", "gradient[index] = g", "indexing"),
+        Fault("getitem", "np.add.at(gradient[parts], chosen, g)", "gradient[parts][chosen] = g", "indexing"),
+        Fault("split_index", "isinstance(item, int)", "False", "indexing"),
+        Fault("setitem", "kept[parts][chosen] = 0", "pass", "updates in place"),
+        Fault("setitem", "g[parts][chosen]", "2 * g[parts][chosen]", "updates in place"),
+        Fault("update", "memory(x).copy()", "memory(x)", "updates in place"),
+        Fault("then", "x._made > made", "False", "updates in place"),
+        Fault(
+            "_release", "then(before, y._made) if z is x else z", "z", test_inplace.test_no_cycle_keeps_a_graph_alive
+        ),
+        Fault("_of_view", "place.of(gradient)[...] = g", "pass", "updates in place"),
+        Fault("_through_view", "backward(view.copy())", "backward(2 * view)", "updates in place"),
+        Fault("check", "cells and _depend(", "cells and not _depend(", "updates in place"),
         Fault("cat", "np.split(g, ends[:-1], axis=dim)", "np.split(g, ends[:-1], dim)[::-1]", "joining and padding"),
         Fault("stack", "np.moveaxis(g, dim, 0)", "g", "joining and padding"),
         Fault("pad", "g[inside]", "g[tuple(slice(n) for n in x.shape)]", "joining and padding"),
@@ -241,10 +265,18 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("to", "device_of(x)", "device", test_devices.test_a_gradient_comes_back_to_where_its_tensor_is),
     ],
 }
-ROOMS = ("ops", "pointwise", "selection", "conv", "nn", "engine")  # where a function is looked for, rules first
+ROOMS = (
+    "ops",
+    "pointwise",
+    "selection",
+    "conv",
+    "nn",
+    "engine",
+    "inplace",
+)  # where a function is looked for, rules first
 MADE_OF = {  # rules that have no derivative of their own
-    "max": "_extreme",
-    "min": "_extreme",
+    "amax": "_extreme",
+    "amin": "_extreme",
     "flatten": "reshape",
     "squeeze": "reshape",
     "linear": "affine_to_x",
@@ -267,6 +299,8 @@ def test_a_planted_fault_is_caught(rung, fault, stage, tmp_path, monkeypatch):
         pytest.skip("not there: the faults are written into the text of the ladder's own rungs")
     if rung > stage.number:
         pytest.skip(f"arrives in stage {rung}")
+    if stage.number > fault.until:
+        pytest.skip(f"the text of stage {fault.until}")
     package = plant(fault, stage, tmp_path, monkeypatch)
     assert catches(fault, make_engine(package)), "no test of the suite notices this fault"
 

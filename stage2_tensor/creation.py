@@ -5,7 +5,7 @@ import operator
 import numpy as np
 
 from .device import moved
-from .engine import Size, Tensor, array_of, constant
+from .engine import Tensor, array_of, constant
 
 
 def _made(array, dtype=None, device=None, requires_grad=False, like=None):
@@ -132,5 +132,5 @@ def _new(make):
 Tensor.new_zeros, Tensor.new_ones, Tensor.new_empty = _new(zeros), _new(ones), _new(empty)
 Tensor.new_full, Tensor.new_tensor = _new(full), _new(tensor)
 
-__all__ = ["Size", "arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full", "full_like", "linspace"]
+__all__ = ["arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full", "full_like", "linspace"]
 __all__ += ["logspace", "ones", "ones_like", "tensor", "zeros", "zeros_like"]

@@ -8,8 +8,12 @@ import math
 
 import numpy as np
 
+from .creation import empty
 from .engine import apply
-from .nn import BatchNorm1d, Module, uniform
+from .nn import init
+from .nn.module import Module
+from .nn.normalization import BatchNorm1d
+from .nn.parameter import Parameter
 
 # Loops over pixels: arrays in, arrays out
 
@@ -244,8 +248,9 @@ class Conv2d(Module):
             raise ValueError(f"Conv2d: {in_channels} and {out_channels} channels don't divide into {groups} groups")
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         shape = (out_channels, in_channels // groups, *_pair("kernel_size", kernel_size))
-        self.weight = uniform(shape, 1 / math.sqrt(math.prod(shape[1:])))
-        self.bias = uniform(out_channels, 1 / math.sqrt(math.prod(shape[1:]))) if bias else None
+        bound = 1 / math.sqrt(math.prod(shape[1:]))
+        self.weight = init.uniform_(Parameter(empty(shape)), -bound, bound)
+        self.register_parameter("bias", init.uniform_(Parameter(empty(out_channels)), -bound, bound) if bias else None)
 
     def forward(self, x):
         return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)

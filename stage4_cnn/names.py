@@ -313,3 +313,7 @@ concat = concatenate = cat
 def is_tensor(obj):
     """Whether it is a Tensor."""
     return isinstance(obj, Tensor)
+
+
+DTYPES = "bool double float float16 float32 float64 half int int16 int32 int64 int8 long short uint8"
+__all__ = [*FUNCTIONS.split(), *DTYPES.split(), "concat", "concatenate", "is_tensor"]
