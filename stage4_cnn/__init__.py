@@ -1,6 +1,6 @@
 """Gradual, rung 4: convolution as one matrix product, pooling and batch norm."""
 
-from . import conv, creation, data, names, nn, optim, random
+from . import creation, data, names, nn, optim, random
 from .creation import *
 from .data import load, save
 from .device import device
@@ -19,7 +19,6 @@ __all__ = [
     "Tensor",
     "Value",
     "cat",
-    "conv",
     "save",
     "optim",
     "nn",

@@ -1,6 +1,6 @@
 """Gradual, rung 5: the same mathematics, compiled for the processor at hand."""
 
-from . import conv, creation, data, names, nn, optim, random
+from . import creation, data, names, nn, optim, random
 from .creation import *
 from .data import load, save
 from .device import capture, device
@@ -20,7 +20,6 @@ __all__ = [
     "Value",
     "cat",
     "capture",
-    "conv",
     "save",
     "optim",
     "nn",
