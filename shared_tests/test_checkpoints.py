@@ -367,7 +367,11 @@ class Calls:
         return self.function, self.arguments
 
 
-@pytest.mark.parametrize("function", [os.system, eval, exec, getattr, __import__, open, print, type, np.load], ids=str)
+@pytest.mark.parametrize(
+    "function",
+    [os.system, eval, exec, getattr, __import__, open, print, type, np.load],
+    ids=lambda function: function.__name__,
+)
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_a_file_that_asks_for_a_function_is_refused_by_its_name_and_runs_nothing(
     function, protocol, checkpoint, tmp_path

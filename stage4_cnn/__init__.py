@@ -4,7 +4,7 @@ from . import creation, datasets, names, nn, optim, random, utils
 from .checkpoint import load, save
 from .creation import *
 from .device import device
-from .engine import Size, Tensor, cat, stack, where
+from .engine import Size, Tensor, cat, stack
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .names import *
 from .random import *
@@ -32,5 +32,4 @@ __all__ = [
     "set_grad_enabled",
     "stack",
     "utils",
-    "where",
 ]

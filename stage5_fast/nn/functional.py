@@ -8,7 +8,8 @@ import numpy as np
 from .. import activations, inplace, losses, ops
 from ..conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d, fold, unfold  # noqa: F401
 from ..device import at_hand, random, within
-from ..engine import Size, Tensor, apply, array_of, changed, constant, where
+from ..engine import Size, Tensor, apply, array_of, changed, constant
+from ..functions import where
 from ..padding import pad  # noqa: F401
 from ..pointwise import xlogy
 from ..pooling import (  # noqa: F401
