@@ -9,9 +9,21 @@ from functools import partial
 
 import numpy as np
 
-from . import network_cases
-from .case import Case, ModuleCase, classes, distinct, fraction, normal, positive, probabilities
-from .case import separate, signs, ties, zero_one
+from . import image_cases, network_cases
+from .case import (
+    Case,
+    ModuleCase,
+    classes,
+    distinct,
+    fraction,
+    normal,
+    positive,
+    probabilities,
+    separate,
+    signs,
+    ties,
+    zero_one,
+)
 
 nan, inf = np.nan, np.inf
 S = np.s_
@@ -910,7 +922,7 @@ GROUPS = {
 
 CASES = [
     replace(case, capability=capability)
-    for groups in (GROUPS, network_cases.GROUPS)
+    for groups in (GROUPS, network_cases.GROUPS, image_cases.GROUPS)
     for capability, cases in groups.items()
     for case in cases
 ]

@@ -140,8 +140,8 @@ def adaptive_averaging(x, size):
 
 def picked(x, indices):
     """The numbers of each image at the indices, counted row by row;  what is picked twice gets both gradients."""
-    images = x.reshape(math.prod(x.shape[:-2]), -1)
-    rows = np.arange(len(images), like=x)[:, None], indices.reshape(len(images), -1)
+    images = x.reshape(math.prod(x.shape[:-2]), math.prod(x.shape[-2:]))
+    rows = np.arange(len(images), like=x)[:, None], indices.reshape(len(images), math.prod(indices.shape[-2:]))
 
     def backward(g):
         gradient = np.zeros_like(images)
@@ -247,13 +247,14 @@ def _largest_of_parts(op, dims, input, output_size, return_indices):
     indices = np.zeros_like(x, np.int64, order="C", shape=(*x.shape[:2], *size))
     pixels = np.arange(math.prod(x.shape[2:]), like=x).reshape(x.shape[2:])
     for place, part in _parts(x.shape, size):
-        indices[place] = pixels[part].ravel()[_first_largest(x[part].reshape(*x.shape[:2], -1))]
+        indices[place] = pixels[part].ravel()[_first_largest(x[part])]
     out = undone(apply(picked, (images,), indices))
     return (out, undone(constant(indices))) if return_indices else out
 
 
 def _first_largest(x):
-    """The index of the first of the largest along the last dim or, as in PyTorch, of the last NaN."""
+    """The index, row by row, of the first of the largest of each image or, as in PyTorch, of the last NaN."""
+    x = x.reshape(*x.shape[:-2], math.prod(x.shape[-2:]))
     nan = np.isnan(x[..., ::-1])
     return np.where(nan.any(axis=-1), x.shape[-1] - 1 - nan.argmax(axis=-1), x.argmax(axis=-1))
 

@@ -81,7 +81,7 @@ def convolve(x, weight, bias, stride, padding, dilation, groups):
     The columns are what `convolve_to_weight` needs.
     """
     columns = im2col(x, weight.shape[2:], stride, padding, dilation)
-    out = weight.reshape(groups, weight.shape[0] // groups, math.prod(weight.shape[1:])) @ _matrix(columns, groups)
+    out = weight.reshape(groups, weight.shape[0] // groups, -1) @ _matrix(columns, groups)
     out = out.reshape(weight.shape[0], *columns.shape[2:])
     if bias is not None:
         out += bias[:, None, None, None]
@@ -91,7 +91,7 @@ def convolve(x, weight, bias, stride, padding, dilation, groups):
 @kernel
 def convolve_to_x(g, weight, shape, stride, padding, dilation, groups):
     """The gradient with respect to x, of the given shape: col2im(Wᵀ g)."""
-    kernels = weight.reshape(groups, weight.shape[0] // groups, math.prod(weight.shape[1:]))
+    kernels = weight.reshape(groups, weight.shape[0] // groups, -1)
     columns = kernels.swapaxes(1, 2) @ _matrix(g.transpose(1, 2, 3, 0), groups)
     columns = columns.reshape(shape[1], math.prod(weight.shape[2:]), *g.shape[2:], shape[0])
     return col2im(columns, shape, weight.shape[2:], stride, padding, dilation)
@@ -156,7 +156,7 @@ def transposed_convolution(x, weight, bias=None, *, size, stride, padding, dilat
 
 
 def _check_channels(x, weight, bias, channels, kernels, groups):
-    if x.shape[1] != channels or len(weight) % groups or not kernels or x.dtype != weight.dtype:
+    if x.shape[1] != channels or len(weight) % groups or x.dtype != weight.dtype:
         raise ValueError(
             f"weight {weight.shape} of {weight.dtype} in {groups} groups wants a first dim that divides into them, and "
             f"{channels} channels of {weight.dtype}; got {x.shape} of {x.dtype}"
@@ -309,8 +309,8 @@ def _borders(op, dims, padding, kernel_size, stride, dilation):
 
 def _kernels(op, dims, weight):
     """The weight for images: (F, C, KH, KW)."""
-    if weight.ndim != dims + 2 or 0 in weight.shape[2:]:
-        raise ValueError(f"{op}: weight: wanted {dims + 2} dims, the kernel's not 0, got {weight.shape}")
+    if weight.ndim != dims + 2 or 0 in weight.shape:
+        raise ValueError(f"{op}: weight: wanted {dims + 2} dims, none of size 0, got {weight.shape}")
     return weight if dims == 2 else weight.reshape(*weight.shape[:2], 1, weight.shape[2])
 
 

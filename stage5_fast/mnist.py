@@ -2,19 +2,19 @@
 
 from time import perf_counter
 
-from . import Tensor, conv, data, nn, no_grad, optim
+from . import Tensor, data, nn, no_grad, optim
 from .demo import Checkpoint, handwritten, progress, report, run, say, warm_up_and_cosine
 
 
 def network():
     """Logits (N, 10) of images (N, 1, 28, 28)."""
     return nn.Sequential(
-        conv.Conv2d(1, 16, 3, padding=1),
+        nn.Conv2d(1, 16, 3, padding=1),
         nn.ReLU(),
-        conv.MaxPool2d(2),
-        conv.Conv2d(16, 32, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
         nn.ReLU(),
-        conv.MaxPool2d(2),
+        nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Linear(1568, 128),
         nn.ReLU(),
