@@ -251,7 +251,7 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
 def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     """(N, C·KH·KW, H'·W') -> (N, C, *output_size): the sum of what unfold copied from each pixel."""
     if input.ndim not in (2, 3):
-        raise ValueError(f"fold: wanted (N, C·KH·KW, H'·W') or (C·KH·KW, H'·W'), got {input.shape}")
+        raise ValueError(f"fold: wanted (N, C·KH·KW, H'·W') or (C·KH·KW, H'·W'), got {tuple(input.shape)}")
     columns = input if input.ndim == 3 else input.reshape(1, *input.shape)
     size = pair("fold", 2, "output_size", output_size)
     images = apply(folding, (columns,), size, *_moves("fold", kernel_size, stride, padding, dilation))
@@ -260,15 +260,19 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
 
 def as_images(op, dims, input):
     """The input as images (N, C, H, W), and the function that brings what is made of them into its form."""
+    check_images(op, dims, input)
     shape = input.shape
-    if len(shape) not in (dims + 1, dims + 2):
-        wanted = "(N, C, H, W) or (C, H, W)" if dims == 2 else "(N, C, L) or (C, L)"
-        raise ValueError(f"{op}: wanted {wanted}, got {shape}")
     if len(shape) == 4:
         return input, lambda out: out
     single, rows = len(shape) == dims + 1, dims == 1
     images = input.reshape((1,) * single + shape[:-dims] + (1,) * rows + shape[-dims:])
     return images, lambda out: out.reshape(out.shape[single:2] + out.shape[2 + rows :])
+
+
+def check_images(op, dims, input):
+    if input.ndim not in (dims + 1, dims + 2):
+        wanted = "(N, C, H, W) or (C, H, W)" if dims == 2 else "(N, C, L) or (C, L)"
+        raise ValueError(f"{op}: wanted {wanted}, got {tuple(input.shape)}")
 
 
 def pair(op, dims, name, value, least=1):
@@ -305,7 +309,7 @@ def _borders(op, dims, padding, kernel_size, stride, dilation):
 def _kernels(op, dims, weight):
     """The weight for images: (F, C, KH, KW)."""
     if weight.ndim != dims + 2 or 0 in weight.shape:
-        raise ValueError(f"{op}: weight: wanted {dims + 2} dims, none of size 0, got {weight.shape}")
+        raise ValueError(f"{op}: weight: wanted {dims + 2} dims, none of size 0, got {tuple(weight.shape)}")
     return weight if dims == 2 else weight.reshape(*weight.shape[:2], 1, weight.shape[2])
 
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from .conv import as_images, blank, cropped, named, padded, pair, seen
+from .conv import as_images, blank, check_images, cropped, named, padded, pair, seen
 from .device import kernel
 from .engine import apply, array_of, constant
 from .nn.module import Module
@@ -285,10 +285,9 @@ def _first_largest(x):
 
 def _parts_wanted(op, dims, input, output_size):
     """How many parts in each dim, where None is as many as there are numbers."""
-    if input.ndim not in (dims + 1, dims + 2) or 0 in input.shape[-dims:]:
-        raise ValueError(
-            f"{op}: wanted {dims + 1} or {dims + 2} dims, the last {dims} not of size 0, got {input.shape}"
-        )
+    check_images(op, dims, input)
+    if 0 in input.shape[-dims:]:
+        raise ValueError(f"{op}: wanted images that are not of size 0, got {tuple(input.shape)}")
     numbers = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size,) * dims
     if len(numbers) != dims or not all([m is None or isinstance(m, int | np.integer) and m >= 0 for m in numbers]):
         raise ValueError(f"{op}: output_size: wanted {dims} whole numbers or None, got {output_size}")
