@@ -177,7 +177,90 @@ def small_cnn(nn):
     return nn.Sequential(image, nn.Flatten(), nn.Linear(12, 2))
 
 
+# Updates in place: y is changed through one of its names, or h through a part of it
+
+
+def through_another_name(x, v):
+    y = h = x * 2
+    y += v
+    return h * y
+
+
+def row_by_row(x, v):
+    h = x * 1
+    for i in range(1, 3):
+        h[i] = h[i - 1].clone() * v + 1
+    return h * h
+
+
+def into_a_constant(F, x, v):
+    h = F.zeros(3, 4, dtype=x.dtype)
+    for i in range(3):
+        h[i] = x[i] * v
+    h[1] += v
+    row = h[2]
+    row += v * 2
+    return h
+
+
+def through_views(x, v):
+    h = x * 3
+    row = h[1]
+    part = row[1:]
+    part *= v[1:]
+    row += 1
+    return h * h
+
+
+def through_a_transpose(x, v):
+    h = x * 2
+    columns = h.transpose(0, 1)
+    columns *= v.reshape(4, 1)
+    columns += 1
+    return h * h
+
+
+def with_what_was_made_of_it(x, v):
+    y = x * v
+    y += y * 2 + x
+    y += 3 * y
+    return y
+
+
+def and_used_before(x, v):
+    y = x * 2
+    half = y * 0.5
+    y += v
+    return y + half
+
+
+def times_itself(x, v):
+    y = x * v
+    y *= v
+    y += y
+    return y
+
+
+def at_indices(x, v):
+    h = x * 3
+    h[[0, 2]] = v
+    h[h > 1] = 0.5
+    h[[0, 2], 1] = v[:2]
+    return h * h
+
+
+def functions_of_it(x, v):
+    y = x + v
+    y.mul_(2).exp_()
+    return y * v
+
+
+IN_PLACE = (through_another_name, row_by_row, into_a_constant, through_views, through_a_transpose)
+IN_PLACE += (with_what_was_made_of_it, and_used_before, times_itself, at_indices, functions_of_it)
+
+
 GROUPS = {
+    "updates in place": [Case(f.__name__.replace("_", " "), f, shapes=[(3, 4), (4,)], smooth=False) for f in IN_PLACE],
     "arithmetic": [
         *over(ONE, "neg", lambda x: -x),
         *over([[s, s] for s in ONE], "add", lambda x, y: x + y),
@@ -186,6 +269,7 @@ GROUPS = {
         *over([[s, s] for s in ONE], "div", lambda x, y: x / y, domain=[separate, positive]),
         *over([[s, s] for s in ONE], "pow", lambda x, y: x**y, domain=[positive, positive]),
         Case("the same tensor twice", lambda x: x * x + x, shapes=[(3, 4)]),
+        Case("the same result twice", lambda x, y: (lambda z: z * z + z)(x * y), shapes=[(3, 4), (3, 4)]),
         Case("a tensor over itself and 1", lambda x: x / (x + 1.0), shapes=[(3, 4)], domain=positive),
         Case("a tensor minus itself", lambda x: x - x * 2.0, shapes=[(3, 4)]),
         Case("a tensor to its own power", lambda x: x**x, shapes=[(3, 4)], domain=positive),
@@ -450,6 +534,11 @@ GROUPS = {
                 ("[[0], [1]], [1, 2]", S[[[0], [1]], [1, 2]]),
                 ("[0, 0], :, [1, 1]", S[[0, 0], :, [1, 1]]),
                 ("[0, 0], 1:, 2", S[[0, 0], 1:, 2]),
+                ("0, :, [0, 1]", S[0, :, [0, 1]]),
+                ("[0, 1], :, 1", S[[0, 1], :, 1]),
+                (":, 1, [0, 1]", S[:, 1, [0, 1]]),
+                ("True", S[True]),
+                ("0, ..., None, [1, 1]", S[0, ..., None, [1, 1]]),
                 ("array of integers", np.array([[3, 3], [0, 3]])),
                 ("array, None, array", S[np.array([0, 0]), None, np.array([1, 1])]),
                 ("mask of rows", np.array([True, False, False, True])),

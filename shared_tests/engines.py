@@ -54,6 +54,8 @@ def _takes_arrays(tensor_class):
 class ArrayEngine:
     """An engine whose tensors hold arrays, with the names of rung 2."""
 
+    keep = {"retain_graph": True}  # the arguments of a backward() that is not the last through its graph
+
     def __init__(self, package):
         self.package = package
         self.Tensor = package.Tensor
@@ -158,14 +160,6 @@ class Functions:
                 continue
         raise AttributeError(f"{package} has no {name}")
 
-    @staticmethod
-    def amax(x, dim=None, keepdim=False):
-        return x.max(dim, keepdim)
-
-    @staticmethod
-    def amin(x, dim=None, keepdim=False):
-        return x.min(dim, keepdim)
-
     def pad(self, x, pad, mode="constant", value=0):
         try:
             functional = importlib.import_module(f"{self._package.__name__}.nn.functional")
@@ -190,6 +184,8 @@ class DeviceFunctions(Functions):
 
 class ForeignEngine(ArrayEngine):
     """Somebody else's engine of arrays: `Tensor(array)` with `.data` or `.numpy()`, `.grad` and `.backward()`."""
+
+    keep = {}
 
     def tensor(self, array):
         try:
@@ -229,6 +225,8 @@ class ScalarEngine:
 
     The class is `Tensor` or, as in micrograd, `Value`.
     """
+
+    keep = {}  # the numbers that a rule saves stay
 
     def __init__(self, package):
         self.package = package

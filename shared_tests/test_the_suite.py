@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from . import test_arrays, test_devices, test_engine, test_modules
+from . import test_arrays, test_devices, test_engine, test_images, test_inplace, test_modules
 from .cases import CASES
 from .check import check
 from .engines import make_engine
@@ -21,12 +21,23 @@ from .engines import make_engine
 
 @dataclass(frozen=True)
 class Fault:
-    """In `function`, `old` becomes `new`; the cases of a capability, or a test function of an engine, must notice."""
+    """In `function`, `old` becomes `new`; the cases of a capability, or a test function of an engine, must notice.
+
+    Rungs above `until` have another text there.
+    """
 
     function: str
     old: str
     new: str
     caught_by: object
+    until: float = float("inf")
+
+
+grows_where_it_is = test_arrays.test_a_gradient_that_is_held_goes_on_growing_as_in_pytorch
+
+
+def infinite_gradients(engine):
+    test_images.test_an_infinite_gradient_goes_through_max_pooling_to_the_largest_alone(engine, (2,), float("inf"))
 
 
 FAULTS = {  # by the rung on which the text arrives
@@ -47,15 +58,19 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("relu", "lambda g: (", "lambda g: (2 * ", "elementary functions"),
         Fault("topological_order", "elif tensor not in seen:", "else:", test_engine.test_work_grows_with_diamonds),
         Fault("topological_order", "order.append(stack.pop())", "order.insert(0, stack.pop())", "arithmetic"),
-        Fault("Tensor.backward", "tensor.grad = None", "pass", test_engine.test_a_second_backward_exactly_doubles),
+        Fault(
+            "Tensor.backward", "tensor.grad = None", "pass", test_engine.test_a_second_backward_exactly_doubles, until=1
+        ),
     ],
     2: [
         Fault("rectify", "0.0", "1.0", "elementary functions"),
         Fault("rectify_gradient", "where(out,", "where(out >= 0,", "elementary functions"),
         Fault("rectify_gradient", "g * (out != 0)", "g * (out >= 0)", "more elementwise functions"),
         Fault("rectify_gradient", "np.isfinite(g).all()", "True", "infinities and NaN"),
-        Fault("_accumulate", "g = x.grad + g", "pass", "arithmetic"),
-        Fault("_accumulate", "g = x.grad + g", "pass", test_engine.test_leaves_accumulate_over_calls),
+        Fault("Tensor.backward", "tensor._grad = None", "pass", test_engine.test_a_second_backward_exactly_doubles),
+        Fault("_accumulate", "g = x._grad + g", "pass", "arithmetic"),
+        Fault("_accumulate", "x._grad += g", "pass", test_engine.test_leaves_accumulate_over_calls),
+        Fault("_accumulate", "x._grad += g", "x._grad = x._grad + g", grows_where_it_is),
         Fault("_array", "np.array(data,", "np.asarray(data,", test_arrays.test_a_callers_array_is_never_changed),
         Fault("unbroadcast", "np.add.reduce(g, axis=(*range(missing), *repeated)).reshape(shape)", "g", "broadcasting"),
         Fault("unbroadcast", "missing + i for i", "i for i", "broadcasting"),
@@ -69,22 +84,36 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("_restored", "keepdim or ", "", "reductions"),
         Fault("_extreme", " / chosen.sum(axis=dim, keepdims=True, dtype=x.dtype)", "", "reductions"),
         Fault("var", "* 2 * centred", "* centred", "reductions"),
-        Fault("var", "count - correction if", "count if", "reductions"),
+        Fault("var", "int(unbiased) if", "0 if", "reductions"),
+        Fault("dims_of", "return normalize_axis_tuple(dim, x.ndim)", "return 0", "reductions"),
         Fault("std", "(2 * out + (out == 0))", "(out + (out == 0))", "reductions"),
         Fault("softmax", "(g * out).sum(", "g.sum(", "softmax"),
-        Fault("softmax", "x - x.max(axis=dim, keepdims=True)", "x", "softmax"),
+        Fault("softmax", "x - _top(x, dim)", "x", "softmax"),
         Fault("log_softmax", "_exp(out) * g.sum", "out * g.sum", "softmax"),
         Fault("logsumexp", "_exp(x - kept)", "_exp(x)", "softmax"),
         Fault("matmul", "g @ columns.swapaxes(-1, -2)", "g @ columns", "matmul"),
         Fault("matmul", "rows.swapaxes(-1, -2) @ g", "g.swapaxes(-1, -2) @ rows", "matmul"),
         Fault("matmul", "gradient[..., 0] if y.ndim == 1 else gradient", "gradient", "matmul"),
         Fault("in_order", "x.copy()", "x[::-1].copy()", "shapes"),
-        Fault("reshape", "(g.reshape(x.shape),)", "(g.reshape(x.shape[::-1]).T,)", "shapes"),
-        Fault("unsqueeze", "(g.reshape(x.shape),)", "(g,)", "shapes"),
+        Fault("clone", "(g,)", "(2 * g,)", "updates in place"),
+        Fault("astype", "(g,)", "(2 * g,)", "dtypes"),
+        Fault("reshape", "(g.reshape(before),)", "(g.reshape(before[::-1]).T,)", "shapes"),
+        Fault("unsqueeze", "(g.reshape(before),)", "(g,)", "shapes"),
         Fault("transpose", "(g.swapaxes(*dims),)", "(g,)", "shapes"),
         Fault("permute", "np.argsort(dims)", "dims", "shapes"),
         Fault("expand", "lambda g: (g,)", "lambda g: (2 * g,)", "shapes"),
-        Fault("getitem", "np.add.at(gradient, index, g)", "gradient[index] = g", "indexing"),
+        Fault("getitem", "np.add.at(gradient[parts], chosen, g)", "gradient[parts][chosen] = g", "indexing"),
+        Fault("split_index", "isinstance(item, int)", "False", "indexing"),
+        Fault("setitem", "kept[parts][chosen] = 0", "pass", "updates in place"),
+        Fault("setitem", "g[parts][chosen]", "2 * g[parts][chosen]", "updates in place"),
+        Fault("update", "memory(x).copy()", "memory(x)", "updates in place"),
+        Fault("then", "x._made > made", "False", "updates in place"),
+        Fault(
+            "_release", "then(before, y._made) if z is x else z", "z", test_inplace.test_no_cycle_keeps_a_graph_alive
+        ),
+        Fault("_of_view", "place.of(gradient)[...] = g", "pass", "updates in place"),
+        Fault("_through_view", "backward(view.copy())", "backward(2 * view)", "updates in place"),
+        Fault("check", "cells and _depend(", "cells and not _depend(", "updates in place"),
         Fault("cat", "np.split(g, ends[:-1], axis=dim)", "np.split(g, ends[:-1], dim)[::-1]", "joining and padding"),
         Fault("stack", "np.moveaxis(g, dim, 0)", "g", "joining and padding"),
         Fault("pad", "g[inside]", "g[tuple(slice(n) for n in x.shape)]", "joining and padding"),
@@ -205,6 +234,8 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("BatchNorm1d._track", "var * n / (n - 1)", "var", "modules"),
         Fault("BatchNorm1d.forward", "self.weight.reshape", "self.weight.detach().reshape", "modules"),
         Fault("BatchNorm1d.forward", "x - self.running_mean", "x + self.running_mean", "modules"),
+        Fault("repeated", "to[i] += of[place]", "to[i] = of[place]", "padding"),
+        Fault("_cropped", "max(0, -before)", "0", "padding"),
     ],
     4: [
         Fault("convolve", "out += bias", "out -= bias", "convolution"),
@@ -212,12 +243,31 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("convolve_to_weight", ".swapaxes(1, 2)", ".swapaxes(1, 2)[:, ::-1]", "convolution"),
         Fault("convolve_to_x", "kernels.swapaxes(1, 2)", "kernels[:, ::-1].swapaxes(1, 2)", "convolution"),
         Fault("col2im", "view += column", "view[...] = column", "convolution"),
-        Fault("max_pool_gradient", "chosen &= free", "pass", "pooling"),
-        Fault("max_pool_gradient", "target += g * chosen\n    if", "target[...] = g * chosen\n    if", "pooling"),
-        Fault("max_pool_gradient", "x, padding, np.nan", "x, padding, -np.inf", "pooling"),
-        Fault("max_pool_gradient", "*places)[::-1], targets[::-1]", "*places), targets", "pooling"),
+        Fault("transposed_convolution", "bias[:, None, None]", "2 * bias[:, None, None]", "convolution"),
+        Fault("transposed_convolution", "convolved()[0]", "2 * convolved()[0]", "convolution"),
+        Fault("transposed_convolution", "convolve_to_weight(x, ", "convolve_to_weight(2 * x, ", "convolution"),
+        Fault("unfolding", "g.transpose(1, 2, 0)", "g[:, ::-1].transpose(1, 2, 0)", "convolution"),
+        Fault("folding", "x.transpose(1, 2, 0)", "x[:, ::-1].transpose(1, 2, 0)", "convolution"),
+        Fault("folding", "_unfolded(im2col(g,", "_unfolded(im2col(2 * g,", "convolution"),
+        Fault("_borders", "(n // 2, n - n // 2)", "(n - n // 2, n // 2)", "convolution"),
+        Fault("max_pool_gradient", "targets[k] += ", "targets[k][...] = ", "pooling"),
+        Fault("max_pool_gradient", " if finite else np.where(chosen, g, 0)", "", infinite_gradients),
+        Fault("_chosen", "chosen &= free", "pass", "pooling"),
+        Fault("_chosen", "padded(x, padding, np.nan, more)", "padded(x, padding, -np.inf, more)", "pooling"),
+        Fault("_chosen", "reversed(range(len(views)))", "range(len(views))", "pooling"),
+        Fault("max_pool_indices", "pixels[k]", "k", "pooling"),
         Fault("avg_pool_gradient", "view += share", "view[...] = share", "pooling"),
-        Fault("_means", "-(-(i + 1) * n // m)", "(i + 1) * n // m", "pooling"),
+        Fault("_count", "n + 2 * p", "n", "pooling"),
+        Fault("_count", "not any(more) and ", "", "pooling"),
+        Fault("overhang", "begin < n + p", "True", "pooling"),
+        Fault("overhang", "begin < n + p", "begin < n", "pooling"),
+        Fault("adaptive_averaging", "target += ", "target[...] = ", "pooling"),
+        Fault("_parts", "-(-(i + 1) * n // m)", "(i + 1) * n // m", "pooling"),
+        Fault("_first_largest", "x.shape[-1] - 1 - nan.argmax(axis=-1)", "nan.argmax(axis=-1)", "pooling"),
+        Fault("picked", "np.add.at(gradient, rows, g.reshape(rows[1].shape))", "gradient[rows] = 1", "pooling"),
+        Fault("_linear", "1 - (at - first)", "at - first", "scaling of images"),
+        Fault("_cubic", "far(2 - t)", "far(t + 2)", "scaling of images"),
+        Fault("_between", "if align_corners", "if not align_corners", "scaling of images"),
     ],
     5: [
         Fault(
@@ -241,10 +291,21 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("to", "device_of(x)", "device", test_devices.test_a_gradient_comes_back_to_where_its_tensor_is),
     ],
 }
-ROOMS = ("ops", "pointwise", "selection", "conv", "nn", "engine")  # where a function is looked for, rules first
+ROOMS = (
+    "ops",
+    "pointwise",
+    "selection",
+    "padding",
+    "conv",
+    "pooling",
+    "resize",
+    "nn",
+    "engine",
+    "inplace",
+)  # where a function is looked for, rules first
 MADE_OF = {  # rules that have no derivative of their own
-    "max": "_extreme",
-    "min": "_extreme",
+    "amax": "_extreme",
+    "amin": "_extreme",
     "flatten": "reshape",
     "squeeze": "reshape",
     "linear": "affine_to_x",
@@ -267,6 +328,8 @@ def test_a_planted_fault_is_caught(rung, fault, stage, tmp_path, monkeypatch):
         pytest.skip("not there: the faults are written into the text of the ladder's own rungs")
     if rung > stage.number:
         pytest.skip(f"arrives in stage {rung}")
+    if stage.number > fault.until:
+        pytest.skip(f"the text of stage {fault.until}")
     package = plant(fault, stage, tmp_path, monkeypatch)
     assert catches(fault, make_engine(package)), "no test of the suite notices this fault"
 

@@ -23,7 +23,8 @@ def huber(x, delta):
 
 def binary_cross_entropy(x, target):
     """−t·log x − (1 − t)·log(1 − x), with logarithms of at least −100;  d/dx = (x − t)/(x·(1 − x)), where that is."""
-    yes, no = (np.maximum(np.log(p), -100) for p in (x, 1 - x))
+    with np.errstate(divide="ignore"):
+        yes, no = (np.maximum(np.log(p), -100) for p in (x, 1 - x))
     return -target * yes - (1 - target) * no, lambda g: (
         lambda: g * (x - target) / np.maximum(x * (1 - x), 1e-12),
         lambda: g * (no - yes),

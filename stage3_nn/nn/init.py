@@ -37,8 +37,8 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
     if not a - 8 * std < mean < b + 8 * std:
         raise ValueError(f"trunc_normal_: next to nothing of mean {mean} and std {std} lies from {a} to {b}")
     tensor.normal_(mean, std, generator=generator)
-    while (outside := (tensor < a) | (tensor > b)).any():
-        tensor[outside] = tensor.new_empty(outside.sum().item()).normal_(mean, std, generator=generator)
+    while (outside := (tensor._data < a) | (tensor._data > b)).any():
+        tensor[outside] = tensor.new_empty(int(outside.sum())).normal_(mean, std, generator=generator)
     return tensor
 
 

@@ -28,7 +28,7 @@ class Dropout1d(Dropout):
 
 
 class Dropout2d(Dropout):
-    """Dropout of whole channels of (N, C, H, W) or (C, H, W)."""
+    """Dropout of whole channels of (N, C, H, W)."""
 
     def forward(self, input):
         return F.dropout2d(input, self.p, self.training, self.inplace)

@@ -8,7 +8,8 @@ import numpy as np
 from .. import activations, inplace, losses, ops
 from ..conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d, fold, unfold  # noqa: F401
 from ..device import at_hand, random, within
-from ..engine import Tensor, apply, array_of, changed, constant, where
+from ..engine import Size, Tensor, apply, array_of, changed, constant
+from ..functions import where
 from ..padding import pad  # noqa: F401
 from ..pointwise import xlogy
 from ..pooling import (  # noqa: F401
@@ -72,10 +73,12 @@ def dropout1d(input, p=0.5, training=True, inplace=False):
 
 
 def dropout2d(input, p=0.5, training=True, inplace=False):
-    """dropout of whole channels of (N, C, H, W) or (C, H, W)."""
+    """dropout of whole channels of (N, C, H, W); what has three dims is, as in PyTorch, (N, C, L)."""
     if input.ndim not in (3, 4):
-        raise ValueError(f"dropout2d: wanted (N, C, H, W) or (C, H, W), got {tuple(input.shape)}")
-    return _dropped("dropout2d", input, p, training, inplace, (*input.shape[:-2], 1, 1))
+        raise ValueError(f"dropout2d: wanted (N, C, H, W), got {tuple(input.shape)}")
+    if input.ndim == 3:
+        warnings.warn(f"dropout2d: {tuple(input.shape)} is taken for (N, C, L), which dropout1d is for", stacklevel=2)
+    return _dropped("dropout2d", input, p, training, inplace, (*input.shape[:2], 1, 1)[: input.ndim])
 
 
 def _dropped(op, input, p, training, in_place, shape):
@@ -636,8 +639,8 @@ def _broadcast(input, target, weight=None):
     wanted, shape = input._data.shape, array_of(target).shape
     if shape != wanted:
         warnings.warn(
-            f"Using a target size ({shape}) that is different to the input size ({wanted}). This will likely lead to "
-            "incorrect results due to broadcasting. Please ensure they have the same size.",
+            f"Using a target size ({Size(shape)}) that is different to the input size ({Size(wanted)}). This will "
+            "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
             stacklevel=3,
         )
     if weight is not None and array_of(weight).shape != wanted:

@@ -85,9 +85,9 @@ class Module:
     def _register(self, place, name, value):
         held = getattr(self, place)
         if not isinstance(name, str) or not name or "." in name:
-            raise KeyError(f"{type(self).__name__}: wanted a name without dots, got {name!r}")
+            raise KeyError(f"wanted a name without dots, got {name!r}")
         if hasattr(self, name) and name not in held:
-            raise KeyError(f"{type(self).__name__}: attribute '{name}' already exists")
+            raise KeyError(f"attribute '{name}' already exists")
         _check_kind(place, name, value)
         held[name] = value
 
@@ -108,8 +108,11 @@ class Module:
 
     def named_children(self):
         """(name, module) for each module directly in this one, once."""
-        found = {child: name for name, child in reversed(self._modules.items()) if child is not None}
-        return ((name, child) for child, name in reversed(found.items()))
+        seen = {None}
+        for name, child in self._modules.items():
+            if child not in seen:
+                seen.add(child)
+                yield name, child
 
     def children(self):
         return (child for _, child in self.named_children())
@@ -267,7 +270,7 @@ class Module:
 _PLACES = {  # where a module keeps what is assigned to it: what a name there takes, in Python and in PyTorch's words
     "_parameters": (Parameter, "parameter", "torch.nn.Parameter"),
     "_modules": (Module, "child module", "torch.nn.Module"),
-    "_buffers": (Tensor, "buffer", "torch.Tensor"),
+    "_buffers": (Tensor, "buffer", "torch.nn.Buffer, torch.Tensor"),
 }
 
 
