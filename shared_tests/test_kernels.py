@@ -540,16 +540,16 @@ def test_a_gradient_of_another_dtype_is_taken(engine):
 
 def network(package):
     """A small CNN with a layer of each kind, always the same one."""
-    conv, nn = package.conv, package.nn
+    nn = package.nn
     nn.manual_seed(0)
     return nn.Sequential(
-        conv.Conv2d(1, 16, 3, padding=1),
+        nn.Conv2d(1, 16, 3, padding=1),
         nn.ReLU(),
-        conv.MaxPool2d(2),
-        conv.Conv2d(16, 17, 3, padding=1, bias=False),
-        conv.BatchNorm2d(17),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 17, 3, padding=1, bias=False),
+        nn.BatchNorm2d(17),
         nn.ReLU(),
-        conv.AvgPool2d(2),
+        nn.AvgPool2d(2),
         nn.Flatten(),
         nn.Linear(17 * 7 * 7, 128),
         nn.ReLU(),
