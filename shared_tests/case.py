@@ -54,6 +54,16 @@ def classes(n):
     return lambda rng, shape: rng.integers(0, n, shape)
 
 
+def distinct(n):
+    """Indices below n, in each row none twice."""
+    return lambda rng, shape: rng.permuted(np.tile(np.arange(n), (*shape[:-1], 1)), axis=-1)[..., : shape[-1]]
+
+
+def fraction(rng, shape):
+    """From −0.9 to 0.9, for inverse functions."""
+    return rng.uniform(-0.9, 0.9, shape)
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """A function that runs on PyTorch and on the engine, with the same body.
@@ -147,15 +157,7 @@ class ModuleCase(Case):
 
     def build(self, engine, arrays):
         """The module with the given arrays as its parameters and buffers."""
-        module = self.body(engine.nn)
-        for name, array in arrays.items():
-            if name != "input":
-                owner, attribute = owner_of(module, name)
-                if hasattr(getattr(owner, attribute), "grad") and self.is_variable(name, array):
-                    getattr(owner, attribute).data = engine.raw(array)
-                else:
-                    setattr(owner, attribute, engine.raw(array))
-        return module
+        return engine.loaded(self.body(engine.nn), {name: array for name, array in arrays.items() if name != "input"})
 
     def forward(self, engine, module, array):
         """The output and the input's tensor."""
@@ -188,14 +190,6 @@ class ModuleCase(Case):
 def state(engine, module):
     """The state_dict with copied arrays."""
     return {name: engine.host(value).copy() for name, value in module.state_dict().items()}
-
-
-def owner_of(module, name):
-    """The module and attribute that a name of the state_dict stands for: "0.weight" is `weight` of child "0"."""
-    *path, attribute = name.split(".")
-    for part in path:
-        module = getattr(module, part)
-    return module, attribute
 
 
 def _generator(*names):

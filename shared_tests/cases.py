@@ -9,7 +9,21 @@ from functools import partial
 
 import numpy as np
 
-from .case import Case, ModuleCase, classes, normal, positive, probabilities, separate, signs, ties, zero_one
+from . import network_cases
+from .case import (
+    Case,
+    ModuleCase,
+    classes,
+    distinct,
+    fraction,
+    normal,
+    positive,
+    probabilities,
+    separate,
+    signs,
+    ties,
+    zero_one,
+)
 
 nan, inf = np.nan, np.inf
 S = np.s_
@@ -37,6 +51,25 @@ TWO = [  # pairs that broadcast
     [(0, 3), (3,)],
     [(2, 0), (1, 1)],
 ]
+NORMS = [0, 0.5, 1, 1.5, 2, 3, inf, -inf]
+EINSUMS = [
+    ("ij,jk->ik", [(2, 3), (3, 4)]),
+    ("ij,jk->ki", [(3, 3), (3, 3)]),
+    ("bij,bjk", [(2, 3, 4), (2, 4, 5)]),
+    ("...ij,...jk->...ik", [(2, 3, 4), (4, 5)]),
+    ("i,i->", [(3,), (3,)]),
+    ("i,j,k->kji", [(2,), (3,), (4,)]),
+    ("ij->ji", [(3, 4)]),
+    ("ij->j", [(3, 4)]),
+    ("ii->i", [(3, 3)]),
+    ("ii", [(3, 3)]),
+    ("iij,jk->ik", [(3, 3, 4), (4, 2)]),
+    ("ij,k->i", [(2, 3), (4,)]),
+    ("bn,anm,bm->ba", [(2, 5), (3, 5, 4), (2, 4)]),
+    ("ij,ij->ij", [(1, 4), (3, 1)]),
+]
+INFINITELY = [[-1.0, 1.0, 2.0, 0.1], [1.0, inf, -inf, inf]]
+NOT_ADDED = [[[nan, inf]], [[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]]
 DIMS = [None, 0, 1, 2, -1, -3, (0, 2), (-1, 0), (1,), (0, 1, 2)]  # of three
 
 
@@ -102,6 +135,12 @@ def avg_pool2d(F, x, **options):
     return F.avg_pool2d(x, **options)
 
 
+einsum_of = {  # how many operands -> a function of the equation
+    1: lambda equation: lambda F, x: F.einsum(equation, x),
+    2: lambda equation: lambda F, x, y: F.einsum(equation, x, y),
+    3: lambda equation: lambda F, x, y, z: F.einsum(equation, x, y, z),
+}
+
 # Functions and networks that take more than a line
 
 
@@ -138,7 +177,90 @@ def small_cnn(nn):
     return nn.Sequential(image, nn.Flatten(), nn.Linear(12, 2))
 
 
+# Updates in place: y is changed through one of its names, or h through a part of it
+
+
+def through_another_name(x, v):
+    y = h = x * 2
+    y += v
+    return h * y
+
+
+def row_by_row(x, v):
+    h = x * 1
+    for i in range(1, 3):
+        h[i] = h[i - 1].clone() * v + 1
+    return h * h
+
+
+def into_a_constant(F, x, v):
+    h = F.zeros(3, 4, dtype=x.dtype)
+    for i in range(3):
+        h[i] = x[i] * v
+    h[1] += v
+    row = h[2]
+    row += v * 2
+    return h
+
+
+def through_views(x, v):
+    h = x * 3
+    row = h[1]
+    part = row[1:]
+    part *= v[1:]
+    row += 1
+    return h * h
+
+
+def through_a_transpose(x, v):
+    h = x * 2
+    columns = h.transpose(0, 1)
+    columns *= v.reshape(4, 1)
+    columns += 1
+    return h * h
+
+
+def with_what_was_made_of_it(x, v):
+    y = x * v
+    y += y * 2 + x
+    y += 3 * y
+    return y
+
+
+def and_used_before(x, v):
+    y = x * 2
+    half = y * 0.5
+    y += v
+    return y + half
+
+
+def times_itself(x, v):
+    y = x * v
+    y *= v
+    y += y
+    return y
+
+
+def at_indices(x, v):
+    h = x * 3
+    h[[0, 2]] = v
+    h[h > 1] = 0.5
+    h[[0, 2], 1] = v[:2]
+    return h * h
+
+
+def functions_of_it(x, v):
+    y = x + v
+    y.mul_(2).exp_()
+    return y * v
+
+
+IN_PLACE = (through_another_name, row_by_row, into_a_constant, through_views, through_a_transpose)
+IN_PLACE += (with_what_was_made_of_it, and_used_before, times_itself, at_indices, functions_of_it)
+
+
 GROUPS = {
+    "updates in place": [Case(f.__name__.replace("_", " "), f, shapes=[(3, 4), (4,)], smooth=False) for f in IN_PLACE],
     "arithmetic": [
         *over(ONE, "neg", lambda x: -x),
         *over([[s, s] for s in ONE], "add", lambda x, y: x + y),
@@ -147,6 +269,7 @@ GROUPS = {
         *over([[s, s] for s in ONE], "div", lambda x, y: x / y, domain=[separate, positive]),
         *over([[s, s] for s in ONE], "pow", lambda x, y: x**y, domain=[positive, positive]),
         Case("the same tensor twice", lambda x: x * x + x, shapes=[(3, 4)]),
+        Case("the same result twice", lambda x, y: (lambda z: z * z + z)(x * y), shapes=[(3, 4), (3, 4)]),
         Case("a tensor over itself and 1", lambda x: x / (x + 1.0), shapes=[(3, 4)], domain=positive),
         Case("a tensor minus itself", lambda x: x - x * 2.0, shapes=[(3, 4)]),
         Case("a tensor to its own power", lambda x: x**x, shapes=[(3, 4)], domain=positive),
@@ -411,6 +534,11 @@ GROUPS = {
                 ("[[0], [1]], [1, 2]", S[[[0], [1]], [1, 2]]),
                 ("[0, 0], :, [1, 1]", S[[0, 0], :, [1, 1]]),
                 ("[0, 0], 1:, 2", S[[0, 0], 1:, 2]),
+                ("0, :, [0, 1]", S[0, :, [0, 1]]),
+                ("[0, 1], :, 1", S[[0, 1], :, 1]),
+                (":, 1, [0, 1]", S[:, 1, [0, 1]]),
+                ("True", S[True]),
+                ("0, ..., None, [1, 1]", S[0, ..., None, [1, 1]]),
                 ("array of integers", np.array([[3, 3], [0, 3]])),
                 ("array, None, array", S[np.array([0, 0]), None, np.array([1, 1])]),
                 ("mask of rows", np.array([True, False, False, True])),
@@ -455,6 +583,268 @@ GROUPS = {
         Case("where unequal", lambda F, x, y: F.where(x != y, x, y * 2), [(4, 4), (4, 4)], domain=ties, smooth=False),
         Case("where at least", lambda F, x, y: F.where(x >= y, x, y * 2), [(4, 4), (4, 4)], domain=ties, smooth=False),
         Case("where less", lambda F, x: F.where(x.tanh() < x, x, -x), shapes=[(4, 4)], domain=ties, smooth=False),
+    ],
+    "trigonometry and powers": [
+        *[
+            Case(f"{name} {shape}", lambda F, x, name=name: getattr(F, name)(x), [shape], domain=domain)
+            for names, domain in [
+                ("sin cos tan atan sinh cosh asinh exp2 expm1 square erf erfc", normal),
+                ("asin acos atanh", fraction),
+                ("log2 log10 log1p rsqrt reciprocal", positive),
+            ]
+            for name in names.split()
+            for shape in [(3, 4), (), (0, 3)]
+        ],
+        Case("acosh", lambda F, x: F.acosh(x + 1), shapes=[(3, 4)], domain=positive),
+        *edges("erf", lambda F, x: F.erf(x), -inf, -5.0, -1e-300, 0.0, 0.4, 0.5, 3.0, 6.5, inf, nan),
+        *edges("erfc", lambda F, x: F.erfc(x), -inf, -5.0, -0.5, 0.0, 0.4, 0.5, 3.0, 4.5, 20.0, inf, nan),
+        *over(TWO, "atan2", lambda F, x, y: F.atan2(x, y)),
+        *over(TWO, "hypot", lambda F, x, y: F.hypot(x, y)),
+        *over(TWO, "logaddexp", lambda F, x, y: F.logaddexp(x, y)),
+        *over(TWO, "xlogy", lambda F, x, y: F.xlogy(x, y), domain=[separate, positive]),
+        *edges("logaddexp with a large number", lambda F, x: F.logaddexp(x, x * 0), -1000.0, 1000.0),
+        Case("logaddexp of -inf", lambda F, x, y: F.logaddexp(x, y), values=[[-inf], [1.0]], smooth=False, quiet=True),
+        Case(
+            "xlogy at 0",
+            lambda F, x, y: F.xlogy(x, y),
+            [],
+            [[0.0] * 4, [0.0, 1.0, -1.0, nan]],
+            smooth=False,
+            quiet=True,
+        ),
+        Case("addcmul", lambda F, x, y, z: F.addcmul(x, y, z, value=0.5), shapes=[(3, 4), (4,), (3, 1)]),
+        Case("addcdiv", lambda F, x, y, z: F.addcdiv(x, y, z, value=-2), [(3, 4), (4,), (3, 1)], domain=positive),
+        Case("lerp by a number", lambda F, x, y: F.lerp(x, y, 0.25), shapes=[(3, 4), (4,)]),
+        Case("lerp by a tensor", lambda F, x, y, w: F.lerp(x, y, w), shapes=[(3, 4), (4,), (3, 1)]),
+    ],
+    "rounding": [
+        *[
+            Case(
+                f"{name} {shape}",
+                lambda F, x, name=name: getattr(F, name)(x * 3) + x,
+                [shape],
+                domain=separate,
+                smooth=False,
+            )
+            for name in ("sign", "floor", "ceil", "trunc", "round", "frac")
+            for shape in [(3, 4), ()]
+        ],
+        Case("round halves to even", lambda F, x: F.round(x), values=[np.arange(-3.5, 4)], smooth=False),
+        Case("round to decimals", lambda F, x: F.round(x * 10, decimals=1) + x, shapes=[(3, 4)], smooth=False),
+        Case("round to hundreds", lambda F, x: F.round(x * 1000, decimals=-2) + x, shapes=[(3, 4)], smooth=False),
+        *over([[(3, 4), (4,)], [(), (3,)]], "fmod", lambda F, x, y: F.fmod(x * 5, y), domain=[normal, positive]),
+        *over(
+            [[(3, 4), (4,)], [(), (3,)]], "remainder", lambda F, x, y: F.remainder(x * 5, y), domain=[normal, positive]
+        ),
+        Case("% and //", lambda x, y: x % y + (x // y).detach() * x, shapes=[(3, 4), (4,)], domain=[normal, positive]),
+        Case("number % and //", lambda x: (7 % x + 7.0 // x).detach() * x, [(3, 4)], domain=positive, smooth=False),
+        Case("% and // by a negative number", lambda x: x % -2 + x * (x // -2.0).detach(), shapes=[(3, 4)]),
+        Case(
+            "div by trunc",
+            lambda F, x, y: x + F.div(x * 9, y, rounding_mode="trunc"),
+            [(3, 4), (4,)],
+            domain=separate,
+            smooth=False,
+        ),
+        Case(
+            "div by floor",
+            lambda F, x, y: x + F.div(x * 9, y, rounding_mode="floor"),
+            [(3, 4), (4,)],
+            domain=separate,
+            smooth=False,
+        ),
+        Case("clamp by tensors", lambda F, x, a, b: F.clamp(x, a, b), shapes=[(3, 4), (4,), (3, 1)], domain=separate),
+        Case("clamp from a tensor on", lambda x, a: x.clamp(min=a), shapes=[(3, 4), (4,)]),
+        Case("clamp up to a tensor", lambda x, b: x.clamp(max=b), shapes=[(3, 4), (4,)]),
+        Case("clamp of ties", lambda x, a, b: x.clamp(a, b), [(8, 8), (8,), (8, 1)], domain=ties, smooth=False),
+        Case(
+            "clamp with NaN",
+            lambda x, a: x.clamp(a, x * 0 + 1),
+            [],
+            [[nan, 0.0, 2.0], [0.0, nan, 0.0]],
+            smooth=False,
+            quiet=True,
+        ),
+        Case("nan_to_num", lambda F, x: F.nan_to_num(x), values=[[nan, inf, -inf, 1.0]], smooth=False),
+        Case(
+            "nan_to_num by name", lambda F, x: F.nan_to_num(x, 1.0, 2.0, 3.0), values=[[nan, inf, -inf]], smooth=False
+        ),
+        Case("masked_fill", lambda x: x.masked_fill(x > 0, -1.5), shapes=[(3, 4)]),
+        Case("masked_fill by a tensor", lambda x, v: x.masked_fill(x > 0, v), shapes=[(3, 4), ()]),
+        Case(
+            "masked_fill and an infinite gradient",
+            lambda x, c: x.masked_fill(x > 0, 1.0) * c,
+            [],
+            INFINITELY,
+            constant=[1],
+            smooth=False,
+        ),
+        Case(
+            "clamp and an infinite gradient",
+            lambda F, x, c: F.clamp(x, -0.5, 0.5) * c,
+            [],
+            INFINITELY,
+            constant=[1],
+            smooth=False,
+        ),
+    ],
+    "order and places": [
+        *over_dims("max with indices", lambda d, k: lambda x: x.max(d, k).values, dims=[0, 1, -1], domain=separate),
+        *over_dims("min with indices", lambda d, k: lambda x: x.min(d, k).values, dims=[0, 1, -1], domain=separate),
+        *over_dims("max of some ties", lambda d, k: lambda x: x.max(d, k)[0], dims=[0, -1], domain=ties, smooth=False),
+        *over_dims("median", lambda d, k: lambda x: x.median(d, k).values, dims=[0, 1, -1], domain=separate),
+        *over_dims("kthvalue", lambda d, k: lambda x: x.kthvalue(2, d, k).values, dims=[0, 1, -1], domain=separate),
+        *over_dims(
+            "argmax", lambda d, k: lambda F, x: F.argmax(x, d, k) * x.sum(), dims=[None, 0, -2], domain=separate
+        ),
+        *over_dims(
+            "argmin", lambda d, k: lambda F, x: F.argmin(x, d, k) * x.sum(), dims=[None, 0, -2], domain=separate
+        ),
+        Case("median of all", lambda x: x.median(), shapes=[(3, 4)], domain=separate),
+        Case("median of ties", lambda x: x.median(), shapes=[(5, 4)], domain=ties, smooth=False),
+        Case("median with NaN", lambda x: x.median(1)[0], values=[[[nan, 1.0, 2.0], [3.0, 1.0, 2.0]]], smooth=False),
+        Case("sort", lambda F, x: F.sort(x).values, shapes=[(3, 4)], domain=separate),
+        Case("sort along dim 0", lambda F, x: F.sort(x, dim=0)[0], shapes=[(4, 4)], domain=separate),
+        Case("sort down", lambda x: x.sort(descending=True)[0], shapes=[(3, 4)], domain=separate),
+        Case("sort of ties", lambda F, x: F.sort(x, stable=True)[0], shapes=[(3, 9)], domain=ties, smooth=False),
+        Case(
+            "sort of ties down",
+            lambda F, x: F.sort(x, dim=-1, descending=True, stable=True)[0],
+            [(3, 9)],
+            domain=ties,
+            smooth=False,
+        ),
+        Case("argsort", lambda F, x: x.gather(1, F.argsort(x, 1, True)) * x, shapes=[(3, 4)], domain=separate),
+        Case("topk", lambda x: x.topk(2).values, shapes=[(3, 4)], domain=separate),
+        Case("topk of the smallest", lambda x: x.topk(3, 0, largest=False)[0], shapes=[(4, 4)], domain=separate),
+        Case("topk with its places", lambda x: x * x.topk(1, 1).indices, shapes=[(4, 4)], domain=separate),
+        Case("max of a 0-d tensor", lambda x: x.max(0)[0] + x.sort(-1)[0] + x.cumsum(0) + x.median(0)[0], shapes=[()]),
+        Case("gather", lambda x, i: x.gather(1, i), [(3, 4), (2, 5)], domain=[normal, classes(4)]),
+        Case("gather along dim 0", lambda x, i: x.gather(0, i), [(4, 4), (6, 3)], domain=[normal, classes(4)]),
+        Case("gather along dim -2", lambda x, i: x.gather(-2, i), [(3, 4, 2)] * 2, domain=[normal, classes(4)]),
+        Case(
+            "scatter",
+            lambda x, i, y: x.scatter(1, i, y),
+            [(3, 5), (3, 4), (3, 4)],
+            domain=[normal, distinct(5), normal],
+        ),
+        Case("scatter of a number", lambda x, i: x.scatter(1, i, 1.5), [(4, 4), (3, 2)], domain=[normal, distinct(4)]),
+        Case(
+            "scatter_add",
+            lambda x, i, y: x.scatter_add(0, i, y),
+            [(4, 5), (6, 3), (6, 3)],
+            domain=[normal, classes(4), normal],
+        ),
+        Case("take_along_dim", lambda x, i: x.take_along_dim(i, 1), [(3, 4), (1, 5)], domain=[normal, classes(4)]),
+        Case("index_select", lambda x, i: x.index_select(1, i), [(3, 4, 2), (5,)], domain=[normal, classes(4)]),
+        Case(
+            "index_add",
+            lambda x, i, y: x.index_add(0, i, y, alpha=3),
+            [(3, 4), (5,), (5, 4)],
+            domain=[normal, classes(3), normal],
+        ),
+        Case(
+            "index_copy",
+            lambda x, i, y: x.index_copy(1, i, y),
+            [(3, 4), (2,), (3, 2)],
+            domain=[normal, distinct(4), normal],
+        ),
+        Case(
+            "index_fill", lambda x, i, v: x.index_fill(1, i, v), [(3, 4), (6,), ()], domain=[normal, classes(4), normal]
+        ),
+        Case("take", lambda F, x, i: F.take(x, i - 6), [(3, 4), (2, 5)], domain=[normal, classes(12)]),
+        Case("masked_select", lambda x: x.masked_select(x > 0) * 2, shapes=[(3, 4)], domain=separate),
+        Case("masked_select that broadcasts", lambda x, y: x.masked_select(y > 0), shapes=[(3, 1), (2, 3, 4)]),
+        Case(
+            "nonzero",
+            lambda F, x: x[(x > 0).nonzero(as_tuple=True)] * F.nonzero(x > 0)[:, 1],
+            shapes=[(3, 4)],
+            domain=separate,
+        ),
+        Case("all", lambda F, x: x * F.all(x > 0, dim=0), shapes=[(2, 4)], smooth=False),
+        Case("any", lambda F, x: x * F.any(x > 0, 1, keepdim=True), shapes=[(4, 2)], smooth=False),
+        Case("count_nonzero", lambda F, x: x * F.count_nonzero(x, 0), shapes=[(3, 4)], domain=ties, smooth=False),
+        Case("unique", lambda F, x: F.unique(x, return_inverse=True)[1] * x, [(3, 4)], domain=ties, smooth=False),
+    ],
+    "rearranging": [
+        Case("flip", lambda x: x.flip(0), shapes=[(3, 4)]),
+        Case("flip two dims", lambda x: x.flip(0, -1), shapes=[(2, 3, 4)]),
+        Case("flip by name", lambda F, x: F.flip(x, dims=[1]), shapes=[(4, 4)]),
+        Case("fliplr and flipud", lambda F, x: F.fliplr(x) * F.flipud(x) * x, shapes=[(4, 4)]),
+        Case("roll", lambda x: x.roll(1, 0), shapes=[(3, 4)]),
+        Case("roll without dims", lambda x: x.roll(5), shapes=[(3, 4)]),
+        Case("roll two dims", lambda F, x: F.roll(x, (1, -2), (0, 1)), shapes=[(4, 4)]),
+        *[Case(f"rot90 {k}", lambda F, x, k=k: F.rot90(x, k, (1, 0)) * 2, shapes=[(3, 4)]) for k in (-1, 1, 2, 5)],
+        *[Case(f"tril {k}", lambda x, k=k: x.tril(k), shapes=[(4, 4)]) for k in (-1, 0, 1)],
+        *[Case(f"triu {k}", lambda x, k=k: x.triu(k), shapes=[(2, 3, 4)]) for k in (-1, 0, 1)],
+        *[Case(f"diag of a row {k}", lambda F, x, k=k: F.diag(x, k), shapes=[(3,)]) for k in (-2, 0, 1)],
+        *[Case(f"diag of a matrix {k}", lambda F, x, k=k: F.diag(x, k), shapes=[(3, 4)]) for k in (-1, 0, 2)],
+        Case("diagonal", lambda x: x.diagonal(1, 0, 2), shapes=[(3, 2, 4)]),
+        Case("diagonal of negative dims", lambda x: x.diagonal(-1, -1, -2), shapes=[(2, 3, 4)]),
+        Case("diag_embed", lambda F, x: F.diag_embed(x, 1, 0, 2), shapes=[(2, 3)]),
+        Case("trace", lambda x: x.trace(), shapes=[(3, 4)]),
+        Case("repeat", lambda x: x.repeat(2, 3), shapes=[(3, 4)]),
+        Case("repeat along new dims", lambda x: x.repeat(2, 1, 3), shapes=[(3, 4)]),
+        Case("tile", lambda F, x: F.tile(x, (2,)), shapes=[(3, 4)]),
+        Case("repeat_interleave", lambda x: x.repeat_interleave(3, dim=1), shapes=[(3, 4)]),
+        Case("repeat_interleave of all", lambda x: x.repeat_interleave(2), shapes=[(3, 4)]),
+        Case(
+            "repeat_interleave by counts",
+            lambda x, n: x.repeat_interleave(n, 0),
+            [(3, 4), (3,)],
+            domain=[normal, classes(4)],
+        ),
+        Case("unfold", lambda x: x.unfold(0, 3, 2), shapes=[(7, 2)]),
+        Case("unfold that overlaps", lambda x: x.unfold(-1, 3, 1), shapes=[(2, 5)]),
+        Case("movedim", lambda F, x: F.movedim(x, 0, -1), shapes=[(2, 3, 4)]),
+        Case("movedim of two", lambda F, x: F.movedim(x, (0, 2), (1, 0)), shapes=[(3, 3, 3)]),
+        Case("split", lambda F, x: F.stack(F.split(x, 2, 1)), shapes=[(3, 4)]),
+        Case("split of which the last is smaller", lambda x: x.split(3)[1] * 2, shapes=[(4, 3)]),
+        Case("split by sizes", lambda x: x.split([1, 3], dim=1)[1], shapes=[(3, 4)]),
+        Case("chunk", lambda x: x.chunk(3, -1)[0] * x.chunk(3, -1)[1], shapes=[(2, 6)]),
+        Case("tensor_split", lambda F, x: F.tensor_split(x, 3)[0], shapes=[(7, 2)]),
+        Case("unbind", lambda F, x: F.stack(F.unbind(x, 1)[::-1]), shapes=[(3, 4)]),
+        Case("narrow", lambda x: x.narrow(1, 1, 2), shapes=[(3, 4)]),
+        Case("select", lambda x: x.select(-1, 2), shapes=[(3, 4)]),
+        Case("meshgrid", lambda F, x, y: F.meshgrid(x, y, indexing="ij")[0] * y, shapes=[(3,), (4,)]),
+        Case("meshgrid xy", lambda F, x, y: F.meshgrid(x, y, indexing="xy")[1] * x, shapes=[(3,), (4,)]),
+        Case("hstack and vstack", lambda F, x, y: F.hstack([x, y]) * F.vstack([x, y]).sum(), shapes=[(3,), (3,)]),
+    ],
+    "sums and products along a dim": [
+        *[Case(f"cumsum {d}", lambda x, d=d: x.cumsum(d), shapes=[(2, 3, 4)]) for d in (0, 1, -1)],
+        *[Case(f"cumprod {d}", lambda x, d=d: x.cumprod(d), shapes=[(2, 3, 4)]) for d in (0, 1, -1)],
+        Case("cumprod with zeros", lambda x: x.cumprod(1), shapes=[(4, 5)], domain=ties, smooth=False),
+        *over_dims("prod", lambda d, k: lambda x: x.prod(d, keepdim=k), dims=[0, 1, -1]),
+        *over([(3, 4), (), (0, 3)], "prod", lambda x: x.prod()),
+        Case("prod with zeros", lambda x: x.prod(1), shapes=[(9, 3)], domain=ties, smooth=False),
+        *over_dims("norm", lambda d, k: lambda x: x.norm(2, d, k)),
+        *[Case(f"norm {p}", lambda F, x, p=p: F.norm(x, p, 1), shapes=[(3, 4)], domain=separate) for p in NORMS],
+        *[
+            Case(f"norm {p} of ties", lambda F, x, p=p: F.norm(x, p, 1), [(9, 2)], domain=ties, smooth=False)
+            for p in NORMS
+        ],
+        Case("dist", lambda F, x, y: F.dist(x, y, 3), shapes=[(3, 4), (4,)]),
+        Case("cdist", lambda F, x, y: F.cdist(x, y), shapes=[(2, 3, 4), (2, 5, 4)]),
+        Case("var_mean", lambda F, x: F.var_mean(x, 1)[0] * F.var_mean(x, 1)[1], shapes=[(3, 4)]),
+        Case("std_mean", lambda F, x: F.std_mean(x, unbiased=False)[0], shapes=[(3, 4)]),
+    ],
+    "einsum and its kin": [
+        *[
+            Case(f"einsum {equation} {i}", einsum_of[len(shapes)](equation), shapes=shapes)
+            for i, (equation, shapes) in enumerate(EINSUMS)
+        ],
+        Case("einsum of a list", lambda F, x, y: F.einsum("ij,jk", [x, y]), shapes=[(2, 3), (3, 4)]),
+        Case("einsum by numbers", lambda F, x, y: F.einsum(x, [0, 1], y, [1, 2], [2, 0]), shapes=[(2, 3), (3, 4)]),
+        Case("outer", lambda F, x, y: F.outer(x, y), shapes=[(3,), (4,)]),
+        Case("dot", lambda x, y: x.dot(y), shapes=[(3,), (3,)]),
+        Case("mv", lambda x, y: x.mv(y), shapes=[(3, 4), (4,)]),
+        Case("mm", lambda F, x, y: F.mm(x, y), shapes=[(3, 4), (4, 2)]),
+        Case("bmm", lambda F, x, y: F.bmm(x, y), shapes=[(2, 3, 4), (2, 4, 5)]),
+        Case("addmm", lambda F, x, y, z: F.addmm(x, y, z, beta=0.5, alpha=2), shapes=[(5,), (3, 4), (4, 5)]),
+        Case("addmm without its input", lambda F, x, y, z: F.addmm(x, y, z, beta=0), [], NOT_ADDED, smooth=False),
+        Case("addmv", lambda F, x, y, z: F.addmv(x, y, z), shapes=[(3,), (3, 4), (4,)]),
+        Case("addbmm", lambda F, x, y, z: F.addbmm(x, y, z, alpha=3), shapes=[(3, 5), (2, 3, 4), (2, 4, 5)]),
+        Case("baddbmm", lambda F, x, y, z: F.baddbmm(x, y, z, beta=2), shapes=[(3, 1), (2, 3, 4), (2, 4, 5)]),
     ],
     "modules": [
         ModuleCase("Linear", lambda nn: nn.Linear(3, 4), shapes=[(5, 3)]),
@@ -619,4 +1009,9 @@ GROUPS = {
     ],
 }
 
-CASES = [replace(case, capability=capability) for capability, cases in GROUPS.items() for case in cases]
+CASES = [
+    replace(case, capability=capability)
+    for groups in (GROUPS, network_cases.GROUPS)
+    for capability, cases in groups.items()
+    for case in cases
+]

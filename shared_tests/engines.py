@@ -6,7 +6,7 @@ functions under torch's names, and `nn`, modules under torch's names. A case is 
 
 import importlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from types import ModuleType
 
 import numpy as np
@@ -54,6 +54,8 @@ def _takes_arrays(tensor_class):
 class ArrayEngine:
     """An engine whose tensors hold arrays, with the names of rung 2."""
 
+    keep = {"retain_graph": True}  # the arguments of a backward() that is not the last through its graph
+
     def __init__(self, package):
         self.package = package
         self.Tensor = package.Tensor
@@ -73,19 +75,22 @@ class ArrayEngine:
 
     def value(self, tensor):
         """The array of a tensor."""
-        return tensor.data
+        return tensor.detach().numpy()
 
     def grad(self, tensor):
         """The gradient of a tensor as an array, zeros where none came."""
-        return np.zeros_like(self.value(tensor)) if tensor.grad is None else tensor.grad
+        return np.zeros_like(self.value(tensor)) if tensor.grad is None else tensor.grad.numpy()
 
     def backward(self, out, cotangent):
         """Run backward from Σ(out·cotangent)."""
         out.backward(cotangent)
 
-    def raw(self, array):
-        """What the engine's parameters and buffers hold."""
-        return array.copy()
+    def loaded(self, module, arrays):
+        """The module with the arrays, by their names in its state_dict, as its parameters and buffers."""
+        if any(array.dtype == np.float64 for array in arrays.values()):
+            module.double()
+        module.load_state_dict({name: self.constant(array) for name, array in arrays.items()})
+        return module
 
     def host(self, array):
         """The array in the host's memory: of anything that the engine's state_dict holds."""
@@ -108,19 +113,17 @@ class DeviceEngine(ArrayEngine):
     def constant(self, array):
         return self._moved(np.array(array), self.device)
 
-    raw = constant
-
     def value(self, tensor):
-        return self.host(tensor.data)
+        return self.host(tensor._data)
 
     def grad(self, tensor):
-        return np.zeros(tensor.shape, tensor.dtype) if tensor.grad is None else self.host(tensor.grad)
+        return np.zeros(tensor.shape, tensor.dtype) if tensor.grad is None else self.host(tensor._grad)
 
     def backward(self, out, cotangent):
         out.backward(self.constant(cotangent))
 
     def host(self, array):
-        return np.asarray(self._moved(array, "cpu"))
+        return np.asarray(self._moved(getattr(array, "_data", array), "cpu"))
 
     def placed(self, module):
         return module.to(self.device)
@@ -150,20 +153,12 @@ class Functions:
 
     def __getattr__(self, name):
         package = self._package.__name__
-        for place in (package, f"{package}.nn", f"{package}.conv"):
+        for place in (f"{package}.nn.functional", f"{package}.nn", f"{package}.nn.init", package):
             try:
                 return getattr(importlib.import_module(place), name)
             except (AttributeError, ModuleNotFoundError):
                 continue
         raise AttributeError(f"{package} has no {name}")
-
-    @staticmethod
-    def amax(x, dim=None, keepdim=False):
-        return x.max(dim, keepdim)
-
-    @staticmethod
-    def amin(x, dim=None, keepdim=False):
-        return x.min(dim, keepdim)
 
     @staticmethod
     def pad(x, pad, value=0):
@@ -187,6 +182,8 @@ class DeviceFunctions(Functions):
 class ForeignEngine(ArrayEngine):
     """Somebody else's engine of arrays: `Tensor(array)` with `.data` or `.numpy()`, `.grad` and `.backward()`."""
 
+    keep = {}
+
     def tensor(self, array):
         try:
             tensor = self.Tensor(array.copy(), requires_grad=True)
@@ -209,12 +206,24 @@ class ForeignEngine(ArrayEngine):
     def backward(self, out, cotangent):
         (out * self.Tensor(cotangent)).sum().backward()
 
+    def loaded(self, module, arrays):
+        for name, array in arrays.items():
+            *path, attribute = name.split(".")
+            owner = reduce(getattr, path, module)
+            if hasattr(getattr(owner, attribute), "grad"):
+                getattr(owner, attribute).data = array.copy()
+            else:
+                setattr(owner, attribute, array.copy())
+        return module
+
 
 class ScalarEngine:
     """An engine whose tensors hold one number: an object array of them broadcasts, multiplies and adds up in NumPy.
 
     The class is `Tensor` or, as in micrograd, `Value`.
     """
+
+    keep = {}  # the numbers that a rule saves stay
 
     def __init__(self, package):
         self.package = package
@@ -307,7 +316,7 @@ class TorchEngine:
     def constant(self, array):
         return self.torch.tensor(array)
 
-    raw = constant
+    loaded = ArrayEngine.loaded
 
     def host(self, array):
         return np.asarray(array)

@@ -56,7 +56,7 @@ def test_a_changed_input_is_noticed(Tensor):
     x = Tensor(np.ones(3))
     loss = (x * x).sum()
     x.data -= 0.5
-    with pytest.raises(RuntimeError, match=r"backward: an input of mul, of shape \(3,\), was changed"):
+    with pytest.raises(RuntimeError, match=r"backward: what mul saved, of shape \(3,\), was changed in place"):
         loss.backward()
 
 
@@ -202,17 +202,17 @@ def test_gradients_share_no_memory(engine, name, combine):
     x.grad *= 10.0  # also fails where the gradient is a read-only view
     np.testing.assert_array_equal(y.grad, expected)
     np.testing.assert_array_equal(cotangent, np.ones(out.shape))
-    assert x.grad.base is None or not np.may_share_memory(x.grad, y.grad)
+    assert not np.shares_memory(engine.grad(x), engine.grad(y))
 
 
 @capability("ownership of arrays")
-def test_a_gradient_once_read_stays(Tensor):
-    x = Tensor(np.ones(3))
-    loss = (x * 2.0).sum()
-    loss.backward()
-    first = x.grad
-    loss.backward()
-    np.testing.assert_array_equal(first, np.full(3, 2.0))
+def test_a_gradient_that_is_held_goes_on_growing_as_in_pytorch(engine):
+    for lib in (engine, torch_engine()):
+        x = lib.tensor(np.ones(3))
+        (x * 2.0).sum().backward()
+        first = x.grad
+        (x * 3.0).sum().backward()
+        np.testing.assert_array_equal(lib.value(first), np.full(3, 5.0))
 
 
 @capability("ownership of arrays")
@@ -227,7 +227,7 @@ def test_numpy_and_detach_share_the_array_as_in_pytorch(Tensor):
 def test_no_op_changes_its_inputs(engine):
     """In-place arithmetic inside a rule would show in the caller's tensors."""
     x = engine.Tensor(np.linspace(0.1, 1.2, 12).reshape(3, 4))
-    before = x.data.copy()
+    before = x.data.clone()
     outs = [
         x.softmax(-1),
         x.log_softmax(0),
@@ -289,7 +289,7 @@ def test_one_number_has_no_rows(Tensor):
 def test_only_one_number_is_true_or_false(Tensor):
     assert Tensor(1.0)
     assert not Tensor([0.0])
-    with pytest.raises(ValueError, match="ambiguous"):
+    with pytest.raises(RuntimeError, match="ambiguous"):
         bool(Tensor([1.0, 1.0]))
 
 

@@ -39,11 +39,21 @@ def test_a_second_backward_exactly_doubles(engine):
     x, w = engine.number(3.0), engine.number(-0.7)
     y = (x * w).tanh() * x
     loss = y * y + y
-    loss.backward()
+    loss.backward(**engine.keep)
     first, between = (float(x.grad), float(w.grad)), float(y.grad)
     loss.backward()
     assert (float(x.grad), float(w.grad)) == (2 * first[0], 2 * first[1])
     assert float(y.grad) == between
+
+
+@capability("backward of arrays")
+def test_a_second_backward_needs_the_first_to_keep_the_graph(engine):
+    x = engine.number(3.0)
+    loss = (x * x).tanh()
+    loss.backward()
+    with pytest.raises(RuntimeError, match="a second time through this graph.*retain_graph=True"):
+        loss.backward()
+    assert float(x.grad) != 0.0
 
 
 @capability("backward")
@@ -68,7 +78,7 @@ def test_a_tensor_between_can_feed_two_graphs(engine):
     x = engine.number(2.0)
     y = x * 3.0
     first, second = y * 5.0, y * y
-    first.backward()
+    first.backward(**engine.keep)
     second.backward()
     assert float(x.grad) == 15.0 + 36.0
     assert float(y.grad) == 12.0
@@ -329,7 +339,7 @@ def test_a_tensor_of_no_number_says_what_it_got(engine):
 def test_operators_refuse_what_is_no_number(engine, other):
     x = engine.number(2.0)
     for operate in (lambda: x + other, lambda: other - x, lambda: x * other, lambda: other / x, lambda: x**other):
-        with pytest.raises(TypeError, match="unsupported operand|can't multiply|can only concatenate"):
+        with pytest.raises(TypeError, match="unsupported operand|can't multiply|can only concatenate|only integer"):
             operate()
 
 

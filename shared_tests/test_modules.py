@@ -1,5 +1,6 @@
 """What modules do besides computing: names, modes, randomness, memory, and the errors when they are wired up wrong."""
 
+import copy
 import gc
 
 import numpy as np
@@ -48,7 +49,7 @@ def test_a_float32_model_stays_float32(engine, stage):
             engine.F.mse_loss(out, engine.constant(np.zeros((5, 2), np.float32))),
         ):
             assert loss.dtype == np.float32
-            loss.backward()
+            loss.backward(retain_graph=True)
     arrays = {name: array.dtype.name for name, array in state(engine, model).items()}
     assert {dtype for name, dtype in arrays.items() if "num_batches" not in name} == {"float32"}
     assert {parameter.grad.dtype.name for parameter in model.parameters()} == {"float32"}
@@ -104,7 +105,7 @@ def test_a_forward_of_ones_own_is_run_before_relu(engine, stage):
 def test_a_shared_layer_is_one_parameter(engine):
     layer = engine.nn.Linear(3, 3)
     model = engine.nn.Sequential(layer, engine.nn.Tanh(), layer)
-    assert len(model.parameters()) == 2
+    assert len(list(model.parameters())) == 2
     model(engine.tensor(np.ones((2, 3), np.float32))).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -135,7 +136,8 @@ def test_load_state_dict_names_every_misfit_and_changes_nothing(engine):
     wrong["5.weight"] = np.ones(3)
     wrong["3.bias"] = np.ones(7)
     wrong["1.weight"] = wrong["1.weight"] + 1  # fits, and still must not be taken over
-    with pytest.raises(ValueError, match=r"(?s)missing.*0\.weight.*unexpected.*5\.weight.*3\.bias.*\(7,\).*\(2,\)"):
+    message = r"(?s)Missing key.*0\.weight.*Unexpected key.*5\.weight.*3\.bias.*\(7,\).*\(2,\)"
+    with pytest.raises(RuntimeError, match=message):
         model.load_state_dict(wrong)
     for name, array in state(engine, model).items():
         np.testing.assert_array_equal(array, before[name])
@@ -146,7 +148,7 @@ def test_a_state_dict_of_words_changes_nothing(engine):
     """What fits comes before what doesn't, and still must not be taken over."""
     model = engine.nn.Linear(2, 2)
     before = state(engine, model)
-    with pytest.raises(ValueError, match="bias holds <U1, no numbers"):
+    with pytest.raises(RuntimeError, match="bias holds <U1, no numbers"):
         model.load_state_dict({"weight": np.ones((2, 2)), "bias": np.array(["a", "b"])})
     for name, array in state(engine, model).items():
         np.testing.assert_array_equal(array, before[name])
@@ -155,18 +157,28 @@ def test_a_state_dict_of_words_changes_nothing(engine):
 @modules
 def test_a_state_dict_is_a_copy_both_ways(engine):
     model = engine.nn.BatchNorm1d(3)
-    saved = model.state_dict()
+    saved = copy.deepcopy(model.state_dict())
     model.load_state_dict(saved)
-    for array in saved.values():
-        array += 1
+    for tensor in saved.values():
+        tensor += 1
     np.testing.assert_array_equal(state(engine, model)["weight"], np.ones(3))
     model(engine.Tensor(np.eye(3, dtype=np.float32)))
-    np.testing.assert_array_equal(saved["running_mean"], np.ones(3))
+    np.testing.assert_array_equal(engine.host(saved["running_mean"]), np.ones(3))
+
+
+@modules
+@pytest.mark.host
+def test_a_state_dict_that_the_model_would_not_notice_is_read_only(engine):
+    """In PyTorch an update of it in place reaches the model."""
+    saved = engine.nn.Linear(3, 2).state_dict()
+    assert not any(tensor.requires_grad for tensor in saved.values())
+    with pytest.raises(RuntimeError, match="read-only"):
+        saved["bias"] += 1
 
 
 @modules
 def test_dropout_keeps_the_mean_and_drops_the_share(engine, stage):
-    stage.part("nn").manual_seed(0)
+    stage.package.manual_seed(0)
     out = engine.value(engine.nn.Dropout(0.25)(engine.Tensor(np.ones((100, 100)))))
     assert set(np.unique(out)) == {0, 1 / 0.75}
     assert abs((out == 0).mean() - 0.25) < 0.02  # four standard deviations of a share of 10,000
@@ -184,7 +196,7 @@ def test_dropout_sends_the_gradient_where_the_numbers_went(engine):
 @modules
 def test_the_same_seed_gives_the_same_network(engine, stage):
     def weights(seed):
-        stage.part("nn").manual_seed(seed)
+        stage.package.manual_seed(seed)
         return state(engine, network(engine.nn))["0.weight"]
 
     np.testing.assert_array_equal(weights(1), weights(1))
@@ -221,7 +233,7 @@ MISTAKES = {
     "Linear": (lambda nn, T: nn.Linear(3, 4)(T(np.ones((2, 5), np.float32))), r"\(2, 5\)"),
     "LayerNorm": (lambda nn, T: nn.LayerNorm(4)(T(np.ones((2, 5)))), r"LayerNorm.*4.*\(2, 5\)"),
     "BatchNorm1d": (lambda nn, T: nn.BatchNorm1d(4)(T(np.ones((2, 5)))), r"BatchNorm1d.*4 channels.*\(2, 5\)"),
-    "BatchNorm1d of one": (lambda nn, T: nn.BatchNorm1d(4)(T(np.ones((1, 4)))), "BatchNorm1d.*more than one"),
+    "BatchNorm1d of one": (lambda nn, T: nn.BatchNorm1d(4)(T(np.ones((1, 4)))), "batch_norm.*more than one"),
     "Dropout": (lambda nn, T: nn.Dropout(1.5), "Dropout.*from 0 to 1, got 1.5"),
     "Embedding": (lambda nn, T: nn.Embedding(4, 2)(np.array([4])), "Embedding.*from 0 to 3, got 4"),
     "Embedding of floats": (lambda nn, T: nn.Embedding(4, 2)(np.array([1.0])), "Embedding.*integer.*float64"),
@@ -229,7 +241,7 @@ MISTAKES = {
         lambda nn, T: nn.mse_loss(T([1.0]), T([1.0]), reduction="max"),
         "'mean', 'sum' or 'none', got 'max'",
     ),
-    "mse_loss": (lambda nn, T: nn.mse_loss(T([1.0, 2.0]), np.ones((2, 1))), r"mse_loss.*\(2,\).*\(2, 1\)"),
+    "hinge_loss": (lambda nn, T: nn.hinge_loss(T([1.0, 2.0]), np.ones((2, 1))), r"hinge_loss.*\(2,\).*\(2, 1\)"),
     "cross_entropy": (
         lambda nn, T: nn.cross_entropy(T(np.ones((2, 3))), np.array([0])),
         r"cross_entropy.*\(2, 3\).*\(1,\)",
@@ -239,7 +251,7 @@ MISTAKES = {
         lambda nn, T: nn.cross_entropy(T(np.ones((1, 3))), np.array([-1])),
         "cross_entropy.*0 to 2, got -1",
     ),
-    "forward": (lambda nn, T: nn.Module()(T(1.0)), "Module has no forward"),
+    "forward": (lambda nn, T: nn.Module()(T(1.0)), "missing the required .forward. function"),
 }
 
 
@@ -296,7 +308,7 @@ def test_a_convolution_that_does_not_fit_is_named(engine, name):
 @pytest.mark.parametrize("shape", [(200, 300), (60, 20, 5, 5)])
 def test_initial_weights_have_pytorchs_spread(engine, stage, name, shape):
     torch = torch_engine().torch
-    stage.part("nn").manual_seed(0)
+    stage.package.manual_seed(0)
     tensor = engine.Tensor(np.empty(shape, np.float32))
     filled = getattr(engine.nn, name)(tensor)
     assert filled is tensor and tensor.dtype == np.float32
@@ -325,7 +337,7 @@ def test_kaiming_takes_pytorchs_options(engine, stage, options):
 )
 def test_layers_begin_as_pytorchs_do(engine, stage, build):
     torch_engine().torch.manual_seed(0)
-    stage.part("nn").manual_seed(0)
+    stage.package.manual_seed(0)
     wanted, got = state(torch_engine(), build(torch_engine().nn)), state(engine, build(engine.nn))
     for name in wanted:
         assert got[name].std() == pytest.approx(wanted[name].std(), rel=0.15)  # the bias has 300 numbers
@@ -335,23 +347,8 @@ def test_layers_begin_as_pytorchs_do(engine, stage, build):
 def test_a_bias_has_no_fans(engine):
     with pytest.raises(ValueError, match=r"wanted weights \(out, in, …\).*got \(3,\)"):
         engine.nn.kaiming_uniform_(engine.Tensor(np.ones(3)))
-    with pytest.raises(ValueError, match=r"'fan_in' or 'fan_out', got \(3, 3\) and 'fan'"):
+    with pytest.raises(ValueError, match="'fan_in' or 'fan_out', got 'fan'"):
         engine.nn.kaiming_uniform_(engine.Tensor(np.ones((3, 3))), mode="fan")
-
-
-@modules
-def test_a_printed_model_shows_its_parts_and_their_shapes(engine):
-    nn = engine.nn
-    model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.Sequential(nn.ReLU(), nn.LayerNorm(3)))
-    assert repr(model).splitlines() == [
-        "Sequential(",
-        "  (0): Linear(weight (3, 2))",
-        "  (1): Sequential(",
-        "    (0): ReLU()",
-        "    (1): LayerNorm(weight (3,), bias (3,))",
-        "  )",
-        ")",
-    ]
 
 
 @pytest.mark.capability("losses")

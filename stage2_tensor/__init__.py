@@ -1,8 +1,28 @@
 """Gradual, rung 2: arrays that remember how they were computed."""
 
-from .engine import Tensor, cat, stack, where
-from .grad_mode import no_grad
+from . import creation, names, random
+from .creation import *
+from .device import device
+from .engine import Size, Tensor, cat, stack
+from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .names import *
+from .random import *
 
 Value = Tensor  # micrograd's name for it
 
-__all__ = ["Tensor", "Value", "cat", "no_grad", "stack", "where"]
+__all__ = [
+    *creation.__all__,
+    *names.__all__,
+    *random.__all__,
+    "Size",
+    "Tensor",
+    "Value",
+    "cat",
+    "device",
+    "enable_grad",
+    "inference_mode",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+    "stack",
+]

@@ -46,5 +46,5 @@ def draw(tensor):
 
 def _label(x):
     made_by = x.op or ("leaf" if x.requires_grad else "constant")
-    shape = f"{x.shape} {x.dtype}" if hasattr(x.data, "shape") else x.data
+    shape = f"{tuple(x.shape)} {x.dtype}" if hasattr(x._data, "shape") else x._data
     return f"{made_by} | {shape}"

@@ -1,11 +1,35 @@
 """Gradual, rung 3: networks, losses, optimizers, data and checkpoints."""
 
-from . import data, nn, optim
-from .data import load, save
-from .engine import Tensor, cat, stack, where
-from .grad_mode import no_grad
-from .nn import manual_seed
+from . import creation, datasets, names, nn, optim, random, utils
+from .checkpoint import load, save
+from .creation import *
+from .device import device
+from .engine import Size, Tensor, cat, stack
+from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .names import *
+from .random import *
 
 Value = Tensor  # micrograd's name for it
 
-__all__ = ["Tensor", "Value", "cat", "data", "load", "manual_seed", "nn", "no_grad", "optim", "save", "stack", "where"]
+__all__ = [
+    *creation.__all__,
+    *names.__all__,
+    *random.__all__,
+    "Size",
+    "Tensor",
+    "Value",
+    "cat",
+    "datasets",
+    "device",
+    "enable_grad",
+    "inference_mode",
+    "is_grad_enabled",
+    "load",
+    "nn",
+    "no_grad",
+    "optim",
+    "save",
+    "set_grad_enabled",
+    "stack",
+    "utils",
+]

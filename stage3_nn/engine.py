@@ -137,7 +137,7 @@ def apply(rule, inputs, *args, **options):
         out, backward = rule(*arrays, *args, **options)
     except (ArithmeticError, ValueError, IndexError, TypeError) as error:
         raise _failed(rule.__name__, inputs, error, args) from None
-    if out.dtype is _float64:
+    if out.dtype is _float64 and rule is not ops.astype:
         out = _narrowed(out, inputs)
     if _recording.get() and any([x._requires_grad for x in inputs]):
         return _node(out, rule.__name__, inputs, backward)
@@ -298,14 +298,15 @@ class Tensor:
         if gradient.shape != data.shape:
             raise ValueError(f"backward: the gradient has shape {gradient.shape}, the tensor {data.shape}")
         order = topological_order(self)
+        updated = bool(order) and inplace.latest_recorded > min([tensor._made for tensor in order])
         for tensor in order:
             tensor._grad = None
         _accumulate(self, gradient, gradient)
         for tensor in reversed(order):
             incoming, inputs = tensor._grad, tensor.inputs
-            if tensor._made < inplace.latest:
+            if updated or tensor._made < inplace.latest:
                 inputs = inplace.inputs_then(tensor)
-                inplace.check(tensor, incoming)
+                inplace.check(tensor, inputs, incoming)
             for x, g in zip(inputs, tensor._backward(incoming)):
                 if x._requires_grad:
                     _accumulate(x, g() if callable(g) else g, incoming)
@@ -364,7 +365,6 @@ class Tensor:
     abs = __abs__ = _unary(ops.abs)
     maximum = _binary(ops.maximum)[0]
     minimum = _binary(ops.minimum)[0]
-    clip = _unary(ops.clip)
     sum = _unary(ops.sum)
     mean = _unary(ops.mean)
     amax = _unary(ops.amax)
@@ -517,11 +517,6 @@ def _released(g):
         "backward: a second time through this graph, of which the first let go what it had saved; "
         "call backward(retain_graph=True) there"
     )
-
-
-def where(condition, input=None, other=None):
-    """input where the condition holds, else other, as `torch.where`."""
-    return apply(ops.where, (input, other), _unwrapped(condition))
 
 
 def cat(tensors, dim=0):

@@ -5,7 +5,7 @@ import operator
 import numpy as np
 
 from .device import moved
-from .engine import Size, Tensor, array_of, constant
+from .engine import Tensor, array_of, constant
 
 
 def _made(array, dtype=None, device=None, requires_grad=False, like=None):
@@ -88,7 +88,7 @@ def ones_like(input, *, dtype=None, device=None, requires_grad=False):
 
 def full_like(input, fill_value, *, dtype=None, device=None, requires_grad=False):
     """The same number everywhere in the shape of a tensor, of its dtype and on its device."""
-    return _made(np.full_like(input._data, fill_value, dtype, shape=input.shape), None, device, requires_grad, input)
+    return _made(np.full_like(input._data, fill_value, dtype, shape=input.shape), dtype, device, requires_grad, input)
 
 
 empty_like = zeros_like
@@ -132,5 +132,5 @@ def _new(make):
 Tensor.new_zeros, Tensor.new_ones, Tensor.new_empty = _new(zeros), _new(ones), _new(empty)
 Tensor.new_full, Tensor.new_tensor = _new(full), _new(tensor)
 
-__all__ = ["Size", "arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full", "full_like", "linspace"]
+__all__ = ["arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full", "full_like", "linspace"]
 __all__ += ["logspace", "ones", "ones_like", "tensor", "zeros", "zeros_like"]

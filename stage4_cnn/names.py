@@ -8,7 +8,8 @@ from functools import wraps
 
 import numpy as np
 
-from .engine import Tensor, _operand, cat, in_place
+from . import functions, pointwise, selection
+from .engine import Tensor, _binary, _named, _operand, _unary, cat, in_place
 from .ops import in_order
 
 float16, float32, float64 = half, float, double = [np.dtype(f"float{bits}") for bits in (16, 32, 64)]
@@ -18,35 +19,73 @@ uint8, bool = np.dtype("uint8"), np.dtype("bool")
 
 OTHER_NAMES = {
     "absolute": "abs",
-    "clamp": "clip",
+    "arccos": "acos",
+    "arccosh": "acosh",
+    "arcsin": "asin",
+    "arcsinh": "asinh",
+    "arctan": "atan",
+    "arctan2": "atan2",
+    "arctanh": "atanh",
+    "broadcast_to": "expand",
+    "clip": "clamp",
     "concat": "cat",
     "concatenate": "cat",
     "divide": "div",
+    "fix": "trunc",
+    "ger": "outer",
     "greater": "gt",
     "greater_equal": "ge",
     "less": "lt",
     "less_equal": "le",
+    "moveaxis": "movedim",
     "multiply": "mul",
     "negative": "neg",
     "nelement": "numel",
     "not_equal": "ne",
+    "sgn": "sign",
+    "split_with_sizes": "split",
     "subtract": "sub",
     "swapaxes": "transpose",
     "swapdims": "transpose",
     "true_divide": "div",
     "type_as": "to",
+    "vdot": "dot",
     "view": "reshape",
 }
 OPERATORS = {"neg": "__neg__", "matmul": "__matmul__"}
 OPERATORS |= {name: f"__{name}__" for name in ("eq", "ne", "lt", "le", "gt", "ge")}
 CASTS = {"half": float16, "float": float32, "double": float64}
 CASTS |= {"short": int16, "int": int32, "long": int64, "bool": bool}
-IN_PLACE = "abs add clip clamp div exp log mul neg pow relu sigmoid sqrt sub tanh"
+RULES = {  # of one tensor, as they are
+    pointwise: """
+        acos acosh asin asinh atan atanh ceil cos cosh erf erfc exp2 expm1 floor frac log10 log1p log2 nan_to_num
+        reciprocal round rsqrt sign sin sinh square tan trunc
+    """,
+    selection: "diag_embed diagonal repeat roll rot90 tril triu",
+}
+OF_FUNCTIONS = """
+addbmm addcdiv addcmul addmm addmv all allclose aminmax any argmax argmin argsort atan2 baddbmm bincount bitwise_and
+bitwise_not bitwise_or bitwise_xor bmm bucketize chunk clamp clamp_max clamp_min count_nonzero cumprod cumsum diag dist
+div dot equal flip fliplr flipud floor_divide fmod gather heaviside histc hypot index_add index_copy index_fill
+index_select isclose isfinite isinf isnan isneginf isposinf kthvalue lerp logaddexp logical_and logical_not logical_or
+logical_xor masked_fill masked_select max median min mm movedim msort mv narrow nonzero norm outer prod remainder
+repeat_interleave scatter scatter_add searchsorted select sort split std_mean take take_along_dim tensor_split tile
+topk trace unbind unfold unique var_mean xlogy
+"""
+NO_METHODS = "cdist einsum hstack meshgrid vstack where"
+IN_PLACE = """
+abs add clip clamp div exp log mul neg pow relu sigmoid sqrt sub tanh
+acos acosh addcdiv addcmul asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor ceil clamp_max
+clamp_min cos cosh cumprod cumsum erf erfc exp2 expm1 floor floor_divide fmod frac hypot index_add index_copy index_fill
+lerp log10 log1p log2 masked_fill nan_to_num reciprocal remainder round rsqrt scatter scatter_add sign sin sinh square
+tan tril triu trunc xlogy
+"""
 FUNCTIONS = """
-abs absolute add amax amin bmm clamp clip clone detach div divide dot eq exp flatten ge greater greater_equal gt le less
-less_equal log log_softmax logsumexp lt matmul maximum mean minimum mm mul multiply mv narrow ne neg negative not_equal
+abs absolute add amax amin clip clone detach divide eq exp flatten ge greater greater_equal gt le less
+less_equal log log_softmax logsumexp lt matmul maximum mean minimum mul multiply ne neg negative not_equal
 numel permute pow ravel relu reshape sigmoid softmax sqrt squeeze std sub subtract sum swapaxes swapdims t tanh
 transpose true_divide unsqueeze var
+arccos arccosh arcsin arcsinh arctan arctan2 arctanh broadcast_to fix ger moveaxis sgn split_with_sizes vdot
 """
 
 
@@ -68,30 +107,9 @@ def mul(self, other):
     return self * other
 
 
-def div(self, other, *, rounding_mode=None):
-    """self/other, as it is or, with "trunc" or "floor", rounded towards 0 or down."""
-    if rounding_mode is not None:
-        raise NotImplementedError(f"div: rounding_mode={rounding_mode!r} is not supported")
-    return self / other
-
-
 def pow(self, exponent):
     """self to the power of the exponent."""
     return self**exponent
-
-
-def _product(name, *dims):
-    """The product of tensors that have just so many dims."""
-
-    def method(self, other):
-        if (self.ndim, other.ndim) != dims:
-            raise RuntimeError(f"{name}: wanted {dims[0]} and {dims[1]} dims, got {self.ndim} and {other.ndim}")
-        return self @ other
-
-    return method
-
-
-mm, bmm, mv, dot = [_product(name, *dims) for name, *dims in (("mm", 2, 2), ("bmm", 3, 3), ("mv", 2, 1), ("dot", 1, 1))]
 
 
 # Shapes
@@ -132,14 +150,6 @@ def view_as(self, other):
 def expand_as(self, other):
     """Repeated to the shape of another tensor."""
     return self.expand(other.shape)
-
-
-def narrow(self, dim, start, length):
-    """The part of a dim that begins at start and has a length."""
-    dim, start = range(self.ndim)[dim], start.__index__()
-    if not 0 <= start <= start + length <= self.shape[dim]:
-        raise RuntimeError(f"narrow: {start} and {length} more do not lie within dim {dim} of size {self.shape[dim]}")
-    return self[(slice(None),) * dim + (slice(start, start + length),)]
 
 
 def contiguous(self):
@@ -235,16 +245,38 @@ def copy_(self, src, non_blocking=False):
     return self
 
 
+def _method(function):
+    """The function as a method, which takes NumPy's names of arguments too, and `dtype` where there is a sum."""
+
+    @wraps(function)
+    def method(self, *args, **options):
+        if options:
+            self, options = _named(function.__name__, self, options)
+        return function(self, *args, **options)
+
+    return method
+
+
 def set_names():
     """Give the Tensor its methods."""
-    methods = add, sub, mul, div, pow, size, dim, numel, t, ravel, view_as, expand_as, narrow, contiguous, is_contiguous
+    methods = add, sub, mul, pow, size, dim, numel, t, ravel, view_as, expand_as, contiguous, is_contiguous
     methods += tolist, type, cpu, cuda, is_floating_point, requires_grad_, retain_grad, detach_, zero_, fill_, copy_
     for method in methods:
         setattr(Tensor, method.__name__, method)
-    for name, method in (("mm", mm), ("bmm", bmm), ("mv", mv), ("dot", dot), ("reshape_as", view_as)):
-        setattr(Tensor, name, method)
+    for rules, names in RULES.items():
+        for name in names.split():
+            setattr(Tensor, name, _unary(getattr(rules, name)))
+    for name in OF_FUNCTIONS.split():
+        setattr(Tensor, name, _method(getattr(functions, name)))
+    Tensor.reshape_as = view_as
     for name, dtype in CASTS.items():
         setattr(Tensor, name, _cast(dtype))
+    Tensor.__floordiv__, Tensor.__rfloordiv__ = _binary(pointwise.floor_divide)
+    Tensor.__mod__, Tensor.__rmod__ = _binary(pointwise.remainder)
+    Tensor.__invert__ = Tensor.bitwise_not
+    for name in ("and", "or", "xor"):
+        setattr(Tensor, f"__{name}__", getattr(Tensor, f"bitwise_{name}"))
+        setattr(Tensor, f"__r{name}__", getattr(Tensor, f"bitwise_{name}"))
     for name, operator in OPERATORS.items():
         setattr(Tensor, name, getattr(Tensor, operator))
     for name, same in OTHER_NAMES.items():
@@ -273,10 +305,16 @@ def _function(name):
     return function
 
 
-globals().update({name: _function(name) for name in FUNCTIONS.split()})
+NAMES_OF_FUNCTIONS = f"{FUNCTIONS} {OF_FUNCTIONS} {' '.join(RULES.values())}".split()
+globals().update({name: _function(name) for name in NAMES_OF_FUNCTIONS})
+globals().update({name: getattr(functions, name) for name in NO_METHODS.split()})
 concat = concatenate = cat
 
 
 def is_tensor(obj):
     """Whether it is a Tensor."""
     return isinstance(obj, Tensor)
+
+
+DTYPES = "bool double float float16 float32 float64 half int int16 int32 int64 int8 long short uint8"
+__all__ = [*NAMES_OF_FUNCTIONS, *NO_METHODS.split(), *DTYPES.split(), "concat", "concatenate", "is_tensor"]

@@ -1,27 +1,36 @@
 """Gradual, rung 5: the same mathematics, compiled for the processor at hand."""
 
-from . import conv, data, nn, optim
-from .data import load, save
-from .device import capture
-from .engine import Tensor, cat, stack, where
-from .grad_mode import no_grad
-from .nn import manual_seed
+from . import creation, datasets, names, nn, optim, random, utils
+from .checkpoint import load, save
+from .creation import *
+from .device import capture, device
+from .engine import Size, Tensor, cat, stack
+from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .names import *
+from .random import *
 
 Value = Tensor  # micrograd's name for it
 
 __all__ = [
+    *creation.__all__,
+    *names.__all__,
+    *random.__all__,
+    "Size",
     "Tensor",
     "Value",
     "capture",
     "cat",
-    "conv",
-    "data",
+    "datasets",
+    "device",
+    "enable_grad",
+    "inference_mode",
+    "is_grad_enabled",
     "load",
-    "manual_seed",
     "nn",
     "no_grad",
     "optim",
     "save",
+    "set_grad_enabled",
     "stack",
-    "where",
+    "utils",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 from .grad_mode import recording
 
 clock = count(1)
-latest = 0  # the time of the latest change of anything: what was made after it needs no second look
+latest = latest_recorded = 0  # the time of the latest change of anything, and of the latest within the graph
 _changes = {}  # id of the array that owns memory -> the time of its latest change, those within the graph, and a ref
 _RANK = {"b": 0, "u": 1, "i": 1, "f": 2}
 
@@ -32,8 +32,10 @@ def owner(array):
 
 def changed(array, within_graph=False):
     """Note that the memory of the array was changed in place, so that graphs which saved it know; gives the time."""
-    global latest
+    global latest, latest_recorded
     latest = next(clock)
+    if within_graph:
+        latest_recorded = latest
     holder = owner(array)
     key = id(holder)
     change = _changes.get(key)
@@ -220,9 +222,8 @@ def inputs_then(tensor):
     return tuple([then(x, tensor._made) for x in tensor.inputs])
 
 
-def check(tensor, incoming):
+def check(tensor, inputs, incoming):
     """RuntimeError if the gradients that a tensor sends back depend on memory that was changed since it was made."""
-    inputs = inputs_then(tensor)
     for x in inputs:
         times = _changes.get(id(owner(x._data)), (0, ()))[1]
         i = bisect(times, x._made)
@@ -233,7 +234,7 @@ def check(tensor, incoming):
             )
     cells = [cell for cell in _cells(tensor._backward) if _changed_since(cell.cell_contents, tensor._made)]
     if cells and _depend(tensor, inputs, incoming, cells):
-        shapes = ", ".join([str(np.shape(cell.cell_contents)) for cell in cells])
+        shapes = ", ".join(dict.fromkeys([str(np.shape(cell.cell_contents)) for cell in cells]))
         raise RuntimeError(
             f"backward: what {tensor.op} saved, of shape {shapes}, was changed in place after the graph was built on "
             "it; compute the loss again first"

@@ -160,3 +160,6 @@ Tensor.random_ = _filling(
 Tensor.bernoulli_ = _filling(lambda draws, shape, p=0.5: draws.random(shape) < array_of(p))
 Tensor.exponential_ = _filling(lambda draws, shape, lambd=1.0: draws.exponential(1 / lambd, shape))
 Tensor.bernoulli, Tensor.multinomial = bernoulli, multinomial
+
+__all__ = ["Generator", "bernoulli", "get_rng_state", "initial_seed", "manual_seed", "multinomial", "normal", "rand"]
+__all__ += ["rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "seed", "set_rng_state"]

@@ -1,0 +1,26 @@
+"""The error function, which NumPy has not: to the last digits, against Python's own."""
+
+import math
+
+import numpy as np
+import pytest
+
+from .engines import ScalarEngine
+
+capability = pytest.mark.capability
+
+NUMBERS = np.concatenate([np.linspace(-6, 6, 24001), np.logspace(-300, 1, 2000), -np.logspace(-300, 1, 2000)])
+
+
+@capability("trigonometry and powers")
+@pytest.mark.parametrize("name", ["erf", "erfc"])
+@pytest.mark.parametrize("dtype, digits", [("float64", 1e-15), ("float32", 1e-6)])
+def test_the_error_function_is_right_to_the_last_digits(name, dtype, digits, engine):
+    if isinstance(engine, ScalarEngine):
+        pytest.skip("not there: its tensors hold one number")
+    x = NUMBERS[np.abs(NUMBERS) > np.finfo(dtype).tiny].astype(dtype)
+    wanted = np.array([getattr(math, name)(number) for number in x])
+    got = engine.value(getattr(engine.F, name)(engine.tensor(x)))
+    assert got.dtype == dtype
+    told = np.abs(wanted) > np.finfo(dtype).tiny  # smaller ones lose digits
+    np.testing.assert_allclose(got[told], wanted[told], rtol=digits)

@@ -1,0 +1,322 @@
+"""Modules: what holds parameters, buffers and other modules by name, and runs when it is called."""
+
+from collections import namedtuple
+
+import numpy as np
+
+from ..device import moved
+from ..engine import Tensor, array_of, changed, constant
+from .parameter import Parameter
+
+
+class Module:
+    """A part of a network: parameters, buffers and other modules as attributes, and `forward`, which uses them.
+
+    What is assigned as an attribute is found by itself; modules in a plain list are not (`ModuleList` is for that).
+    Parameters are trained; buffers are Tensors that are saved with them, such as running statistics.
+    """
+
+    def __new__(cls, *args, **options):
+        module = super().__new__(cls)  # here, so that a class that calls no `super().__init__()` works too
+        vars(module).update(training=True, _parameters={}, _buffers={}, _modules={}, _unsaved=set())
+        return module
+
+    def __init__(self):
+        super().__init__()
+
+    def __call__(self, *args, **options):
+        return self.forward(*args, **options)
+
+    def forward(self, *input):
+        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+
+    def __getattr__(self, name):
+        own = vars(self)
+        for place in _PLACES:
+            if name in own[place]:
+                return own[place][name]
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __setattr__(self, name, value):
+        """Put parameters and modules where they are found again; TypeError for what would push one out in silence."""
+        own = vars(self)
+        held = next((place for place in _PLACES if name in own[place]), None)
+        place = "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Module) else held
+        if not place:
+            super().__setattr__(name, value)
+            return
+        _check_kind(place, name, value)
+        if place != held:
+            own.pop(name, None)
+            if held:
+                del own[held][name]
+        own[place][name] = value
+
+    def __delattr__(self, name):
+        own = vars(self)
+        for place in _PLACES:
+            if name in own[place]:
+                del own[place][name]
+                self._unsaved.discard(name)
+                return
+        super().__delattr__(name)
+
+    def __dir__(self):
+        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+
+    def register_parameter(self, name, param):
+        """Make the Parameter an attribute. None says that one could be there and isn't, such as a layer's bias."""
+        self._register("_parameters", name, param)
+
+    def register_buffer(self, name, tensor, persistent=True):
+        """Make the Tensor an attribute that isn't trained but, if it is persistent, saved with the parameters."""
+        self._register("_buffers", name, tensor)
+        if not persistent:
+            self._unsaved.add(name)
+
+    def add_module(self, name, module):
+        """Make the module an attribute, under a name that need not be one of Python's, as "0" in Sequential."""
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{getattr(module, '__name__', type(module).__name__)} is not a Module subclass")
+        self._register("_modules", name, module)
+
+    register_module = add_module
+
+    def _register(self, place, name, value):
+        held = getattr(self, place)
+        if not isinstance(name, str) or not name or "." in name:
+            raise KeyError(f"wanted a name without dots, got {name!r}")
+        if hasattr(self, name) and name not in held:
+            raise KeyError(f"attribute '{name}' already exists")
+        _check_kind(place, name, value)
+        held[name] = value
+
+    def named_modules(self, memo=None, prefix="", remove_duplicate=True):
+        """(path, module) for this module and all below, the path being like "0.conv"; "" is this one."""
+        memo = set() if memo is None else memo
+        if self in memo:
+            return
+        if remove_duplicate:
+            memo.add(self)
+        yield prefix, self
+        for name, child in self._modules.items():
+            if child is not None:
+                yield from child.named_modules(memo, _path(prefix, name), remove_duplicate)
+
+    def modules(self, remove_duplicate=True):
+        return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
+
+    def named_children(self):
+        """(name, module) for each module directly in this one, once."""
+        seen = {None}
+        for name, child in self._modules.items():
+            if child not in seen:
+                seen.add(child)
+                yield name, child
+
+    def children(self):
+        return (child for _, child in self.named_children())
+
+    def named_parameters(self, prefix="", recurse=True, remove_duplicate=True):
+        """(path, parameter) for each parameter here and, if asked to recurse, below: once, as "0.weight"."""
+        return self._named("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse=True):
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+
+    def named_buffers(self, prefix="", recurse=True, remove_duplicate=True):
+        """(path, buffer) for each buffer here and, if asked to recurse, below: once, as "1.running_mean"."""
+        return self._named("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse=True):
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    def _named(self, place, prefix, recurse, remove_duplicate):
+        seen = set()
+        owners = self.named_modules(None, prefix, remove_duplicate) if recurse else [(prefix, self)]
+        for path, owner in owners:
+            for name, tensor in getattr(owner, place).items():
+                if tensor is not None and tensor not in seen:
+                    if remove_duplicate:
+                        seen.add(tensor)
+                    yield _path(path, name), tensor
+
+    def get_submodule(self, target):
+        """The module at a path such as "0.conv"; "" is this one."""
+        module = self
+        for name in filter(None, target.split(".")):
+            module = getattr(module, name)
+        return module
+
+    def get_parameter(self, target):
+        """The parameter at a path such as "0.weight"."""
+        path, _, name = target.rpartition(".")
+        return getattr(self.get_submodule(path), name)
+
+    get_buffer = get_parameter
+
+    def state_dict(self, *, destination=None, prefix="", keep_vars=False):
+        """What every parameter and buffer holds now, under PyTorch's names for the same network: name -> Tensor.
+
+        Unlike PyTorch's, these are copies, which training leaves alone. They can't be changed in place, which the model
+        would not notice: `copy.deepcopy` of them can. With `keep_vars` they are the model's own.
+        """
+        state = {} if destination is None else destination
+        for name, tensor in self._named_state():
+            state[prefix + name] = tensor if keep_vars else _snapshot(tensor)
+        return state
+
+    def _named_state(self):
+        """(path, Tensor) for all that is saved, also where it is shared."""
+        for path, owner in self.named_modules(remove_duplicate=False):
+            saved = {name: buffer for name, buffer in owner._buffers.items() if name not in owner._unsaved}
+            for name, tensor in (*owner._parameters.items(), *saved.items()):
+                if tensor is not None:
+                    yield _path(path, name), tensor
+
+    def load_state_dict(self, state_dict, strict=True, assign=False):
+        """Take over the numbers of a `state_dict` of Tensors or arrays, also PyTorch's, and say which keys were left.
+
+        If names are missing or left over, unless it isn't strict, or shapes differ: RuntimeError, and no change.
+        """
+        if assign:
+            raise NotImplementedError("load_state_dict: assign=True is not supported: numbers are copied")
+        mine, new = dict(self._named_state()), {name: _numbers(value) for name, value in state_dict.items()}
+        keys = _Incompatible([name for name in mine if name not in new], [name for name in new if name not in mine])
+        faults = []
+        for kind, names in zip(("Missing", "Unexpected"), keys if strict else ()):
+            if names:
+                faults.append(f"{kind} key(s) in state_dict: " + ", ".join(f'"{name}"' for name in names) + ".")
+        for name in [name for name in mine if name in new]:
+            shape, wanted = new[name].shape, mine[name].shape
+            if new[name].dtype.kind not in "fiub":
+                faults.append(f"{name} holds {new[name].dtype}, no numbers.")
+            elif shape != wanted:
+                faults.append(
+                    f"size mismatch for {name}: copying a param with shape {tuple(shape)} from checkpoint, "
+                    f"the shape in current model is {tuple(wanted)}."
+                )
+        if faults:
+            raise RuntimeError("\n\t".join([f"Error(s) in loading state_dict for {type(self).__name__}:", *faults]))
+        for name, tensor in mine.items():
+            if name in new:
+                tensor._data[...] = moved(new[name], tensor.device)
+                changed(tensor._data)
+        return keys
+
+    def train(self, mode=True):
+        """Into training mode, or with False out of it: it matters to dropout and batch norm. Gives the module back."""
+        if not isinstance(mode, bool):
+            raise ValueError(f"train: wanted True or False, got {mode!r}")
+        self.training = mode
+        for child in self.children():
+            child.train(mode)
+        return self
+
+    def eval(self):
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad=True):
+        """Whether the parameters here and below are trained: False freezes them. Gives the module back."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none=True):
+        for parameter in self.parameters():
+            if set_to_none:
+                parameter._grad = None
+            elif parameter._grad is not None:
+                parameter._grad = np.zeros_like(parameter._grad)
+
+    def apply(self, fn):
+        """Call fn on every module below and then on this one, as to initialize weights. Gives the module back."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def to(self, *args, **kwargs):
+        """Move all parameters, with their gradients, and buffers, or change the floating ones' dtype, as Tensor.to.
+
+        The memory is new where anything changes, so graphs and other names of the old keep it. Gives the module back.
+        """
+        for tensor in (*self.parameters(), *self.buffers()):
+            tensor._data = _converted(tensor._data, args, kwargs)
+            if tensor._grad is not None:
+                tensor._grad = _converted(tensor._grad, args, kwargs)
+        return self
+
+    def cpu(self):
+        return self.to("cpu")
+
+    def cuda(self, device=None):
+        return self.to("cuda" if device is None else device)
+
+    def float(self):
+        return self.to(np.dtype(np.float32))
+
+    def double(self):
+        return self.to(np.dtype(np.float64))
+
+    def extra_repr(self):
+        """What to print of this module between its brackets."""
+        return ""
+
+    def __repr__(self):
+        return _printed(self, [f"({name}): {child!r}" for name, child in self._modules.items()])
+
+
+_PLACES = {  # where a module keeps what is assigned to it: what a name there takes, in Python and in PyTorch's words
+    "_parameters": (Parameter, "parameter", "torch.nn.Parameter"),
+    "_modules": (Module, "child module", "torch.nn.Module"),
+    "_buffers": (Tensor, "buffer", "torch.nn.Buffer, torch.Tensor"),
+}
+
+
+def _check_kind(place, name, value):
+    kind, what, wanted = _PLACES[place]
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"cannot assign '{type(value).__name__}' as {what} '{name}' ({wanted} or None expected)")
+
+
+def _path(prefix, name):
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _snapshot(tensor):
+    array = tensor._data.copy()
+    if isinstance(array, np.ndarray):  # others can't be locked
+        array.flags.writeable = False
+    return constant(array)
+
+
+def _numbers(value):
+    """The array in the host's memory of what a state_dict holds."""
+    return np.asarray(moved(array_of(value.detach() if hasattr(value, "detach") else value), "cpu"))
+
+
+def _converted(array, args, kwargs):
+    """The array as Tensor.to gives it, of which only the device concerns what isn't floating."""
+    out = constant(array).to(*args, **kwargs)
+    if array.dtype.kind == "f" and out.dtype.kind != "f":
+        raise TypeError(f"to: a module's parameters can only be floating, got {out.dtype}")
+    return (out if array.dtype.kind == "f" else constant(array).to(out.device))._data
+
+
+def _printed(module, below):
+    """The module's class with what it prints of itself, and of what is below it, a line each."""
+    extra = [line for line in module.extra_repr().split("\n") if line]
+    if below or len(extra) > 1:
+        extra = ["", *[line.replace("\n", "\n  ") for line in (*extra, *below)]]
+        return f"{type(module).__name__}(" + "\n  ".join(extra) + "\n)"
+    return f"{type(module).__name__}({''.join(extra)})"
+
+
+class _Incompatible(namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
+    """What load_state_dict gives back."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return super().__repr__() if any(self) else "<All keys matched successfully>"
