@@ -49,7 +49,8 @@ for i in range(15):
     err_g.backward()
     optimizer_g.step()
     if i % 3 == 0:
-        print("[%d] %.6f %.6f %.6f / %.6f" % (i, (err_real + err_fake).item(), err_g.item(), d_g_z1, output.mean().item()))
+        scores = (err_real + err_fake).item(), err_g.item(), d_g_z1, output.mean().item()
+        print("[{}] {:.6f} {:.6f} {:.6f} / {:.6f}".format(i, *scores))
 
 with torch.no_grad():
     print(G(fixed_noise).detach().cpu().numpy().round(5).tolist())

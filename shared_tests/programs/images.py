@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 class ConvNet(nn.Module):
     def __init__(self, num_classes=4):
-        super(ConvNet, self).__init__()
+        super().__init__()
         self.layer1 = nn.Sequential(
             nn.Conv2d(1, 6, kernel_size=3, stride=1, padding=1),
             nn.BatchNorm2d(6),
