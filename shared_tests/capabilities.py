@@ -60,6 +60,7 @@ CAPABILITIES = {
     "training": 3,
     "checkpoints": 3,
     "data": 3,
+    "PyTorch's programs": 3,
     "samples of networks": 3,
     "padding": 3,
     # Images
