@@ -10,8 +10,20 @@ from functools import partial
 import numpy as np
 
 from . import network_cases
-from .case import Case, ModuleCase, classes, distinct, fraction, normal, positive, probabilities
-from .case import separate, signs, ties, zero_one
+from .case import (
+    Case,
+    ModuleCase,
+    classes,
+    distinct,
+    fraction,
+    normal,
+    positive,
+    probabilities,
+    separate,
+    signs,
+    ties,
+    zero_one,
+)
 
 nan, inf = np.nan, np.inf
 S = np.s_

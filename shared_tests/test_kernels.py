@@ -29,7 +29,7 @@ cache = pytest.mark.capability("compile cache")
 dtypes = pytest.mark.parametrize("dtype", [np.dtype("float64"), np.dtype("float32")], ids=str)
 
 ROOT = Path(__file__).parent.parent
-PARTS = "ops", "conv", *[f"optim.{kind}" for kind in ("sgd", "adam", "rmsprop", "adagrad", "adadelta")]
+PARTS = "ops", "conv", "pooling", *[f"optim.{kind}" for kind in ("sgd", "adam", "rmsprop", "adagrad", "adadelta")]
 SIZES = [1, 2, 3, 5, 16, 17, 33]
 HOLES = [np.nan, np.inf, -np.inf]
 

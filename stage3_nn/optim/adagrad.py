@@ -3,7 +3,6 @@
 import numpy as np
 
 from ..device import number
-from ..engine import constant
 from .optimizer import Optimizer, valid
 
 

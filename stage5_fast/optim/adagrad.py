@@ -3,7 +3,6 @@
 import numpy as np
 
 from ..device import kernel, number
-from ..engine import constant
 from .optimizer import Optimizer, valid
 
 
