@@ -211,6 +211,12 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("addmm", "backward(g * alpha)", "backward(g)", "einsum and its kin"),
         Fault("addmm", "product if beta == 0 else ", "", "einsum and its kin"),
         Fault("einsum", "[result, *terms", "[result[::-1], *terms", "einsum and its kin"),
+        Fault("subscripts", "left.count(label) == 1", "left.count(label) >= 1", "einsum and its kin"),
+        Fault("heaviside", "x > 0", "x >= 2", "rounding"),
+        Fault("isclose", "rtol * np.abs(y)", "rtol", "rounding"),
+        Fault("one_dim", "ndim or 1", "ndim", "order and places"),
+        Fault("places_of", "one_dim(dim, ndim)", "0", "order and places"),
+        Fault("part", "start + length", "length", "order and places"),
         Fault("_spread", "labels == term", "True", "einsum and its kin"),
     ],
     3: [
