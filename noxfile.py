@@ -18,7 +18,8 @@ from ladder.stages import STAGES  # noqa: E402
 BUILT = [stage for stage in STAGES if stage.exists]
 NAMES = [f"stage{stage.number}" for stage in BUILT]
 TORCH = "torch==2.13.0"  # what the rungs are compared with
-NEEDS = [TORCH, "graphviz", "hypothesis", "matplotlib", "micrograd", "numpy>=2.0", "pytest", "safetensors", "tqdm"]
+NEEDS = [TORCH, "graphviz", "hypothesis", "matplotlib", "micrograd", "numpy>=2.0", "pytest", "pytest-xdist"]
+NEEDS += ["safetensors", "tqdm"]
 NEEDS += ["numba", "threadpoolctl"]  # for rung 5
 NEEDS += ["numba-cuda>=0.30; sys_platform != 'darwin'"]  # whose simulator its kernels for the GPU are tested in
 NEEDS += ["scikit-learn"]  # has the digits that ours are compared with
@@ -27,7 +28,10 @@ nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "ladder", "tools", *NAMES, "kernels", "simulator", "standin", "standalone"]
 
-SUITE = ["-m", "pytest", "shared_tests"]
+# Tests run side by side: a process for each core, but no more than have room in memory, as each holds PyTorch. Threads
+# of all of them would be in each other's way; only the kernels have two, as what is tested is how they share their work.
+SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "8", "--dist", "worksteal"]
+THREADS = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
 
 
 @nox.session(default=False)
@@ -44,6 +48,12 @@ def environment_python(session):
 def in_environment(session, *arguments, **options):
     """Run the Python of the shared environment."""
     session.run(environment_python(session), *arguments, **options)
+
+
+def test(session, *arguments, **settings):
+    """Run pytest, with settings in its environment; on a GPU in one process, as all would have to share it."""
+    side_by_side = [] if "cuda" in arguments else SIDE_BY_SIDE
+    in_environment(session, "-m", "pytest", *side_by_side, *arguments, env={**THREADS, **settings})
 
 
 def with_cuda(session):
@@ -64,7 +74,7 @@ def stage_session(stage):
     def run(session):
         if "cuda" in session.posargs:
             with_cuda(session)
-        in_environment(session, *SUITE, "--stage", stage.package, *session.posargs)
+        test(session, "shared_tests", "--stage", stage.package, *session.posargs)
 
     run.__doc__ = f"Test {stage.package} against PyTorch; what follows -- goes to pytest, as --device cuda on rung 5."
     nox.session(run, name=f"stage{stage.number}", venv_backend="none", requires=["environment"])
@@ -90,13 +100,13 @@ def kernels(session, settings):
     with TemporaryDirectory() as folder:
         chosen = "float32 and (body_gives or pytorchs) or do_not_fit or is_none"
         tests = ["shared_tests/test_kernels.py", "--stage", "stage5_fast", "-k", chosen, *session.posargs]
-        in_environment(session, "-m", "pytest", *tests, env={**settings, "NUMBA_CACHE_DIR": folder})
+        test(session, *tests, **settings, NUMBA_CACHE_DIR=folder)
 
 
 @nox.session(venv_backend="none", requires=["environment"])
 def standin(session):
     """Test rung 5 on arrays that have the manners of a GPU's: its rules keep to what CuPy can do, without transfers."""
-    in_environment(session, *SUITE, "--device", "stand-in", *session.posargs)
+    test(session, "shared_tests", "--device", "stand-in", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)
@@ -117,7 +127,7 @@ def simulator(session):
     """Test rung 5's CUDA kernels without a GPU, in Numba's simulator of one."""
     tests = ["shared_tests/test_kernels_gpu.py", "shared_tests/test_devices.py", "--stage", "stage5_fast", "-k"]
     chosen = "test_kernels_gpu or simulated"
-    in_environment(session, "-m", "pytest", *tests, chosen, *session.posargs, env={"NUMBA_ENABLE_CUDASIM": "1"})
+    test(session, *tests, chosen, *session.posargs, NUMBA_ENABLE_CUDASIM="1")
 
 
 @nox.session(venv_backend="none")
@@ -129,7 +139,7 @@ def ladder(session):
 @nox.session(venv_backend="none", requires=["environment"])
 def tools(session):
     """Test the tools around the ladder: its check, the propagation of fixes, the benchmarks."""
-    in_environment(session, "-m", "pytest", "tool_tests", *session.posargs)
+    test(session, "tool_tests", *session.posargs)
 
 
 @nox.session
@@ -169,9 +179,8 @@ def check(session):
     """Run the suite on another engine, importable from here or PYTHONPATH: nox -s check -- their_module."""
     if not session.posargs:
         session.error("say which engine to test, as in `nox -s check -- their_module`")
-    module, *more = session.posargs
     path = os.pathsep.join(filter(None, [session.invoked_from, os.environ.get("PYTHONPATH")]))
-    in_environment(session, *SUITE, "--stage", module, *more, env={"PYTHONPATH": path})
+    test(session, "shared_tests", "--stage", *session.posargs, PYTHONPATH=path)
 
 
 @nox.session(venv_backend="none", default=False)

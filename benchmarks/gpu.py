@@ -271,7 +271,7 @@ def check_adam(cupy, torch, optim, p, g, m, v, settings):
 
 def measure_epoch(package, cupy):
     """Seconds of an epoch, from the first batch to the reading of loss and hits."""
-    data, rng = package.data, np.random.default_rng(0)
+    data, rng = package.utils.data, np.random.default_rng(0)
     arrays = rng.standard_normal((60_000, 1, 28, 28), np.float32), rng.integers(0, 10, 60_000)
     batches = data.DataLoader(data.TensorDataset(*arrays).to("cuda"), 512, shuffle=True)
     lib = ours(package)
@@ -280,13 +280,13 @@ def measure_epoch(package, cupy):
     for _ in range(ROUNDS):
         start, total, hits = perf_counter(), 0.0, 0
         for images, labels in batches:
-            logits = model(lib.constant(images))
+            logits = model(images)
             loss = lib.loss(logits, labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            total += loss.data.astype(float) * len(labels)
-            hits += (logits.data.argmax(axis=1) == labels).sum()
+            total += loss.detach().double() * len(labels)
+            hits += (logits.argmax(dim=1) == labels).sum()
         if not np.isfinite(float(total)) or not 0 <= int(hits) <= 60_000:
             sys.exit(f"an epoch: the loss is {total}, the hits are {hits}")
         seconds.append(perf_counter() - start)

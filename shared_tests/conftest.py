@@ -26,8 +26,7 @@ settings.load_profile("fixed")
 
 OUR_OWN = {"error messages", "planted faults"}  # the wording and the text of the rungs
 
-RESULTS = pytest.StashKey()  # capability -> stage -> Counter of outcomes
-MISSING = pytest.StashKey()  # Counter of the reasons for skips, other than that a rung is too low
+CELL = "cell of the table"  # under this name a report holds the capability and the stage that it counts for
 ON_A_GPU = "stage5_fast"  # the rung that has devices
 
 
@@ -42,10 +41,8 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "capability(name): the row of capabilities.py that the test belongs to")
     config.addinivalue_line("markers", "host: what it is about are arrays in the host's memory, so no device is needed")
-    config.stash[RESULTS] = defaultdict(lambda: defaultdict(Counter))
-    config.stash[MISSING] = Counter()
     if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # threads of Python on two cores take twice as long
+        _stay_on_one_core(config)
     for name in _stage_names(config):
         try:
             importlib.import_module(name)
@@ -53,6 +50,14 @@ def pytest_configure(config):
             raise pytest.UsageError(f"--stage {name}: {error}") from error
     if config.getoption("device") == "cuda" and without_gpu():
         raise pytest.UsageError(f"--device cuda: {without_gpu()}")
+
+
+def _stay_on_one_core(config):
+    """The simulator's threads are Python's, and take twice as long on two cores. Each worker has one of its own."""
+    if not config.getoption("numprocesses", None):  # else this process only hands out the tests, and has no need
+        cores = sorted(os.sched_getaffinity(0))
+        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        os.sched_setaffinity(0, {cores[worker % len(cores)]})
 
 
 def without_gpu():
@@ -177,13 +182,12 @@ def pytest_pyfunc_call(pyfuncitem):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
+    """Note on the report where in the table it counts: with several workers, another process than this one counts."""
     report = yield
     stage = _stage_of(item)
     if stage is not None and (report.when == "call" or report.outcome != "passed"):
-        row = [*_not_yet(item), *_capabilities_of(item)][:1]
-        item.config.stash[RESULTS][row[0] if row else "none"][stage][_outcome(report)] += 1
-    if _outcome(report) in ("skipped", "not there"):
-        item.config.stash[MISSING][report.longrepr[2].removeprefix("Skipped: ")] += 1
+        row = [*_not_yet(item), *_capabilities_of(item), "none"][0]
+        report.user_properties.append((CELL, (row, stage)))
     return report
 
 
@@ -194,8 +198,22 @@ def _outcome(report):
     return "not there" if "not there:" in reason else report.outcome
 
 
+def _counted(reports):
+    """Capability -> stage -> Counter of outcomes, and the Counter of what was skipped for which reason."""
+    results, reasons = defaultdict(lambda: defaultdict(Counter)), Counter()
+    for report in reports:
+        if not isinstance(report, pytest.TestReport):
+            continue
+        if CELL in (properties := dict(report.user_properties)):
+            capability, stage = properties[CELL]
+            results[capability][stage][_outcome(report)] += 1
+        if _outcome(report) in ("skipped", "not there"):
+            reasons[report.longrepr[2].removeprefix("Skipped: ")] += 1
+    return results, reasons
+
+
 def pytest_terminal_summary(terminalreporter, config):
-    results = config.stash[RESULTS]
+    results, reasons = _counted(report for reports in terminalreporter.stats.values() for report in reports)
     if not results:
         return
     tested = _stage_names(config)
@@ -213,7 +231,7 @@ def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.section("capabilities")
     for row in rows:
         terminalreporter.write_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-    for reason, n in config.stash[MISSING].most_common(20):
+    for reason, n in sorted(reasons.items(), key=lambda each: (-each[1], each[0]))[:20]:
         terminalreporter.write_line(f"skipped {n}: {reason}")
 
 

@@ -203,7 +203,6 @@ def test_a_flag_that_makes_no_sense_is_refused(flag, value, wanted, name, demo):
     [
         ("--batch-size", "0", "wanted a whole number of at least 1, got 0"),
         ("--data", "cifar", "invalid choice: 'cifar'"),
-        ("--save", "run.pt", "wanted a .npz or .safetensors file, got run.pt"),
         ("--save", "nowhere/run.npz", "there is no folder nowhere"),
     ],
 )
@@ -257,7 +256,7 @@ def test_a_plot_that_can_not_be_written_is_refused_before_training(file, wanted,
 @pytest.fixture
 def bare(demo, tmp_path):
     """The demo where none of the optional packages is installed."""
-    for package in ("graphviz", "matplotlib", "safetensors", "tqdm"):
+    for package in ("graphviz", "matplotlib", "tqdm"):
         (tmp_path / "bare" / package).mkdir(parents=True)
         (tmp_path / "bare" / package / "__init__.py").write_text(f"raise ImportError('no {package} here')")
     demo.env["PYTHONPATH"] = str(tmp_path / "bare")
@@ -273,12 +272,6 @@ def test_a_demo_runs_without_the_optional_packages(name, bare):
 def test_a_plot_without_matplotlib_says_what_to_install_before_training(name, bare):
     status, out, err = bare.run(name, *small(name), "--plot", "plot.png")
     assert (status, out) == (2, "") and "pip install matplotlib" in err
-
-
-@capability("checkpoints")
-def test_safetensors_without_its_package_says_what_to_install_before_training(bare):
-    status, out, err = bare.run("mnist", *small("mnist"), "--save", "run.safetensors")
-    assert (status, out) == (2, "") and "pip install safetensors" in err
 
 
 @DEMOS
@@ -338,21 +331,27 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(name, demo, tmp_path):
 
 
 @TRAINED
-@pytest.mark.parametrize("how, suffix", [(signal.SIGINT, ".npz"), (signal.SIGKILL, ".safetensors")])
+@pytest.mark.parametrize("how, suffix", [(signal.SIGINT, ".pt"), (signal.SIGKILL, ".safetensors")])
 def test_a_resumed_run_gives_the_numbers_of_one_never_stopped(how, suffix, name, stage, demo, tmp_path):
-    load = stage.part("data").load
+    load = stage.package.load
     never, stopped = tmp_path / f"never{suffix}", tmp_path / f"stopped{suffix}"
     wanted = demo.figures(name, *slow(name), "--save", never)
     status, _ = stop_after(demo.start(name, *slow(name), "--save", stopped), "epoch 2/4", how)
     assert status == (130 if how == signal.SIGINT else -signal.SIGKILL)
-    assert 2 <= load(stopped)["run.done"] < 4, "the run was stopped too late to show anything"
+    assert 2 <= load(stopped)["run"]["done"] < 4, "the run was stopped too late to show anything"
 
     resumed = demo.figures(name, *slow(name), "--resume", stopped, "--save", stopped)
     assert resumed[-2:] == wanted[-2:]
-    ended, expected = load(stopped), load(never)
-    assert ended.keys() == expected.keys()
-    for array in expected:
-        np.testing.assert_array_equal(ended[array], expected[array], err_msg=array)
+    assert as_lists(load(stopped)) == as_lists(load(never))
+
+
+def as_lists(state):
+    """What a checkpoint holds, without Tensors."""
+    if isinstance(state, dict):
+        return {key: as_lists(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return [as_lists(value) for value in state]
+    return state.tolist() if hasattr(state, "tolist") else state
 
 
 @TRAINED

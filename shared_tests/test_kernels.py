@@ -29,6 +29,7 @@ cache = pytest.mark.capability("compile cache")
 dtypes = pytest.mark.parametrize("dtype", [np.dtype("float64"), np.dtype("float32")], ids=str)
 
 ROOT = Path(__file__).parent.parent
+PARTS = "ops", "conv", "pooling", *[f"optim.{kind}" for kind in ("sgd", "adam", "rmsprop", "adagrad", "adadelta")]
 SIZES = [1, 2, 3, 5, 16, 17, 33]
 HOLES = [np.nan, np.inf, -np.inf]
 
@@ -38,7 +39,7 @@ def compiled(stage):
     """All functions that have a compiled twin: name -> function."""
     found = {
         name: function
-        for part in ("ops", "conv", "optim")
+        for part in PARTS
         for name, function in vars(stage.part(part)).items()
         if inspect.isfunction(function) and hasattr(function, "numpy")
     }
@@ -182,13 +183,28 @@ def poolings(draw, dtype, dilation=(1, 2)):
     """A pooling's x and g."""
     kernel, sizes, size, places = draw(windows(dilation))
     n, c = draw(st.sampled_from([0, 1, 2, 5, 33])), draw(st.sampled_from(SIZES))
+    ceil_mode = draw(st.booleans())
+    if ceil_mode:
+        places = tuple(begins_within(*one) for one in zip(size, kernel, *sizes.values()))
     x, g = draw(arrays((n, c, *size), dtype, holes=True)), draw(arrays((n, c, *places), dtype))
-    return {"x": x, "g": g, "kernel_size": kernel, **sizes}
+    return {"x": x, "g": g, "kernel_size": kernel, **sizes, "ceil_mode": ceil_mode}
 
 
-def means(dtype):
+def begins_within(n, kernel, stride, padding, dilation):
+    """How many places a kernel has in ceil mode: one after the other until all is seen, or it would begin behind n."""
+    places = 1
+    while (places - 1) * stride + dilation * (kernel - 1) + 1 < n + 2 * padding and places * stride < n + padding:
+        places += 1
+    return places
+
+
+@st.composite
+def means(draw, dtype):
     """An average pooling, which has no dilation."""
-    return poolings(dtype, dilation=(1,)).map(lambda x: {name: x[name] for name in x if name != "dilation"})
+    arguments = draw(poolings(dtype, dilation=(1,)))
+    del arguments["dilation"]
+    divisor = draw(st.sampled_from([None, None, 3, -2]))
+    return {**arguments, "count_include_pad": draw(st.booleans()), "divisor_override": divisor}
 
 
 @st.composite
@@ -197,29 +213,46 @@ def steps(draw, dtype):
     shape = draw(st.sampled_from([(), (0,), (1,), (17,), (3, 4), (33, 5, 3, 3), (130, 257)]))
     return {
         **{name: draw(arrays(shape, dtype, writable=True)) for name in ("p", "buffer", "m")},
-        "v": draw(arrays(shape, dtype, low=1, high=4, writable=True)),
+        **{name: draw(arrays(shape, dtype, low=1, high=4, writable=True)) for name in ("v", "u", "top")},
         "g": draw(arrays(shape, dtype, holes=True)),
         "t": draw(st.integers(1, 1000)),
         "lr": draw(st.sampled_from([0.0, 0.1])),
         "momentum": draw(st.sampled_from([0.0, 0.9])),
+        "dampening": draw(st.sampled_from([0.0, 0.3])),
         "betas": draw(st.sampled_from([(0.9, 0.999), (0.0, 0.5)])),
-        "eps": 1e-8,
+        "eps": 1e-3,
         "weight_decay": draw(st.sampled_from([0.0, 0.2])),
         "flag": draw(st.booleans()),
+        "other": draw(st.booleans()),
     }
 
 
-CHANGED = {"p", "buffer", "m", "v"}  # in place, by a step
+CHANGED = {"p", "buffer", "m", "v", "u", "top"}  # in place, by a step
 
 
-def sgd(k, p, g, buffer, lr, momentum, weight_decay, flag, **others):
-    k.sgd(p, g, buffer if momentum else None, lr, momentum, weight_decay, flag)
+def sgd(k, p, g, buffer, lr, momentum, dampening, weight_decay, flag, **others):
+    k.sgd(p, g, buffer if momentum else None, lr, momentum, dampening, weight_decay, flag)
     return p, buffer
 
 
-def adam(k, p, g, m, v, t, lr, betas, eps, weight_decay, flag, **others):
-    k.adam(p, g, m, v, t, lr, betas, eps, weight_decay, flag)
-    return p, m, v
+def adam(k, p, g, m, v, top, t, lr, betas, eps, weight_decay, flag, other, **others):
+    k.adam(p, g, m, v, top if other else None, t, lr, betas, eps, weight_decay, flag)
+    return p, m, v, top
+
+
+def rmsprop(k, p, g, m, v, buffer, lr, betas, eps, weight_decay, momentum, flag, **others):
+    k.rmsprop(p, g, v, m if flag else None, buffer if momentum else None, lr, betas[1], eps, weight_decay, momentum)
+    return p, v, m, buffer
+
+
+def adagrad(k, p, g, v, t, lr, eps, weight_decay, dampening, **others):
+    k.adagrad(p, g, v, t, lr, dampening, eps, weight_decay)
+    return p, v
+
+
+def adadelta(k, p, g, v, u, lr, betas, eps, weight_decay, **others):
+    k.adadelta(p, g, v, u, lr, betas[0], eps, weight_decay)
+    return p, v, u
 
 
 class Row(NamedTuple):
@@ -284,6 +317,9 @@ KERNELS = {
     ),
     "sgd": Row(steps, sgd, exact=False),
     "adam": Row(steps, adam, exact=False),
+    "rmsprop": Row(steps, rmsprop, exact=False),
+    "adagrad": Row(steps, adagrad, exact=False),
+    "adadelta": Row(steps, adadelta, exact=False),
 }
 every_kernel = pytest.mark.parametrize("name", KERNELS)
 
@@ -431,6 +467,24 @@ def test_random_convolutions_are_pytorchs(engine, dtype, data):
     sizes = {name: arguments[name] for name in ("stride", "padding", "dilation", "groups")}
     theirs, ours = (partial(conv2d, **sizes) for conv2d in (torch_engine().F.conv2d, engine.F.conv2d))
     beside_pytorch(engine, theirs, ours, inputs, data)
+
+
+@kernels
+@dtypes
+@given(data=st.data())
+def test_random_transposed_convolutions_are_pytorchs(engine, dtype, data):
+    """Its input is what a convolution's output would be, so that x is as large as the output, or a bit larger."""
+    arguments = data.draw(convolutions(dtype))
+    x, weight, g = (arguments[name] for name in ("x", "weight", "g"))
+    sizes = {name: arguments[name] for name in ("stride", "padding", "dilation", "groups")}
+    geometry = zip(g.shape[2:], weight.shape[2:], *[sizes[name] for name in ("stride", "padding", "dilation")])
+    least = [(n - 1) * s - 2 * p + d * (k - 1) + 1 for n, k, s, p, d in geometry]
+    assume(min(least) > 0)
+    sizes["output_padding"] = tuple(n - m for n, m in zip(x.shape[2:], least))
+    bias = [data.draw(arrays((x.shape[1],), dtype))] if data.draw(st.booleans()) else []
+    functions = torch_engine().F.conv_transpose2d, engine.F.conv_transpose2d
+    theirs, ours = (partial(function, **sizes) for function in functions)
+    beside_pytorch(engine, theirs, ours, [g, weight, *bias], data)
 
 
 @kernels
@@ -702,21 +756,25 @@ def test_outputs_that_are_kept_stay_as_they_are(stage):
         np.testing.assert_array_equal(array, copy)
 
 
+FADING = [("SGD", {"momentum": 0.5}), ("Adam", {"betas": (0.5, 0.5)})]
+FADING += [("RMSprop", {"alpha": 0.5, "momentum": 0.5, "centered": True}), ("Adadelta", {"rho": 0.5})]
+
+
 @kernels
 @dtypes
-@pytest.mark.parametrize("kind, options", [("SGD", {"momentum": 0.5}), ("Adam", {"betas": (0.5, 0.5)})])
+@pytest.mark.parametrize("kind, options", FADING)
 def test_what_fades_becomes_zero(stage, kind, options, dtype):
     """And never one of the tiny numbers that processors are slow with."""
-    p = stage.package.Tensor(np.ones(50, dtype))
+    p = stage.package.Tensor(np.ones(2000, dtype))
     optimizer = getattr(stage.part("optim"), kind)([p], lr=0.1, **options)
     tiny = np.finfo(dtype).tiny
     for step in range(2000):
-        p.grad = np.logspace(0, math.log10(tiny), 50, dtype=dtype) * (step == 0)
+        p.grad = np.logspace(0, math.log10(tiny), 2000, dtype=dtype) * (step == 0)
         optimizer.step()
-        for name, x in optimizer.state_dict().items():
-            if name.startswith("0.") and x.ndim:
-                assert not ((x != 0) & (abs(x) < tiny)).any()
-    assert all(not x.any() for name, x in optimizer.state_dict().items() if x.ndim)
+        state = [x.numpy() for name, x in optimizer.state[p].items() if name != "step"]
+        for x in state:
+            assert not ((x != 0) & (abs(x) < tiny)).any()
+    assert not any(x.any() for x in state)
 
 
 # In the cache

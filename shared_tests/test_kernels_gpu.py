@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from .test_kernels import CHANGED, KERNELS, agree, misfits
+from .test_kernels import CHANGED, KERNELS, PARTS, agree, begins_within, misfits
 
 pytestmark = [
     pytest.mark.capability("compiled kernels"),
@@ -162,16 +162,19 @@ def convolutions(new, window, n, groups, c, f):
     return {"x": x, "weight": new(groups * f, c, *kernel), "bias": bias, "g": g, **sizes, "groups": groups}
 
 
-def poolings(new, window, n, c):
+def poolings(new, window, n, c, ceil_mode=False):
     kernel, stride, padding, dilation, size = window
-    x, g = new(n, c, *size, low=-3, high=2, holes=c > 2), new(n, c, *places(window))
-    return {"x": x, "g": g, "kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    seen = [begins_within(*one) for one in zip(size, *window[:4])] if ceil_mode else places(window)
+    x, g = new(n, c, *size, low=-3, high=2, holes=c > 2), new(n, c, *seen)
+    moves = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    return {"x": x, "g": g, **moves, "ceil_mode": ceil_mode}
 
 
-def means(new, window, n, c):
+def means(new, window, n, c, ceil_mode=False, count_include_pad=True, divisor_override=None):
     kernel, stride, padding, _, size = window
-    drawn = poolings(new, (kernel, stride, padding, (1, 1), size), n, c)
-    return {name: x for name, x in drawn.items() if name != "dilation"}
+    drawn = poolings(new, (kernel, stride, padding, (1, 1), size), n, c, ceil_mode)
+    del drawn["dilation"]
+    return {**drawn, "count_include_pad": count_include_pad, "divisor_override": divisor_override}
 
 
 def places(window):
@@ -180,14 +183,17 @@ def places(window):
 
 def steps(new, shape, momentum, flag):
     arrays = {name: new(*shape) for name in ("p", "buffer", "m")}
-    numbers = {"t": 3, "lr": 0.1, "momentum": momentum, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.2}
-    return {**arrays, "v": new(*shape, low=1, high=4), "g": new(*shape), **numbers, "flag": flag}
+    arrays |= {name: new(*shape, low=1, high=4) for name in ("v", "u", "top")}
+    numbers = {"t": 3, "lr": 0.1, "momentum": momentum, "dampening": 0.3, "betas": (0.9, 0.99), "eps": 1e-3}
+    return {**arrays, "g": new(*shape), **numbers, "weight_decay": 0.2, "flag": flag, "other": flag}
 
 
 CONVOLUTIONS = [*[(window, *CHANNELS[0]) for window in WINDOWS], *[(WINDOWS[3], *some) for some in CHANNELS[1:]]]
 CONVOLUTIONS += [(((3, 3), (1, 1), (1, 1), (1, 1), (12, 13)), 2, 1, 3, 4)]  # enough places for more than one part,
 CONVOLUTIONS += [(((3, 3), (1, 1), (1, 1), (1, 1), (2, 3)), 1, 1, 29, 2)]  # and enough numbers under the kernel
 POOLINGS = [*[(window, *SMALL[0]) for window in WINDOWS], *[(WINDOWS[3], *some) for some in SMALL[1:]]]
+POOLINGS += [(window, *SMALL[0], True) for window in WINDOWS]
+MEANS = [*POOLINGS, *[(WINDOWS[4], *SMALL[0], False, *how) for how in [(False, None), (True, 5), (False, 5)]]]
 CASES = {  # how the arguments are drawn, and from what
     **dict.fromkeys(("rectify", "rectify_gradient"), (elementwise, [(shape,) for shape in SHAPES])),
     **dict.fromkeys(("affine", "affine_relu", "affine_to_x", "affine_to_weight", "affine_to_bias"), (layers, LAYERS)),
@@ -196,9 +202,12 @@ CASES = {  # how the arguments are drawn, and from what
     **dict.fromkeys(("convolve", "convolve_to_x", "convolve_to_weight"), (convolutions, CONVOLUTIONS)),
     "convolve_to_bias": (convolutions, [(WINDOWS[3], *some) for some in [(2, 1, 1, 3), (0, 1, 1, 2), (1, 1, 1, 1)]]),
     **dict.fromkeys(("max_pool", "max_pool_gradient"), (poolings, POOLINGS)),
-    **dict.fromkeys(("avg_pool", "avg_pool_gradient"), (means, POOLINGS)),
+    **dict.fromkeys(("avg_pool", "avg_pool_gradient"), (means, MEANS)),
     "sgd": (steps, [(shape, m, flag) for shape in STEPS for m, flag in [(0.0, False), (0.9, False), (0.9, True)]]),
-    "adam": (steps, [(shape, 0.0, flag) for shape in STEPS for flag in (False, True)]),
+    "rmsprop": (steps, [(shape, m, flag) for shape in STEPS for m, flag in [(0.0, True), (0.9, False), (0.9, True)]]),
+    **dict.fromkeys(
+        ("adam", "adagrad", "adadelta"), (steps, [(shape, 0.0, flag) for shape in STEPS for flag in (False, True)])
+    ),
 }
 USUAL = {name: min(3, len(rows) - 1) for name, (_, rows) in CASES.items()}  # an ordinary one among them
 EACH = [(name, i) for name, (_, given) in CASES.items() for i in range(len(given))]
@@ -216,7 +225,7 @@ def drawn(name, i, dtype):
 
 def functions(stage):
     """The NumPy functions, by name."""
-    parts = [vars(stage.part(part)) for part in ("ops", "conv", "optim")]
+    parts = [vars(stage.part(part)) for part in PARTS]
     found = {name: part[name] for part in parts for name in CASES if name in part}
     return {name: getattr(function, "numpy", function) for name, function in found.items()}
 
@@ -328,7 +337,7 @@ def test_a_class_that_is_none_has_no_loss(gpu, target):
 
 @pytest.mark.parametrize("x", [[np.nan, 2, np.nan, 1], [3, 3, 3, 3], [-np.inf] * 4, [np.inf, np.nan, np.inf, 0]])
 def test_of_equal_numbers_the_first_gets_the_gradient_and_of_nans_the_last(gpu, stage, x):
-    sizes = {"kernel_size": (2, 2), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
+    sizes = {"kernel_size": (2, 2), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "ceil_mode": False}
     x, g = np.array(x, float).reshape(1, 1, 2, 2), np.arange(1.0, 10).reshape(1, 1, 3, 3)
     for name in ("max_pool", "max_pool_gradient"):
         arguments = {"x": x, "g": g, **sizes}
@@ -341,14 +350,23 @@ def test_a_step_takes_its_count_and_rate_from_the_device(gpu, stage, decoupled, 
     """So that a step that was recorded with them can be played with others."""
     new, numbers = Drawn(dtype, 1), ((0.9, 0.99), 1e-8, 0.2, decoupled)
     for t, lr in [(1, 0.1), (7, 0.3)]:
-        arrays = [new(9) for _ in range(3)] + [new(9, low=1, high=4)]
-        there, at = [gpu.asarray(x.copy()) for x in arrays], [gpu.asarray(np.array(x)) for x in (t, lr)]
-        functions(stage)["adam"](*arrays, t, lr, *numbers)
-        gpu.kernels.adam(*there, *at, *numbers)
-        agree([gpu.host(x) for x in there], arrays)
-        functions(stage)["sgd"](*arrays[:3], lr, 0.9, 0.1, True)
-        gpu.kernels.sgd(*there[:3], at[1], 0.9, 0.1, True)
-        agree([gpu.host(x) for x in there], arrays)
+        arrays = [new(9) for _ in range(3)] + [new(9, low=1, high=4) for _ in range(2)]
+        there = [gpu.asarray(x.copy()) for x in arrays]
+        count, rate = gpu.asarray(np.array(t, np.float32)), gpu.asarray(np.array(lr))
+        steps = functions(stage)
+        for name, state, ours, theirs in [
+            ("adam", 3, (t, lr, *numbers), (count, rate, *numbers)),
+            ("sgd", 1, (lr, 0.9, 0.3, 0.1, True), (rate, 0.9, 0.3, 0.1, True)),
+            ("rmsprop", 3, (lr, 0.9, 0.1, 0.2, 0.9), (rate, 0.9, 0.1, 0.2, 0.9)),
+            ("adagrad", 1, (t, lr, 0.1, 0.1, 0.2), (count, rate, 0.1, 0.1, 0.2)),
+            ("adadelta", 2, (lr, 0.9, 0.1, 0.2), (rate, 0.9, 0.1, 0.2)),
+        ]:
+            for kept in (arrays, there):
+                kept[2:] = [abs(x) + 1 for x in kept[2:]]
+            with np.errstate(all="ignore"):
+                steps[name](*arrays[: 2 + state], *ours)
+            getattr(gpu.kernels, name)(*there[: 2 + state], *theirs)
+            agree([gpu.host(x) for x in there], arrays)
 
 
 @every_door

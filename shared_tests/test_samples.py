@@ -40,7 +40,9 @@ OPERATORS = {  # by capability
         conv1d conv2d conv_transpose2d max_pool2d avg_pool2d adaptive_avg_pool2d unfold
     """,
 }
-REFUSED = {}  # operator -> (how many samples at most, why)
+REFUSED = {  # operator -> (how many samples at most, why)
+    "norm": (2, "p='nuc' adds up singular values, which no rung has"),
+}
 PER_OPERATOR = 64  # of more samples, so many evenly spread
 
 Outcome = namedtuple("Outcome", "passed refused wrong errors")

@@ -3,7 +3,7 @@
 from . import creation, names, random
 from .creation import *
 from .device import device
-from .engine import Size, Tensor, cat, stack, where
+from .engine import Size, Tensor, cat, stack
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .names import *
 from .random import *
@@ -25,5 +25,4 @@ __all__ = [
     "no_grad",
     "set_grad_enabled",
     "stack",
-    "where",
 ]

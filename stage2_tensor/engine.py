@@ -519,11 +519,6 @@ def _released(g):
     )
 
 
-def where(condition, input=None, other=None):
-    """input where the condition holds, else other, as `torch.where`."""
-    return apply(ops.where, (input, other), _unwrapped(condition))
-
-
 def cat(tensors, dim=0):
     """The tensors joined along dim, as `torch.cat`."""
     return apply(ops.cat, tensors, dim=dim)

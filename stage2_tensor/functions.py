@@ -272,14 +272,19 @@ def tensor_split(input, indices_or_sections, dim=0):
 # Shapes
 
 
+def _counts(repeats):
+    """How often, as a number or a list of them, which is what other arrays than NumPy's take."""
+    return repeats if isinstance(repeats, int) else array_of(repeats).tolist()
+
+
 def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     """Each part along dim so many times in a row, without dim of input as one row; of counts alone, their indices."""
     if repeats is None:
-        return constant(np.repeat(np.arange(len(input), like=input._data), input._data))
+        return constant(np.repeat(np.arange(len(input), like=input._data), _counts(input)))
     if dim is None:
         input, dim = input.reshape(-1), 0
     places = np.arange(_size(input, dim), like=input._data)
-    return apply(selection.index_select, (input,), dim, np.repeat(places, array_of(repeats)))
+    return apply(selection.index_select, (input,), dim, np.repeat(places, _counts(repeats)))
 
 
 def tile(input, *dims):
@@ -575,8 +580,11 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
 
 def bincount(input, weights=None, minlength=0):
     """How often each number from 0 on is there, or the sum of its weights."""
-    counts = np.bincount(input._data, None if weights is None else array_of(weights), minlength)
-    return constant(counts if weights is None else counts.astype(np.float64))
+    if weights is None:
+        return constant(np.bincount(input._data, minlength=minlength))
+    weights = array_of(weights)
+    sums = np.bincount(input._data, weights, minlength)
+    return constant(sums.astype(weights.dtype) if weights.dtype.kind == "f" else sums)
 
 
 def histc(input, bins=100, min=0, max=0):

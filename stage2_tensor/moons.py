@@ -30,7 +30,7 @@ class Module:
 
     def zero_grad(self):
         for p in self.parameters():
-            p.grad = 0.0
+            p.grad = None
 
     def parameters(self):
         return []
@@ -71,7 +71,7 @@ class MLP(Module):
 
 def accuracy(scores, labels):
     """Which part of the scores has the sign of its label."""
-    return ((scores > 0) == (labels > 0)).mean()
+    return ((scores > 0) == (labels > 0)).float().mean()
 
 
 def step(model, points, labels, lr):
@@ -81,8 +81,9 @@ def step(model, points, labels, lr):
     loss = margin + 1e-4 * sum((p * p).sum() for p in model.parameters())
     model.zero_grad()
     loss.backward()
-    for p in model.parameters():
-        p.data -= lr * p.grad
+    with no_grad():
+        for p in model.parameters():
+            p -= lr * p.grad
     return loss.item(), accuracy(scores, labels)
 
 
@@ -91,7 +92,7 @@ def main(flags):
     fresh_points, fresh_labels = make_moons(seed=flags.seed + 1)
     random.seed(flags.seed)
     model = MLP(2, [16, 16, 1])
-    size = sum(p.data.size for p in model.parameters())
+    size = sum(p.numel() for p in model.parameters())
     say(f"Moons: {len(points)} points, a 2-16-16-1 network of {size} parameters, seed {flags.seed}")
 
     began = perf_counter()

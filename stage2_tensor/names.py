@@ -26,6 +26,7 @@ OTHER_NAMES = {
     "arctan": "atan",
     "arctan2": "atan2",
     "arctanh": "atanh",
+    "broadcast_to": "expand",
     "clip": "clamp",
     "concat": "cat",
     "concatenate": "cat",
@@ -84,7 +85,7 @@ abs absolute add amax amin clip clone detach divide eq exp flatten ge greater gr
 less_equal log log_softmax logsumexp lt matmul maximum mean minimum mul multiply ne neg negative not_equal
 numel permute pow ravel relu reshape sigmoid softmax sqrt squeeze std sub subtract sum swapaxes swapdims t tanh
 transpose true_divide unsqueeze var
-arccos arccosh arcsin arcsinh arctan arctan2 arctanh fix ger moveaxis sgn split_with_sizes vdot
+arccos arccosh arcsin arcsinh arctan arctan2 arctanh broadcast_to fix ger moveaxis sgn split_with_sizes vdot
 """
 
 
@@ -316,4 +317,4 @@ def is_tensor(obj):
 
 
 DTYPES = "bool double float float16 float32 float64 half int int16 int32 int64 int8 long short uint8"
-__all__ = [*FUNCTIONS.split(), *DTYPES.split(), "concat", "concatenate", "is_tensor"]
+__all__ = [*NAMES_OF_FUNCTIONS, *NO_METHODS.split(), *DTYPES.split(), "concat", "concatenate", "is_tensor"]

@@ -260,7 +260,8 @@ def floor_divide(x, y):
 
 def trunc_divide(x, y):
     """trunc(x/y);  d/dx = d/dy = 0."""
-    out = np.trunc(x / y) if "f" in (np.result_type(x).kind, np.result_type(y).kind) else (x - np.fmod(x, y)) // y
+    rest = np.fmod(x, y)
+    out = np.trunc(x / y) if rest.dtype.kind == "f" else (x - rest) // y
     return out, lambda g: (np.zeros_like(g), np.zeros_like(g))
 
 

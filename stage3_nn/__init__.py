@@ -1,10 +1,10 @@
 """Gradual, rung 3: networks, losses, optimizers, data and checkpoints."""
 
-from . import creation, data, names, nn, optim, random
+from . import creation, datasets, names, nn, optim, random, utils
+from .checkpoint import load, save
 from .creation import *
-from .data import load, save
 from .device import device
-from .engine import Size, Tensor, cat, stack, where
+from .engine import Size, Tensor, cat, stack
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .names import *
 from .random import *
@@ -19,17 +19,17 @@ __all__ = [
     "Tensor",
     "Value",
     "cat",
-    "save",
-    "optim",
-    "nn",
-    "load",
-    "data",
+    "datasets",
     "device",
     "enable_grad",
     "inference_mode",
     "is_grad_enabled",
+    "load",
+    "nn",
     "no_grad",
+    "optim",
+    "save",
     "set_grad_enabled",
     "stack",
-    "where",
+    "utils",
 ]

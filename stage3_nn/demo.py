@@ -5,14 +5,14 @@ import math
 import sys
 from pathlib import Path
 
-import numpy as np
-
 try:
     from tqdm import tqdm
 except ImportError:
     tqdm = None
 
-from . import data
+from . import datasets
+from .checkpoint import load, save
+from .utils.data import TensorDataset
 
 
 def run(main, description, **defaults):
@@ -69,22 +69,14 @@ def _picture(text):
     return _path(text)
 
 
-def _checkpoint(text):
-    try:
-        data.checkpoint_path(text)
-    except (ValueError, ImportError) as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return _path(text)
-
-
 FLAGS = {
     "epochs": {"type": _whole(1), "metavar": "N", "help": "how often to go through the training data (%(default)s)"},
     "batch_size": {"type": _whole(1), "metavar": "N", "help": "how many examples a step takes (%(default)s)"},
     "lr": {"type": _rate, "metavar": "RATE", "help": "learning rate, the highest where it changes (%(default)s)"},
     "seed": {"type": _whole(0), "metavar": "N", "help": "same seed, same numbers (%(default)s)"},
     "data": {"choices": ["mnist", "digits"], "help": "what to train on (%(default)s)"},
-    "save": {"type": _checkpoint, "metavar": "FILE", "help": "keep the run in this .npz or .safetensors file"},
-    "resume": {"type": _checkpoint, "metavar": "FILE", "help": "go on with the run that --save kept in this file"},
+    "save": {"type": _path, "metavar": "FILE", "help": "keep the run in this file"},
+    "resume": {"type": _path, "metavar": "FILE", "help": "go on with the run that --save kept in this file"},
     "plot": {"type": _picture, "metavar": "FILE", "help": "draw what was learned, into this file"},
 }
 
@@ -137,12 +129,12 @@ def handwritten(choice):
     """The digits that `--data` chose: their name, the training and the test set."""
     if choice == "mnist":
         try:
-            return "MNIST", *[data.TensorDataset(*data.mnist(split)) for split in ("train", "test")]
+            return "MNIST", *[TensorDataset(*datasets.mnist(split)) for split in ("train", "test")]
         except ValueError as error:
             sys.exit(f"MNIST can't be used: {error}")
         except OSError as error:
             say(f"Running on the small digits that ship with this package, as MNIST can't be had: {error}")
-    return "UCI digits", *[data.TensorDataset(*data.digits(split)) for split in ("train", "test")]
+    return "UCI digits", *[TensorDataset(*datasets.digits(split)) for split in ("train", "test")]
 
 
 def warm_up_and_cosine(steps):
@@ -151,9 +143,9 @@ def warm_up_and_cosine(steps):
 
 
 class Checkpoint:
-    """What `--save` writes and `--resume` reads: the state of a run's parts, how it was set up and how far it got.
+    """What `--save` writes and `--resume` reads: how a run was set up, how far it got, and the state of its parts.
 
-    The parts have `state_dict` and `load_state_dict`; the file puts their names before their arrays': "model.0.weight".
+    The parts are what has `state_dict` and `load_state_dict`.
     """
 
     def __init__(self, flags, examples, **parts):
@@ -164,31 +156,24 @@ class Checkpoint:
     def save(self, done):
         """With `--save`, write the file for a run of which `done` epochs are done."""
         if self.flags.save:
-            state = {f"run.{name}": np.array(value) for name, value in [*self.settings.items(), ("done", done)]}
-            for part, thing in self.parts.items():
-                state.update({f"{part}.{name}": array for name, array in thing.state_dict().items()})
-            data.save(state, self.flags.save)
+            states = {name: part.state_dict() for name, part in self.parts.items()}
+            save({"run": {**self.settings, "done": done}, **states}, self.flags.save)
 
     def resume(self):
         """How many epochs are done: 0, or with `--resume` as many as in the file, whose state the parts take over."""
         if not self.flags.resume:
             return 0
         try:
-            state = data.load(self.flags.resume)
-            run, *parts = [_part(state, part) for part in ("run", *self.parts)]
+            state = load(self.flags.resume)
+            for name in ("run", *self.parts):
+                if not isinstance(state, dict) or not isinstance(state.get(name), dict):
+                    raise ValueError(f"not written by this demo: it holds nothing of the {name}")
+            run = state["run"]
             for name, value in self.settings.items():
                 if run.get(name) != value:
                     raise ValueError(f"that run had {name} {run.get(name)}, this one has {value}")
-            for thing, arrays in zip(self.parts.values(), parts):
-                thing.load_state_dict(arrays)
-            return int(run["done"])
-        except (OSError, ValueError) as error:
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+            return run["done"]
+        except (OSError, RuntimeError, ValueError) as error:
             sys.exit(f"--resume {self.flags.resume}: {error}")
-
-
-def _part(state, part):
-    """The arrays of one part of a run, under the names that it knows them by."""
-    arrays = {name.removeprefix(f"{part}."): array for name, array in state.items() if name.startswith(f"{part}.")}
-    if not arrays:
-        raise ValueError(f"not written by this demo: it holds nothing of the {part}")
-    return arrays

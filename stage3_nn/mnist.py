@@ -2,8 +2,10 @@
 
 from time import perf_counter
 
-from . import Tensor, data, nn, no_grad, optim
+from . import manual_seed, nn, no_grad, optim
 from .demo import Checkpoint, handwritten, progress, report, run, say, warm_up_and_cosine
+from .nn import functional as F
+from .utils.data import DataLoader
 
 
 def network():
@@ -20,29 +22,29 @@ def network():
 
 def normalized(images):
     """The input of the network: pixels with mean 0 and standard deviation 1 over the training images of MNIST."""
-    return Tensor((images - 0.1307) / 0.3081, requires_grad=False)
+    return (images - 0.1307) / 0.3081
 
 
 def right(logits, labels):
     """How many of the labels have the largest logit."""
-    return (logits.data.argmax(axis=1) == labels).sum()
+    return (logits.argmax(dim=1) == labels).sum()
 
 
 def accuracy(model, dataset):
     """Which part of the dataset the model gets right."""
     with no_grad():
-        batches = data.DataLoader(dataset, 500)
-        return sum(right(model(normalized(images)), labels) for images, labels in batches) / len(dataset)
+        hits = sum(right(model(normalized(images)), labels) for images, labels in DataLoader(dataset, 500))
+        return hits.item() / len(dataset)
 
 
 def main(flags):
     name, train, test = handwritten(flags.data)
-    nn.manual_seed(flags.seed)
+    manual_seed(flags.seed)
     model = network()
     optimizer = optim.Adam(model.parameters(), lr=flags.lr)
-    batches = data.DataLoader(train, flags.batch_size, shuffle=True, seed=flags.seed)
-    scheduler = optim.LambdaLR(optimizer, warm_up_and_cosine(flags.epochs * len(batches)))
-    size = sum(p.data.size for p in model.parameters())
+    batches = DataLoader(train, flags.batch_size, shuffle=True, seed=flags.seed)
+    scheduler = optim.lr_scheduler.LambdaLR(optimizer, warm_up_and_cosine(flags.epochs * len(batches)))
+    size = sum(p.numel() for p in model.parameters())
     say(f"{name}: {len(train):,} training and {len(test):,} test images, {size:,} parameters, seed {flags.seed}")
 
     checkpoint = Checkpoint(flags, len(train), model=model, optimizer=optimizer, scheduler=scheduler)
@@ -53,17 +55,18 @@ def main(flags):
         start, total, hits = perf_counter(), 0.0, 0
         for images, labels in progress(batches, f"epoch {epoch}"):
             logits = model(normalized(images))
-            loss = nn.cross_entropy(logits, labels)
+            loss = F.cross_entropy(logits, labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             scheduler.step()
-            total += loss.data.astype(float) * len(labels)
+            total += loss.detach().double() * len(labels)
             hits += right(logits, labels)
         seconds = perf_counter() - start
         checkpoint.save(epoch)
         score = accuracy(model, test)
-        figures = {"loss": f"{total / len(train):.4f}", "train": f"{hits / len(train):7.2%}", "test": f"{score:7.2%}"}
+        loss, hits = total.item() / len(train), hits.item() / len(train)
+        figures = {"loss": f"{loss:.4f}", "train": f"{hits:7.2%}", "test": f"{score:7.2%}"}
         report(epoch, flags.epochs, len(train), seconds, **figures)
     score = accuracy(model, test) if score is None else score
     say(f"Result: test accuracy {score:.2%}, in {perf_counter() - began:.1f} s")

@@ -2,21 +2,20 @@
 
 from time import perf_counter
 
-import numpy as np
-
-from . import data, nn, no_grad, optim
+from . import datasets, manual_seed, nn, no_grad, optim, tensor
 from .demo import plot_moons, progress, report, run, say
 
 
 def accuracy(scores, labels):
     """Which part of the scores has the sign of its label."""
-    return ((scores > 0) == (labels > 0)).mean()
+    return ((scores > 0) == (labels > 0)).float().mean()
 
 
 def step(model, optimizer, points, labels):
     """One step of gradient descent on the max-margin loss plus 1e-4·Σp²; gives the loss and the accuracy before it."""
     scores = model(points)
-    loss = nn.hinge_loss(scores, labels) + 1e-4 * sum((p * p).sum() for p in model.parameters())
+    margin = (1 - labels * scores).relu().mean()
+    loss = margin + 1e-4 * sum((p * p).sum() for p in model.parameters())
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -24,15 +23,15 @@ def step(model, optimizer, points, labels):
 
 
 def main(flags):
-    points, labels = data.moons(seed=flags.seed)
-    fresh_points, fresh_labels = data.moons(seed=flags.seed + 1)
-    nn.manual_seed(flags.seed)
+    points, labels = datasets.moons(seed=flags.seed)
+    fresh_points, fresh_labels = datasets.moons(seed=flags.seed + 1)
+    manual_seed(flags.seed)
     model = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))
     for i in (0, 2, 4):
-        nn.kaiming_uniform_(model[i].weight)
+        nn.init.kaiming_uniform_(model[i].weight)
     optimizer = optim.SGD(model.parameters(), lr=flags.lr)
-    scheduler = optim.LambdaLR(optimizer, lambda epoch: 1 - 0.9 * epoch / flags.epochs)
-    size = sum(p.data.size for p in model.parameters())
+    scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 - 0.9 * epoch / flags.epochs)
+    size = sum(p.numel() for p in model.parameters())
     say(f"Moons: {len(points)} points, a 2-16-16-1 network of {size} parameters, seed {flags.seed}")
 
     began = perf_counter()
@@ -49,7 +48,7 @@ def main(flags):
         test = accuracy(model(fresh_points), fresh_labels)
         say(f"Result: train accuracy {train:.2%}, on {len(fresh_points)} fresh points {test:.2%}, in {seconds:.1f} s")
         if flags.plot:
-            plot_moons(flags.plot, lambda points: model(np.array(points, np.float32)).numpy()[:, 0], points, labels)
+            plot_moons(flags.plot, lambda points: model(tensor(points)).numpy()[:, 0], points.numpy(), labels.numpy())
 
 
 if __name__ == "__main__":

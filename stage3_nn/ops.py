@@ -227,20 +227,26 @@ def std(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
 
 def softmax(x, dim):
     """sᵢ = eˣⁱ/Σⱼeˣʲ over dim;  d/dxᵢ = sᵢ·(gᵢ − Σⱼgⱼsⱼ)."""
-    out = _exp(x - x.max(axis=dim, keepdims=True))
+    out = _exp(x - _top(x, dim))
     out /= out.sum(axis=dim, keepdims=True)
     return out, lambda g: (out * (g - (g * out).sum(axis=dim, keepdims=True)),)
 
 
+def _top(x, dim):
+    """The largest of x over dim, which stays with size 1; where there is none, what x - x can be taken of."""
+    return x.max(axis=dim, keepdims=True) if x.size else x
+
+
 def log_softmax(x, dim):
     """log softmax(x) = x − logsumexp(x) over dim;  d/dxᵢ = gᵢ − softmax(x)ᵢ·Σⱼgⱼ."""
-    out = x - x.max(axis=dim, keepdims=True)
+    out = x - _top(x, dim)
     out -= _log(_exp(out).sum(axis=dim, keepdims=True))
     return out, lambda g: (g - _exp(out) * g.sum(axis=dim, keepdims=True),)
 
 
 def logsumexp(x, dim, keepdim=False):
     """log Σeˣ over dim;  d/dx = softmax(x)."""
+    dim = dims_of(x, dim)
     top = x.max(axis=dim, keepdims=True)
     top = np.where(np.isfinite(top), top, 0)
     kept = _log(_exp(x - top).sum(axis=dim, keepdims=True)) + top
@@ -315,7 +321,7 @@ def flatten(x, start_dim=0, end_dim=-1):
 
 def squeeze(x, dim=None):
     """x without its dims of size 1, or without those of them that dim names."""
-    dims = range(x.ndim) if dim is None else normalize_axis_tuple(dim, x.ndim)
+    dims = range(x.ndim) if dim is None else normalize_axis_tuple(dim, x.ndim or 1)
     return reshape(x, [n for i, n in enumerate(x.shape) if n != 1 or i not in dims])
 
 
@@ -327,7 +333,9 @@ def unsqueeze(x, dim):
 
 def transpose(x, dim0, dim1):
     """x with two dims exchanged."""
-    dims = normalize_axis_tuple((dim0, dim1), x.ndim, allow_duplicate=True)
+    dims = normalize_axis_tuple((dim0, dim1), x.ndim or 1, allow_duplicate=True)
+    if not x.ndim:
+        return reshape(x, ())
     return x.swapaxes(*dims), lambda g: (g.swapaxes(*dims),)
 
 
@@ -433,10 +441,11 @@ def _index(item):
 
 
 def cat(*arrays, dim=0):
-    """Arrays joined along dim;  each gets its part of the gradient."""
-    out = np.concatenate(arrays, axis=dim)
-    ends = np.cumsum([x.shape[dim] for x in arrays])
-    return out, lambda g: np.split(g, ends[:-1], axis=dim)
+    """Arrays joined along dim, of which empty rows may have any other dims;  each gets its part of the gradient."""
+    shapes = [x.shape for x in arrays]
+    out = np.concatenate([x for x in arrays if x.shape != (0,)] or arrays, axis=dim)
+    ends = np.cumsum([0 if shape == (0,) else shape[dim] for shape in shapes])
+    return out, lambda g: [part.reshape(shape) for part, shape in zip(np.split(g, ends[:-1], axis=dim), shapes)]
 
 
 def stack(*arrays, dim=0):

@@ -1,5 +1,7 @@
 """What stands around an array: a constant, the array in a mirror, its nearest number or its other end."""
 
+import math
+
 import numpy as np
 
 from . import ops
@@ -10,7 +12,7 @@ PLACES = {  # which of n numbers stands at place i, from before the first to aft
     "replicate": lambda i, n: np.clip(i, 0, n - 1),
     "circular": lambda i, n: i % n,
 }
-REACH = {"reflect": 1, "circular": 0}  # so many numbers fewer than there are may stand before or after them
+SHORT = {"reflect": 1, "replicate": -math.inf, "circular": 0}  # by so much a border is shorter than what it is made of
 
 
 def pad(input, pad, mode="constant", value=None):
@@ -22,18 +24,31 @@ def pad(input, pad, mode="constant", value=None):
         raise NotImplementedError(f"pad: mode: wanted 'constant', 'reflect', 'replicate' or 'circular', got {mode!r}")
     if mode != "constant" and value:
         raise ValueError(f"pad: value: a border in mode {mode!r} has none, got {value}")
-    dims = _borders(input.shape, pad)
+    if len(pad) % 2 or len(pad) > 2 * input.ndim:
+        raise ValueError(f"pad: wanted (before, after) for up to {input.ndim} dims, got {tuple(pad)}")
+    dims = range(input.ndim)[::-1]
+    if min(pad, default=0) < 0 and mode in ("constant", "circular"):
+        input, pad = _cropped(input, dims, pad), [max(0, n) for n in pad]
     if mode == "constant":
-        if any(border < 0 for pair in dims.values() for border in pair):
-            input = input[tuple(slice(*_kept(n, *dims.get(dim, (0, 0)))) for dim, n in enumerate(input.shape))]
-        return apply(ops.pad, (input,), [max(0, border) for border in pad], value or 0)
-    for dim, (before, after) in dims.items():
+        return apply(ops.pad, (input,), pad, value or 0)
+    for dim, before, after in zip(dims, pad[::2], pad[1::2]):
         n = input.shape[dim]
-        if max(before, after) > n - REACH.get(mode, -np.inf) or n == 0:
-            raise ValueError(f"pad: dim {dim} has {n} numbers, too few for {(before, after)} in mode {mode!r}")
+        if n == 0 or n + before + after < 1 or max(before, after) > n - SHORT[mode]:
+            raise ValueError(f"pad: dim {dim} of {input.shape}: too few for {(before, after)} in mode {mode!r}")
         if before or after:
             input = apply(repeated, (input,), dim, PLACES[mode](np.arange(-before, n + after), n).tolist())
     return input
+
+
+def _cropped(input, dims, pad):
+    """The input without what a border of less than 0 takes away."""
+    kept = [slice(None)] * input.ndim
+    for dim, before, after in zip(dims, pad[::2], pad[1::2]):
+        first, last = max(0, -before), input.shape[dim] - max(0, -after)
+        if first > last:
+            raise ValueError(f"pad: dim {dim} of {input.shape}: too few to take away {(before, after)}")
+        kept[dim] = slice(first, last)
+    return input[tuple(kept)]
 
 
 def repeated(x, dim, index):
@@ -51,20 +66,3 @@ def repeated(x, dim, index):
         return (gradient,)
 
     return out, backward
-
-
-def _borders(shape, pad):
-    """dim -> (before, after), for all dims that pad has numbers for."""
-    pairs = list(zip(pad[::2], pad[1::2]))
-    if len(pad) % 2 or len(pairs) > len(shape):
-        raise ValueError(f"pad: wanted (before, after) for up to {len(shape)} dims, got {tuple(pad)}")
-    dims = {len(shape) - 1 - k: pair for k, pair in enumerate(pairs)}
-    for dim, pair in dims.items():
-        if shape[dim] + sum(pair) < 0:
-            raise ValueError(f"pad: dim {dim} has {shape[dim]} numbers, too few to take away {pair}")
-    return dims
-
-
-def _kept(n, before, after):
-    """Where what is left of n numbers begins and ends."""
-    return max(0, -before), n - max(0, -after)

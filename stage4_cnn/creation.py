@@ -88,7 +88,7 @@ def ones_like(input, *, dtype=None, device=None, requires_grad=False):
 
 def full_like(input, fill_value, *, dtype=None, device=None, requires_grad=False):
     """The same number everywhere in the shape of a tensor, of its dtype and on its device."""
-    return _made(np.full_like(input._data, fill_value, dtype, shape=input.shape), None, device, requires_grad, input)
+    return _made(np.full_like(input._data, fill_value, dtype, shape=input.shape), dtype, device, requires_grad, input)
 
 
 empty_like = zeros_like

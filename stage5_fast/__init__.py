@@ -1,10 +1,10 @@
 """Gradual, rung 5: the same mathematics, compiled for the processor at hand."""
 
-from . import creation, data, names, nn, optim, random
+from . import creation, datasets, names, nn, optim, random, utils
+from .checkpoint import load, save
 from .creation import *
-from .data import load, save
 from .device import capture, device
-from .engine import Size, Tensor, cat, stack, where
+from .engine import Size, Tensor, cat, stack
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .names import *
 from .random import *
@@ -18,19 +18,19 @@ __all__ = [
     "Size",
     "Tensor",
     "Value",
-    "cat",
     "capture",
-    "save",
-    "optim",
-    "nn",
-    "load",
-    "data",
+    "cat",
+    "datasets",
     "device",
     "enable_grad",
     "inference_mode",
     "is_grad_enabled",
+    "load",
+    "nn",
     "no_grad",
+    "optim",
+    "save",
     "set_grad_enabled",
     "stack",
-    "where",
+    "utils",
 ]

@@ -2,11 +2,10 @@
 
 from time import perf_counter
 
-import numpy as np
-
-from . import Tensor, data, nn, no_grad, optim
+from . import cat, manual_seed, nn, no_grad, optim
 from .demo import Checkpoint, handwritten, progress, report, run, say, warm_up_and_cosine
-from .device import moved
+from .nn import functional as F
+from .utils.data import DataLoader, TensorDataset
 
 
 def network():
@@ -24,13 +23,13 @@ def network():
 
 def pixels(dataset):
     """The images of a dataset as rows (N, 784)."""
-    return dataset.arrays[0].reshape(len(dataset), -1)
+    return dataset.tensors[0].reshape(len(dataset), -1)
 
 
 def drawn(model, images):
     """What the model makes of many images."""
     with no_grad():
-        return np.concatenate([model(Tensor(x)).data for (x,) in data.DataLoader(data.TensorDataset(images), 500)])
+        return cat([model(batch) for (batch,) in DataLoader(TensorDataset(images), 500)])
 
 
 def plot_pairs(path, images, copies):
@@ -51,13 +50,13 @@ def plot_pairs(path, images, copies):
 def main(flags):
     name, *sets = handwritten(flags.data)
     train, test = (pixels(dataset.to(flags.device)) for dataset in sets)
-    baseline = np.square(test - train.mean(axis=0)).mean()
-    nn.manual_seed(flags.seed)
+    baseline = ((test - train.mean(dim=0)) ** 2).mean()
+    manual_seed(flags.seed)
     model = network().to(flags.device)
     optimizer = optim.Adam(model.parameters(), lr=flags.lr)
-    batches = data.DataLoader(data.TensorDataset(train), flags.batch_size, shuffle=True, seed=flags.seed)
-    scheduler = optim.LambdaLR(optimizer, warm_up_and_cosine(flags.epochs * len(batches)))
-    size = sum(p.data.size for p in model.parameters())
+    batches = DataLoader(TensorDataset(train), flags.batch_size, shuffle=True, seed=flags.seed)
+    scheduler = optim.lr_scheduler.LambdaLR(optimizer, warm_up_and_cosine(flags.epochs * len(batches)))
+    size = sum(p.numel() for p in model.parameters())
     sets = f"{name}: {len(train):,} training and {len(test):,} test images"
     say(f"{sets}, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
@@ -68,25 +67,25 @@ def main(flags):
     for epoch in range(batches.epoch + 1, flags.epochs + 1):
         start, total = perf_counter(), 0.0
         for (images,) in progress(batches, f"epoch {epoch}"):
-            loss = nn.mse_loss(model(Tensor(images, requires_grad=False)), images)
+            loss = F.mse_loss(model(images), images)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             scheduler.step()
-            total += loss.data.astype(float) * len(images)
+            total += loss.detach().double() * len(images)
         seconds = perf_counter() - start
         checkpoint.save(epoch)
-        error = np.square(drawn(model, test) - test).mean()
+        error = F.mse_loss(drawn(model, test), test)
         figures = {"loss": f"{total / len(train):.4f}", "test": f"{error:.4f}"}
         report(epoch, flags.epochs, len(train), seconds, **figures)
     copies = drawn(model, test)
-    error = np.square(copies - test).mean()
+    error = F.mse_loss(copies, test)
     say(
         f"Result: test error {error:.4f}, that of the mean image {baseline:.4f}, {baseline / error:.1f} times as much, "
         f"in {perf_counter() - began:.1f} s"
     )
     if flags.plot:
-        plot_pairs(flags.plot, moved(test[:10], "cpu"), moved(copies[:10], "cpu"))
+        plot_pairs(flags.plot, test[:10].cpu().numpy(), copies[:10].cpu().numpy())
 
 
 if __name__ == "__main__":

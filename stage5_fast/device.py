@@ -9,13 +9,14 @@ import os
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache, wraps
 from importlib.util import find_spec
+from weakref import WeakSet
 
 import numpy as np
 
 from .pointwise import error_function
 
 _COMPILED = (np.dtype(np.float32), np.dtype(np.float64))
-_EAGER_STEPS = 3  # before one is recorded: kernels get compiled and optimizers lay out their state
+_EAGER_STEPS = 3  # before one is recorded: kernels get compiled and optimizers make their state
 
 
 def kernel(function):
@@ -162,33 +163,39 @@ def within(index, size):
 
 
 class Setting:
-    """A number that kernels are told, such as a learning rate. On the GPU they read it from memory.
+    """A setting in a dict, such as a learning rate, as kernels are told it. On the GPU they read it from memory.
 
     So a step that was recorded with one number is replayed with what it has become.
     """
 
-    def __init__(self, value):
-        self._value, self._array = value, None
-
-    @property
-    def value(self):
-        return self._value
-
-    @value.setter
-    def value(self, value):
-        self._value = value
-        if self._array is not None:
-            if gpu().cuda.get_current_stream().is_capturing():
-                raise RuntimeError("capture: a learning rate set within the step would be the same in each replay")
-            self._array[...] = value
+    def __init__(self, settings, name):
+        self._settings, self._name, self._array, self._held = settings, name, None, None
 
     def beside(self, array):
         """The number for a kernel on the array: a float or, on the GPU, a 0-d array, float64."""
         if at_hand(array):
-            return self._value
+            return float(self._settings[self._name])
         if self._array is None:
-            self._array = np.full_like(array, self._value, dtype=np.float64, shape=())
+            self._array = np.zeros_like(array, dtype=np.float64, shape=())
+            _told_on_gpu.add(self)
+        self.refresh()
         return self._array
+
+    def refresh(self):
+        """Write what the setting has become to where kernels read it."""
+        value = float(self._settings[self._name])
+        if value != self._held:
+            if gpu().cuda.get_current_stream().is_capturing():
+                raise RuntimeError(f"{self._name}: set within the step, it would be the same in each replay")
+            self._array[...] = self._held = value
+
+
+_told_on_gpu = WeakSet()  # the settings that kernels read there
+
+
+def _refresh():
+    for setting in _told_on_gpu:
+        setting.refresh()
 
 
 def erf(x):
@@ -250,10 +257,12 @@ class _Recorded:
                 return self.step(*arrays)
         if not self.graph:
             self.inputs = [x.copy() for x in arrays]
+            _refresh()
             with _without_cublas():
                 self._record(gpu())
         for own, x in zip(self.inputs, arrays):
             own[...] = x
+        _refresh()
         self.graph.launch()
         return _copied(self.out)
 
@@ -263,6 +272,7 @@ class _Recorded:
             stream.begin_capture()
             try:
                 self.out = self.step(*self.inputs)
+                _refresh()  # an error, as it is too late for what was set by the step itself
             except Exception as error:
                 with suppress(RuntimeError):  # what was recorded so far is no graph
                     stream.end_capture()

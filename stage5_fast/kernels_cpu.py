@@ -7,7 +7,7 @@ work, of which a kernel does the t-th part. What a door can't take it leaves to 
 """
 
 import math
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +44,7 @@ LEAST = {  # how many numbers a first argument has at least where a kernel is fa
     "in_order": 8192,
     "rectify": 8193,
     "rectify_gradient": 2048,
+    "sgd": 1024,
 }
 SPARE = max(ROWS, NARROW_ROWS)
 EXTENT, WHOLE = 49152, 1 << 62  # about so many numbers of an image are looked at at once
@@ -332,9 +333,9 @@ def _bias(bias, groups, n, dtype):
 
 
 @lru_cache(maxsize=1024)
-def _forwards(size, kernel, stride, padding, dilation, layout, extent=EXTENT):
+def _forwards(size, kernel, stride, padding, dilation, layout, extent=EXTENT, ceil_mode=False):
     """How many places a kernel has on images (H, W, C) = `size`, in rows and columns, and the plan for them."""
-    places = _places(size, kernel, stride, padding, dilation)
+    places = _places(size, kernel, stride, padding, dilation, ceil_mode)
     under = (tuple(i * d - p for i in range(k)) for k, p, d in zip(kernel, padding, dilation))
     target = *places, layout[0] * layout[2]
     return places, _plan(size, *under, stride, target, (0, 0), (1, 1), layout, extent)
@@ -364,13 +365,20 @@ def _phase(a, kernel, stride, padding, dilation):
     return tuple((a + padding - k * dilation) // stride for k in met), places
 
 
-def _places(size, kernel, stride, padding, dilation):
-    """How many places the kernel has on images (H, W, …): rows and columns."""
-    size = tuple(n + 2 * p for n, p in zip(size, padding))
-    out = tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(size, kernel, stride, dilation))
+def _places(size, kernel, stride, padding, dilation, ceil_mode=False):
+    """How many places the kernel has on images (H, W, …): rows and columns.
+
+    In ceil mode the last may reach beyond the padding, if it begins before that.
+    """
+    out = []
+    for n, k, s, p, d in zip(size, kernel, stride, padding, dilation):
+        steps = n + 2 * p - d * (k - 1) - 1
+        more = ceil_mode and -(-steps // s) * s < n + p
+        out.append((-(-steps // s) if more else steps // s) + 1)
     if min(out) < 1:
+        size = tuple(n + 2 * p for n, p in zip(size, padding))
         raise ValueError(f"a kernel of {tuple(kernel)} with dilation {dilation} does not fit {size}, the padded image")
-    return out
+    return tuple(out)
 
 
 def _run(x, w, bias, fill, out, plan, kind):
@@ -444,36 +452,36 @@ def convolve_to_weight(g, columns, shape, groups):
     return out[:, : f // groups].transpose(0, 1, 4, 2, 3).reshape(shape)
 
 
-def _pooled(least, x, kernel_size, stride, padding, dilation):
+def _pooled(least, x, kernel_size, stride, padding, dilation, ceil_mode):
     """The largest number under each place of the kernel, or `least` where that is larger."""
     if not x.size:
         return NotImplemented
     x, c = _last(x), x.shape[1]
     layout = (1, 1, c, 2 * lanes(x.dtype), LARGEST)
     whole = _whole(x)
-    places, plan = _forwards(whole.shape[1:], kernel_size, stride, padding, dilation, layout)
+    places, plan = _forwards(whole.shape[1:], kernel_size, stride, padding, dilation, layout, EXTENT, ceil_mode)
     out = empty((len(x), *places, c), x.dtype)
     begin = np.full((1, -(-c // layout[3]), layout[3]), least, x.dtype)
     _run(whole, begin, begin, -np.inf, out, plan, LARGEST)
     return _first(out)
 
 
-def max_pool(x, kernel_size, stride, padding, dilation):
-    return _pooled(-np.inf, x, kernel_size, stride, padding, dilation)
+def max_pool(x, kernel_size, stride, padding, dilation, ceil_mode):
+    return _pooled(-np.inf, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def max_pool_relu(x, kernel_size, stride, padding, dilation):
-    return _pooled(0, x, kernel_size, stride, padding, dilation)
+def max_pool_relu(x, kernel_size, stride, padding, dilation, ceil_mode):
+    return _pooled(0, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def _pooled_gradient(floor, g, x, out, kernel_size, stride, padding, dilation):
+def _pooled_gradient(floor, g, x, out, kernel_size, stride, padding, dilation, ceil_mode):
     """The gradient of the numbers above the floor; of all, if that is NaN."""
     if not x.size or g.dtype != x.dtype or np.isnan(out.max(initial=0)):
         return NotImplemented  # which of several NaNs gets it is NumPy's affair
     c = x.shape[1]
     x, width = _whole(_last(x)), 2 * lanes(x.dtype)
     layout = (1, 1, x.shape[3], width, LARGEST)
-    places, plan = _forwards(x.shape[1:], kernel_size, stride, padding, dilation, layout, WHOLE)
+    places, plan = _forwards(x.shape[1:], kernel_size, stride, padding, dilation, layout, WHOLE, ceil_mode)
     _fit(g.shape == out.shape == (len(x), c, *places), g, x, out)
     g, best = _whole(_last(g)), _whole(_last(out))
     gradient = empty(x.shape, x.dtype)
@@ -486,25 +494,32 @@ def _pooled_gradient(floor, g, x, out, kernel_size, stride, padding, dilation):
     return _first(gradient[..., :c])
 
 
-def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation):
-    return _pooled_gradient(np.nan, g, x, out, kernel_size, stride, padding, dilation)
+def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation, ceil_mode):
+    return _pooled_gradient(np.nan, g, x, out, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def max_pool_relu_gradient(g, x, out, kernel_size, stride, padding, dilation):
-    return _pooled_gradient(0, g, x, out, kernel_size, stride, padding, dilation)
+def max_pool_relu_gradient(g, x, out, kernel_size, stride, padding, dilation, ceil_mode):
+    return _pooled_gradient(0, g, x, out, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def avg_pool(x, kernel_size, stride, padding):
+def avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
     """A convolution of each channel with equal weights."""
-    if not x.size:
+    if not x.size or ceil_mode or not count_include_pad and any(padding):
         return NotImplemented
-    weight = np.full((x.shape[1], 1, *kernel_size), 1 / math.prod(kernel_size), x.dtype)
+    weight = _share(x, x.shape[1], kernel_size, divisor_override)
     return convolve(x, weight, None, stride, padding, (1, 1), x.shape[1])[0]
 
 
-def avg_pool_gradient(g, shape, kernel_size, stride, padding):
-    weight = np.full((shape[1], 1, *kernel_size), 1 / math.prod(kernel_size), g.dtype)
+def avg_pool_gradient(g, shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    if ceil_mode or not count_include_pad and any(padding):
+        return NotImplemented
+    weight = _share(g, shape[1], kernel_size, divisor_override)
     return convolve_to_x(g, weight, shape, stride, padding, (1, 1), shape[1])
+
+
+def _share(x, channels, kernel_size, divisor):
+    """Equal weights for each number under the kernel, for each channel."""
+    return np.full((channels, 1, *kernel_size), 1 / (divisor or math.prod(kernel_size)), x.dtype)
 
 
 # Matrix products
@@ -829,54 +844,123 @@ def normalized_gradient(g, x, weight, mean, var, eps, dim):
     return _image_of(gradient, x), along.reshape(weight.shape), plain.reshape(weight.shape)
 
 
-# Optimizers
+# Optimizers. Where a step has no use for one of its arrays, the parameters stand there, and are not looked at
 
 
 @parallel
-def _sgd(t, parts, p, g, buffer, lr, momentum, weight_decay, nesterov, floor):
-    first, last = t * p.size // parts, (t + 1) * p.size // parts
+def _sgd(t, parts, p, g, buffer, lr, momentum, share, weight_decay, nesterov, floor):
+    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
     p, g, buffer = p[first:last], g[first:last], buffer[first:last]
+    lr, momentum, share, weight_decay = real(lr), real(momentum), real(share), real(weight_decay)
+    if momentum == 0:
+        for i in range(p.size):
+            p[i] -= lr * (g[i] + weight_decay * p[i])
+    else:
+        for i in range(p.size):
+            step = g[i] + weight_decay * p[i]
+            b = momentum * buffer[i] + share * step
+            buffer[i] = b if abs(b) > floor else b * 0
+            p[i] -= lr * (step + momentum * b if nesterov else b)
+
+
+@parallel
+def _adam(t, parts, p, g, m, v, top, beta1, beta2, rate, scale, eps, decay, shrink, amsgrad, floor):
+    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
+    p, g, m, v, top = p[first:last], g[first:last], m[first:last], v[first:last], top[first:last]
+    to_m, keep, to_v, rate, scale = real(1 - beta1), real(beta2), real(1 - beta2), real(rate), real(scale)
+    eps, decay, shrink = real(eps), real(decay), real(shrink)
+    for i in range(p.size):
+        step = g[i] + decay * p[i]
+        a = m[i] + to_m * (step - m[i])
+        b = keep * v[i] + to_v * (step * step)
+        m[i] = a if abs(a) > floor else a * 0
+        v[i] = b if b > floor else b * 0
+        if amsgrad:
+            b = b if not b <= top[i] and top[i] == top[i] else top[i]  # NaN stays
+            top[i] = b
+        p[i] = p[i] * shrink - rate * a / (np.sqrt(b) * scale + eps)
+
+
+@parallel
+def _rmsprop(t, parts, p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum, centered, floor):
+    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
+    p, g, v, m, buffer = p[first:last], g[first:last], v[first:last], m[first:last], buffer[first:last]
+    lr, keep, new, eps = real(lr), real(alpha), real(1 - alpha), real(eps)
+    weight_decay, momentum = real(weight_decay), real(momentum)
     for i in range(p.size):
         step = g[i] + weight_decay * p[i]
+        b = keep * v[i] + new * (step * step)
+        v[i] = b if b > floor else b * 0
+        if centered:
+            a = m[i] + new * (step - m[i])
+            m[i] = a if abs(a) > floor else a * 0
+            b -= a * a
+        step /= np.sqrt(b) + eps
         if momentum != 0:
-            b = momentum * buffer[i] + step
-            buffer[i] = b if abs(b) > floor else b * 0
-            step = step + momentum * b if nesterov else b
+            step += momentum * buffer[i]
+            buffer[i] = step if abs(step) > floor else step * 0
         p[i] -= lr * step
 
 
 @parallel
-def _adam(t, parts, p, g, m, v, beta1, beta2, rate, scale, eps, decay, shrink, floor):
-    first, last = t * p.size // parts, (t + 1) * p.size // parts
-    p, g, m, v = p[first:last], g[first:last], m[first:last], v[first:last]
+def _adagrad(t, parts, p, g, s, rate, eps, weight_decay, floor):
+    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
+    p, g, s = p[first:last], g[first:last], s[first:last]
+    rate, eps, weight_decay = real(rate), real(eps), real(weight_decay)
     for i in range(p.size):
-        step = g[i] + decay * p[i]
-        a = m[i] + (1 - beta1) * (step - m[i])
-        b = beta2 * v[i] + (1 - beta2) * (step * step)
-        m[i] = a if abs(a) > floor else a * 0
+        step = g[i] + weight_decay * p[i]
+        s[i] += step * step
+        p[i] -= rate * step / (np.sqrt(s[i]) + eps)
+
+
+@parallel
+def _adadelta(t, parts, p, g, v, u, lr, rho, eps, weight_decay, floor):
+    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
+    p, g, v, u = p[first:last], g[first:last], v[first:last], u[first:last]
+    lr, keep, new, eps, weight_decay = real(lr), real(rho), real(1 - rho), real(eps), real(weight_decay)
+    for i in range(p.size):
+        step = g[i] + weight_decay * p[i]
+        b = keep * v[i] + new * (step * step)
         v[i] = b if b > floor else b * 0
-        p[i] = p[i] * shrink - rate * a / (np.sqrt(b) * scale + eps)
+        d = np.sqrt(u[i] + eps) / np.sqrt(b + eps) * step
+        b = keep * u[i] + new * (d * d)
+        u[i] = b if b > floor else b * 0
+        p[i] -= lr * d
 
 
+@cache
 def _floor(dtype):
     """Below that a number soon needs the processor's slow path for numbers next to 0, and counts for nothing."""
     return dtype.type(np.finfo(dtype).tiny / np.finfo(dtype).eps)
 
 
-def sgd(p, g, buffer, lr, momentum, weight_decay, nesterov):
-    buffer = p if buffer is None else buffer  # without momentum it is not looked at
-    _fit(p.shape == g.shape == buffer.shape, p, g, buffer)
-    if not (p.flags.carray and buffer.flags.carray):
+def _step(kernel, p, g, state, numbers, *flags):
+    """A kernel's step, which changes p and the arrays of its state; those that are None it doesn't look at."""
+    state = [p if x is None else x for x in state]
+    _fit(all([x.shape == p.shape for x in (g, *state)]), p, g, *state)
+    if not all([x.flags.carray for x in (p, *state)]):
         return NotImplemented
-    numbers = map(p.dtype.type, (lr, momentum, weight_decay))
-    _sgd(share(p.size), *(x.reshape(-1) for x in (p, _plain(g), buffer)), *numbers, nesterov, _floor(p.dtype))
+    arrays = [x.reshape(-1) for x in (p, _plain(g), *state)]
+    kernel(share(p.size), *arrays, *map(float, numbers), *flags, _floor(p.dtype))
 
 
-def adam(p, g, m, v, t, lr, betas, eps, weight_decay, decoupled):
-    _fit(p.shape == g.shape == m.shape == v.shape, p, g, m, v)
-    if not (p.flags.carray and m.flags.carray and v.flags.carray):
-        return NotImplemented
+def sgd(p, g, buffer, lr, momentum, dampening, weight_decay, nesterov):
+    return _step(_sgd, p, g, [buffer], (lr, momentum, 1 - dampening, weight_decay), nesterov)
+
+
+def adam(p, g, m, v, top, t, lr, betas, eps, weight_decay, decoupled):
     rate, scale = lr / (1 - betas[0] ** t), 1 / math.sqrt(1 - betas[1] ** t)
     decay, shrink = (0, 1 - lr * weight_decay) if decoupled else (weight_decay, 1)
-    numbers = map(p.dtype.type, (*betas, rate, scale, eps, decay, shrink))
-    _adam(share(p.size), *(x.reshape(-1) for x in (p, _plain(g), m, v)), *numbers, _floor(p.dtype))
+    return _step(_adam, p, g, [m, v, top], (*betas, rate, scale, eps, decay, shrink), top is not None)
+
+
+def rmsprop(p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum):
+    return _step(_rmsprop, p, g, [v, m, buffer], (lr, alpha, eps, weight_decay, momentum), m is not None)
+
+
+def adagrad(p, g, s, t, lr, lr_decay, eps, weight_decay):
+    return _step(_adagrad, p, g, [s], (lr / (1 + (t - 1) * lr_decay), eps, weight_decay))
+
+
+def adadelta(p, g, v, u, lr, rho, eps, weight_decay):
+    return _step(_adadelta, p, g, [v, u], (lr, rho, eps, weight_decay))

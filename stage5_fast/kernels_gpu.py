@@ -630,16 +630,20 @@ def _is_chosen(i, k, m, x, best, row, column, kernel, sizes):
     return True
 
 
-def max_pool(x, kernel_size, stride, padding, dilation):
-    return _pooled(x, kernel_size, stride, padding, dilation, MEET=_larger, BEGIN=-math.inf, SHARE=1)
+def max_pool(x, kernel_size, stride, padding, dilation, ceil_mode):
+    how = {"MEET": _larger, "BEGIN": -math.inf, "SHARE": 1}
+    return _pooled(x, kernel_size, stride, padding, dilation, ceil_mode, **how)
 
 
-def avg_pool(x, kernel_size, stride, padding):
-    return _pooled(x, kernel_size, stride, padding, (1, 1), MEET=_plus, BEGIN=0, SHARE=math.prod(kernel_size))
+def avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    if ceil_mode or not count_include_pad and any(padding):
+        return NotImplemented
+    how = {"MEET": _plus, "BEGIN": 0, "SHARE": divisor_override or math.prod(kernel_size)}
+    return _pooled(x, kernel_size, stride, padding, (1, 1), False, **how)
 
 
-def _pooled(x, kernel_size, stride, padding, dilation, **how):
-    places = _places(x.shape[2:], kernel_size, stride, padding, dilation)
+def _pooled(x, kernel_size, stride, padding, dilation, ceil_mode, **how):
+    places = _places(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     out = _empty(x, *x.shape[:2], *places)
     if not out.size or out.size >= MOST:
         return NotImplemented
@@ -648,18 +652,21 @@ def _pooled(x, kernel_size, stride, padding, dilation, **how):
     return out
 
 
-def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation):
+def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation, ceil_mode):
     _fit(g.shape == out.shape and g.shape[:2] == x.shape[:2], g, x, out)
-    return _shared_out(g, _plain(x), _plain(out), x.shape, kernel_size, stride, padding, dilation, 1, _is_chosen)
+    moves = (kernel_size, stride, padding, dilation, ceil_mode)
+    return _shared_out(g, _plain(x), _plain(out), x.shape, *moves, 1, _is_chosen)
 
 
-def avg_pool_gradient(g, shape, kernel_size, stride, padding):
-    g = _plain(g)
-    return _shared_out(g, g, g, shape, kernel_size, stride, padding, (1, 1), math.prod(kernel_size), _always)
+def avg_pool_gradient(g, shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+    if ceil_mode or not count_include_pad and any(padding):
+        return NotImplemented
+    g, share = _plain(g), divisor_override or math.prod(kernel_size)
+    return _shared_out(g, g, g, shape, kernel_size, stride, padding, (1, 1), False, share, _always)
 
 
-def _shared_out(g, x, best, shape, kernel_size, stride, padding, dilation, share, takes):
-    places = _places(shape[2:], kernel_size, stride, padding, dilation)
+def _shared_out(g, x, best, shape, kernel_size, stride, padding, dilation, ceil_mode, share, takes):
+    places = _places(shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     _fit(g.shape == (*shape[:2], *places), g, x, best)
     gradient = _empty(g, *shape)
     if not gradient.size or gradient.size >= MOST or not _uniform(g, x, best):
@@ -968,10 +975,10 @@ def nll_gradient(g, probabilities, target):
     return gradient
 
 
-# Optimizers
+# Optimizers. Where a step has no use for one of its arrays, the gradient stands there, and is not looked at
 
 
-def _sgd(p, g, buffer, lr, momentum, weight_decay, n):
+def _sgd(p, g, buffer, lr, momentum, dampening, weight_decay, n):
     """A step of SGD.
 
     Grid: a thread for each number. Shared memory: none. Bytes: g is read, p and the buffer are read and written once.
@@ -981,17 +988,17 @@ def _sgd(p, g, buffer, lr, momentum, weight_decay, n):
         old = p[i]
         step = g[i] + real(weight_decay) * old
         if MOMENTUM:
-            b = real(momentum) * buffer[i] + step
+            b = real(momentum) * buffer[i] + real(1.0 - dampening) * step
             buffer[i] = b
             step = step + real(momentum) * b if NESTEROV else b
         p[i] = old - real(RATE(lr)) * step
 
 
-def _adam(p, g, m, v, t, lr, beta1, beta2, eps, weight_decay, n):
+def _adam(p, g, m, v, top, t, lr, beta1, beta2, eps, weight_decay, n):
     """A step of Adam or, DECOUPLED, AdamW.
 
     Grid: a block for 1024 numbers. A thread: 4 of them, 256 apart. Shared memory: what follows from t alone, which one
-    thread works out for its block. Bytes: g is read, p, m and v are read and written once, as must be.
+    thread works out for its block. Bytes: g is read, p, m, v and top are read and written once, as must be.
     """
     shared = cuda.shared.array(2, np.float64)
     if cuda.threadIdx.x == 0:
@@ -1010,7 +1017,64 @@ def _adam(p, g, m, v, t, lr, beta1, beta2, eps, weight_decay, n):
             a = m[i] + real(1.0 - beta1) * (step - m[i])
             b = real(beta2) * v[i] + real(1.0 - beta2) * (step * step)
             m[i], v[i] = a, b
+            if AMSGRAD:
+                b = b if not b <= top[i] and top[i] == top[i] else top[i]  # NaN stays
+                top[i] = b
             p[i] = old * keep - rate * a / (math.sqrt(b) * scale + real(eps))
+
+
+def _rmsprop(p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum, n):
+    """A step of RMSprop.
+
+    Grid: a thread for each number. Shared memory: none. Bytes: g is read, p, v, m and the buffer are read and written
+    once, as must be.
+    """
+    i = cuda.grid(1)
+    if i < n:
+        old = p[i]
+        step = g[i] + real(weight_decay) * old
+        b = real(alpha) * v[i] + real(1.0 - alpha) * (step * step)
+        v[i] = b
+        if CENTERED:
+            a = m[i] + real(1.0 - alpha) * (step - m[i])
+            m[i] = a
+            b -= a * a
+        step /= math.sqrt(b) + real(eps)
+        if MOMENTUM:
+            step += real(momentum) * buffer[i]
+            buffer[i] = step
+        p[i] = old - real(RATE(lr)) * step
+
+
+def _adagrad(p, g, s, t, lr, lr_decay, eps, weight_decay, n):
+    """A step of Adagrad.
+
+    Grid: a thread for each number. Shared memory: none. Bytes: g is read, p and s are read and written once.
+    """
+    i = cuda.grid(1)
+    if i < n:
+        old = p[i]
+        step = g[i] + real(weight_decay) * old
+        b = s[i] + step * step
+        s[i] = b
+        rate = RATE(lr) / (1.0 + (np.float64(COUNT(t)) - 1.0) * lr_decay)
+        p[i] = old - real(rate) * step / (math.sqrt(b) + real(eps))
+
+
+def _adadelta(p, g, v, u, lr, rho, eps, weight_decay, n):
+    """A step of Adadelta.
+
+    Grid: a thread for each number. Shared memory: none. Bytes: g is read, p, v and u are read and written once.
+    """
+    i = cuda.grid(1)
+    if i < n:
+        old = p[i]
+        step = g[i] + real(weight_decay) * old
+        b = real(rho) * v[i] + real(1.0 - rho) * (step * step)
+        v[i] = b
+        d = math.sqrt(u[i] + real(eps)) / math.sqrt(b + real(eps)) * step
+        u[i] = real(rho) * u[i] + real(1.0 - rho) * (d * d)
+        p[i] = old - real(RATE(lr)) * d
 
 
 @device
@@ -1030,24 +1094,46 @@ def _number(x):
     return x.reshape(1), _on_device
 
 
-def sgd(p, g, buffer, lr, momentum, weight_decay, nesterov):
-    """The learning rate may be an array on the device, so that a captured step can have another each time."""
+def _step(kernel, p, g, state, numbers, items=1, **constants):
+    """A kernel's step, which changes p and the arrays of its state; those that are None it doesn't look at.
+
+    The first of the numbers, the learning rate and for some the count of steps, may be arrays on the device, so that a
+    captured step can have others each time.
+    """
     g = _plain(g)
-    buffer = g if buffer is None else buffer  # without momentum it is not looked at
-    _fit(p.shape == g.shape == buffer.shape, p, g, buffer)
-    if not (p.size and _uniform(p, g, buffer) and p.flags.c_contiguous and buffer.flags.c_contiguous):
+    state = [g if x is None else x for x in state]
+    _fit(all([x.shape == p.shape for x in (g, *state)]), p, g, *state)
+    if not (p.size and _uniform(p, g, *state) and all([x.flags.c_contiguous for x in (p, *state)])):
         return NotImplemented
+    launch = specialized(kernel, p.dtype, **constants)
+    launch(_blocks(p.size, items * THREADS), p, g, *state, *numbers, p.size)
+
+
+def sgd(p, g, buffer, lr, momentum, dampening, weight_decay, nesterov):
     lr, rate = _number(lr)
-    launch = specialized(_sgd, p.dtype, MOMENTUM=momentum != 0, NESTEROV=bool(nesterov), RATE=rate)
-    launch(_blocks(p.size), p, g, buffer, lr, float(momentum), float(weight_decay), p.size)
+    constants = {"MOMENTUM": momentum != 0, "NESTEROV": bool(nesterov), "RATE": rate}
+    return _step(_sgd, p, g, [buffer], (lr, *map(float, (momentum, dampening, weight_decay))), **constants)
 
 
-def adam(p, g, m, v, t, lr, betas, eps, weight_decay, decoupled):
-    """The count of steps and the learning rate may be arrays on the device."""
-    _fit(p.shape == g.shape == m.shape == v.shape, p, g, m, v)
-    if not (p.size and _uniform(p, g, m, v) and all(x.flags.c_contiguous for x in (p, m, v))):
-        return NotImplemented
+def adam(p, g, m, v, top, t, lr, betas, eps, weight_decay, decoupled):
     (t, count), (lr, rate) = _number(t), _number(lr)
-    launch = specialized(_adam, p.dtype, COUNT=count, RATE=rate, DECOUPLED=bool(decoupled))
-    numbers = map(float, (*betas, eps, weight_decay))
-    launch(_blocks(p.size, ITEMS * THREADS), p, _plain(g), m, v, t, lr, *numbers, p.size)
+    constants = {"COUNT": count, "RATE": rate, "DECOUPLED": bool(decoupled), "AMSGRAD": top is not None}
+    return _step(_adam, p, g, [m, v, top], (t, lr, *map(float, (*betas, eps, weight_decay))), ITEMS, **constants)
+
+
+def rmsprop(p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum):
+    lr, rate = _number(lr)
+    constants = {"RATE": rate, "CENTERED": m is not None, "MOMENTUM": momentum != 0}
+    numbers = map(float, (alpha, eps, weight_decay, momentum))
+    return _step(_rmsprop, p, g, [v, m, buffer], (lr, *numbers), **constants)
+
+
+def adagrad(p, g, s, t, lr, lr_decay, eps, weight_decay):
+    (t, count), (lr, rate) = _number(t), _number(lr)
+    numbers = map(float, (lr_decay, eps, weight_decay))
+    return _step(_adagrad, p, g, [s], (t, lr, *numbers), COUNT=count, RATE=rate)
+
+
+def adadelta(p, g, v, u, lr, rho, eps, weight_decay):
+    lr, rate = _number(lr)
+    return _step(_adadelta, p, g, [v, u], (lr, *map(float, (rho, eps, weight_decay))), RATE=rate)

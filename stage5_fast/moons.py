@@ -2,22 +2,20 @@
 
 from time import perf_counter
 
-import numpy as np
-
-from . import Tensor, data, nn, no_grad, optim
+from . import datasets, manual_seed, nn, no_grad, optim, tensor
 from .demo import plot_moons, progress, report, run, say
-from .device import moved
 
 
 def accuracy(scores, labels):
     """Which part of the scores has the sign of its label."""
-    return ((scores > 0) == (labels > 0)).mean()
+    return ((scores > 0) == (labels > 0)).float().mean()
 
 
 def step(model, optimizer, points, labels):
     """One step of gradient descent on the max-margin loss plus 1e-4·Σp²; gives the loss and the accuracy before it."""
     scores = model(points)
-    loss = nn.hinge_loss(scores, labels) + 1e-4 * sum((p * p).sum() for p in model.parameters())
+    margin = (1 - labels * scores).relu().mean()
+    loss = margin + 1e-4 * sum((p * p).sum() for p in model.parameters())
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -25,16 +23,16 @@ def step(model, optimizer, points, labels):
 
 
 def main(flags):
-    points, labels = [moved(array, flags.device) for array in data.moons(seed=flags.seed)]
-    fresh_points, fresh_labels = [moved(array, flags.device) for array in data.moons(seed=flags.seed + 1)]
-    nn.manual_seed(flags.seed)
+    points, labels = [x.to(flags.device) for x in datasets.moons(seed=flags.seed)]
+    fresh_points, fresh_labels = [x.to(flags.device) for x in datasets.moons(seed=flags.seed + 1)]
+    manual_seed(flags.seed)
     model = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))
     for i in (0, 2, 4):
-        nn.kaiming_uniform_(model[i].weight)
+        nn.init.kaiming_uniform_(model[i].weight)
     model.to(flags.device)
     optimizer = optim.SGD(model.parameters(), lr=flags.lr)
-    scheduler = optim.LambdaLR(optimizer, lambda epoch: 1 - 0.9 * epoch / flags.epochs)
-    size = sum(p.data.size for p in model.parameters())
+    scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 - 0.9 * epoch / flags.epochs)
+    size = sum(p.numel() for p in model.parameters())
     say(f"Moons: {len(points)} points, a 2-16-16-1 network of {size} parameters, seed {flags.seed}, on {flags.device}")
 
     began = perf_counter()
@@ -53,8 +51,8 @@ def main(flags):
         if flags.plot:
             plot_moons(
                 flags.plot,
-                lambda points: model(Tensor(np.array(points, np.float32), device=flags.device)).to("cpu").numpy()[:, 0],
-                *[moved(array, "cpu") for array in (points, labels)],
+                lambda points: model(tensor(points, device=flags.device)).cpu().numpy()[:, 0],
+                *[x.cpu().numpy() for x in (points, labels)],
             )
 
 

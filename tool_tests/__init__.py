@@ -1,1 +1,1 @@
-"""The tests of what is around the rungs: the tools of the ladder, the benchmarks."""
+"""The tests of what is around the rungs: the tools of the ladder, the benchmarks, the table of the suite."""

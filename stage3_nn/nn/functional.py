@@ -7,7 +7,8 @@ import numpy as np
 
 from .. import activations, inplace, losses, ops
 from ..device import at_hand, random, within
-from ..engine import Size, Tensor, apply, array_of, changed, constant, where
+from ..engine import Size, Tensor, apply, array_of, changed, constant
+from ..functions import where
 from ..padding import pad  # noqa: F401
 from ..pointwise import xlogy
 from ..random import default_generator

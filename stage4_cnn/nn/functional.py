@@ -6,12 +6,24 @@ import warnings
 import numpy as np
 
 from .. import activations, inplace, losses, ops
-from ..conv import adaptive_avg_pool2d, avg_pool2d, conv2d, max_pool2d  # noqa: F401
+from ..conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d, fold, unfold  # noqa: F401
 from ..device import at_hand, random, within
-from ..engine import Size, Tensor, apply, array_of, changed, constant, where
+from ..engine import Size, Tensor, apply, array_of, changed, constant
+from ..functions import where
 from ..padding import pad  # noqa: F401
 from ..pointwise import xlogy
+from ..pooling import (  # noqa: F401
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
 from ..random import default_generator
+from ..resize import interpolate, pixel_shuffle, pixel_unshuffle  # noqa: F401
 from ..selection import norm
 
 # Layers

@@ -1,0 +1,193 @@
+"""What the optimizers share: groups of parameters with settings of their own, and a state for each parameter."""
+
+import copy
+import warnings
+from collections import defaultdict
+
+import numpy as np
+
+from ..device import Setting, moved
+from ..engine import Tensor, array_of, constant
+from ..grad_mode import enable_grad
+from ..inplace import changed, memory
+
+
+class Optimizer:
+    """Changes parameters in place by their gradients, as `torch.optim.Optimizer`.
+
+    `params` are Tensors, pairs (name, Tensor), or dicts: a group's "params" and the settings in which it differs from
+    `defaults`. `param_groups` is the list of all groups as such dicts, whose settings may be changed between steps;
+    `state` has for each parameter a dict of what is kept from step to step, by the names of PyTorch.
+
+    A kind of optimizer has `_names(group)`, the names of that state, and `_update(p, g, state, lr, group, first)`, one
+    step of one parameter; or else a `step` of its own.
+    """
+
+    def __init__(self, params, defaults):
+        if isinstance(params, Tensor):
+            raise TypeError("params argument given to the optimizer should be an iterable of Tensors or dicts")
+        self.defaults, self.state, self.param_groups = defaults, defaultdict(dict), []
+        self._rates = {}
+        self._stepped = type(self).step is not Optimizer.step  # whether a scheduler need not wait; others' aren't seen
+        groups = list(params)
+        if not groups:
+            raise ValueError("optimizer got an empty parameter list")
+        for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group):
+        """Have the parameters of one more group changed too, by its settings or, where it has none, the defaults."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        params = param_group["params"]
+        if isinstance(params, set):
+            raise TypeError("optimizer parameters need to be organized in ordered collections, but got a set")
+        params = [params] if isinstance(params, Tensor) else list(params)
+        group = {**param_group, "params": [p[1] if isinstance(p, tuple) else p for p in params]}
+        if names := [p[0] for p in params if isinstance(p, tuple)]:
+            if len(names) < len(params):
+                raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+            group["param_names"] = names
+        group = {**group, **{name: value for name, value in self.defaults.items() if name not in group}}
+        self._check(group)
+        self.param_groups.append(group)
+
+    def _check(self, group):
+        """Whether a new group may join the others, in PyTorch's words."""
+        params = group["params"]
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
+            if p.op:
+                raise ValueError("can't optimize a non-leaf Tensor")
+        if group.get("differentiable"):
+            raise NotImplementedError(f"{type(self).__name__}: differentiable=True: no gradient goes through a step")
+        if len(params) != len(set(params)):
+            warnings.warn("optimizer contains a parameter group with duplicate parameters", stacklevel=4)
+        if any(("param_names" in other) != ("param_names" in group) for other in self.param_groups):
+            raise ValueError("all optimizer param groups should be with/without names")
+        if not set(params).isdisjoint(p for other in self.param_groups for p in other["params"]):
+            raise ValueError("some parameters appear in more than one parameter group")
+
+    def zero_grad(self, set_to_none=True):
+        """Forget all gradients or, with set_to_none=False, fill them with zeros."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p._grad = None
+                elif p._grad is not None:
+                    memory(p, "_grad")[...] = 0
+                    changed(p._grad)
+
+    def step(self, closure=None):
+        """Change every parameter that has a gradient; the loss that `closure`, which finds the gradients anew, gives."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        self._stepped = True
+        for group in self.param_groups:
+            names, lr = self._names(group), self._rate(group)
+            begins = [(p, not self.state.get(p)) for p in group["params"] if p._grad is not None]
+            with np.errstate(all="ignore"):  # PyTorch warns of nothing either
+                for p, first in begins:
+                    array, g = memory(p), p._grad
+                    state = self._arrays(p, names) if names else {}
+                    self._update(array, -g if group["maximize"] else g, state, lr.beside(array), group, first)
+                    changed(array)
+        return loss
+
+    def _rate(self, group):
+        """A group's learning rate as kernels are told it."""
+        return self._rates.setdefault(id(group), Setting(group, "lr"))
+
+    def __getstate__(self):
+        """What a copy takes over: its groups are other dicts."""
+        return {**vars(self), "_rates": {}}
+
+    def _names(self, group):
+        return ()
+
+    def _update(self, p, g, state, lr, group, first):
+        raise NotImplementedError(f"{type(self).__name__}: has neither `step` nor `_update`")
+
+    def _arrays(self, p, names):
+        """The arrays of a parameter's state, made where they are missing; its count of steps is one more."""
+        state = self.state[p]
+        for name in names:
+            if name not in state:
+                zeros = np.zeros_like(p._data, np.float32, shape=()) if name == "step" else np.zeros_like(p._data)
+                state[name] = constant(zeros)
+        arrays = {name: state[name]._data for name in names}
+        if "step" in arrays:
+            arrays["step"] += 1
+        return arrays
+
+    def state_dict(self):
+        """A copy of all state and settings: {"state": {0: {…}}, "param_groups": [{…, "params": [0]}]}."""
+        numbers, groups, start = {}, [], 0
+        for group in self.param_groups:
+            numbers |= {p: i for i, p in enumerate(group["params"], start) if p not in numbers}
+            start += len(group["params"])
+            settings = {name: copy.deepcopy(value) for name, value in group.items() if name != "params"}
+            groups.append({**settings, "params": [numbers[p] for p in group["params"]]})
+        state = {numbers.get(p, p): copy.deepcopy(state) for p, state in self.state.items()}
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict):
+        """Go on from a `state_dict`, PyTorch's too. ValueError, and no change, if it isn't for these parameters."""
+        self._has("dict", state_dict, ("state", "param_groups"))
+        saved = state_dict["param_groups"]
+        if len(self.param_groups) != len(saved):
+            raise ValueError("loaded state dict has a different number of parameter groups")
+        if any(len(group["params"]) != len(new["params"]) for group, new in zip(self.param_groups, saved)):
+            raise ValueError(
+                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+            )
+        groups, state = [], defaultdict(dict)
+        for group, new in zip(self.param_groups, saved):
+            self._has("settings", new, [name for name, x in self.defaults.items() if not isinstance(x, bool | None)])
+            kept = {name: group[name] for name in ("params", "param_names") if name in group}
+            groups.append({**self.defaults, **copy.deepcopy(new), **kept})
+            for i, p in zip(new["params"], group["params"]):
+                names = self._names(groups[-1])
+                if mine := self._loaded(p, state_dict["state"].get(i, {}), names):
+                    self._has(f"state of parameter {i}", mine, names)
+                    state[p] = mine
+        for group, new in zip(self.param_groups, groups):
+            group.clear()  # it stays the same dict: others may hold it
+            group.update(new)
+        self.state = state
+
+    def _has(self, what, found, wanted):
+        if not all(name in found for name in wanted):
+            got = ", ".join(map(str, found))
+            raise ValueError(f"{type(self).__name__}: wanted {', '.join(wanted)} in the loaded {what}, got {got}")
+
+    def _loaded(self, p, saved, names):
+        """The state of a parameter made of a saved one: arrays in its shape, with its dtype and on its device."""
+        state = {}
+        for name, value in saved.items():
+            if hasattr(value, "shape") or name in names and value is not None:
+                array = np.array(moved(array_of(value), "cpu"), np.float32 if name == "step" else p.dtype)
+                if array.shape not in ((), p.shape):
+                    raise ValueError(
+                        f"{type(self).__name__}: the loaded {name} has shape {array.shape}, its parameter {tuple(p.shape)}"
+                    )
+                state[name] = constant(moved(array, p.device))
+            elif value is not None:
+                state[name] = copy.deepcopy(value)
+        return state
+
+    def __repr__(self):
+        lines = []
+        for i, group in enumerate(self.param_groups):
+            settings = sorted(name for name in group if name != "params")
+            lines += [f"Parameter Group {i}", *[f"    {name}: {group[name]}" for name in settings]]
+        return "\n".join([f"{type(self).__name__} (", *lines, ")"])
+
+
+def valid(condition, what):
+    """ValueError, in PyTorch's words, unless a setting is valid."""
+    if not condition:
+        raise ValueError(f"Invalid {what}")
