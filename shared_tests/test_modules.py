@@ -271,9 +271,9 @@ CONVOLUTION_MISTAKES = {
     "groups": (lambda F, T: F.conv2d(T(np.ones((1, 4, 5, 5))), T(np.ones((3, 2, 3, 3))), groups=2), r"2 groups"),
     "too large": (lambda F, T: F.conv2d(T(np.ones((1, 1, 2, 2))), T(np.ones((1, 1, 3, 3)))), r"\(3, 3\).*\(2, 2\)"),
     "pool": (lambda F, T: F.max_pool2d(T(np.ones((1, 1, 2, 2))), 3), r"\(3, 3\).*\(2, 2\)"),
-    "no images": (lambda F, T: F.max_pool2d(T(np.ones((2, 2))), 2), r"\(N, C, H, W\), got \(2, 2\)"),
-    "no images for means": (lambda F, T: F.avg_pool2d(T(np.ones((2, 2))), 2), r"\(N, C, H, W\), got \(2, 2\)"),
-    "no images for parts": (lambda F, T: F.adaptive_avg_pool2d(T(np.ones((2, 2))), 2), r"\(N, C, H, W\), got \(2, 2\)"),
+    "no images": (lambda F, T: F.max_pool2d(T(np.ones((2, 2))), 2), r"wanted .*, got .*2, 2"),
+    "no images for means": (lambda F, T: F.avg_pool2d(T(np.ones((2, 2))), 2), r"wanted .*, got .*2, 2"),
+    "no images for parts": (lambda F, T: F.adaptive_avg_pool2d(T(np.ones((2, 2))), 2), r"wanted .*, got .*2, 2"),
     "much padding": (
         lambda F, T: F.avg_pool2d(T(np.ones((1, 1, 4, 4))), 2, padding=2),
         r"half the kernel \(2, 2\).*got",
