@@ -106,7 +106,8 @@ class DeviceEngine(ArrayEngine):
 
     def __init__(self, package, device):
         super().__init__(package)
-        self.device, self._moved = device, package.device.moved
+        self.device = device
+        self._moved = importlib.import_module(f"{package.__name__}.device").moved  # package.device is a class
         self.F = self.nn = DeviceFunctions(package, device)
         self.Tensor = _tensor_on(device, package.Tensor)
 
