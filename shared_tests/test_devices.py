@@ -149,8 +149,11 @@ class _Namespace:
 
 
 def arrays(stage, part):
-    """A part's state in the host's memory."""
-    return {name: np.asarray(stage.part("device").moved(x, "cpu")) for name, x in part.state_dict().items()}
+    """A part's state in the host's memory, that of an optimizer as one flat dict."""
+    state = part.state_dict()
+    if "param_groups" in state:
+        state = {f"{i}.{name}": x for i, kept in state["state"].items() for name, x in kept.items()}
+    return {name: x.cpu().numpy() for name, x in state.items()}
 
 
 def same(found, wanted, rtol=1e-5):
