@@ -4,6 +4,7 @@ import importlib
 import inspect
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -362,10 +363,11 @@ def test_schedulers_that_do_not_go_together_are_refused(sides):
     for side, other in zip(sides(), sides()):
         kinds, one = side.kinds, side.add("StepLR", {"step_size": 1})
         elsewhere, plateau = other.add("StepLR", {"step_size": 1}), side.add("ReduceLROnPlateau", {})
-        for whole in (kinds.ChainedScheduler, lambda parts: kinds.SequentialLR(side.optimizer, parts, [1])):
+        sequence = partial(kinds.SequentialLR, side.optimizer, milestones=[1])
+        for whole in (kinds.ChainedScheduler, sequence):
             for parts, message in (([], "at least one"), ([one, elsewhere], "same opt"), ([one, plateau], "Plateau")):
                 with pytest.raises(ValueError, match=message):
-                    whole(parts)
+                    whole(schedulers=parts)
         with pytest.raises(ValueError, match="one more than the number of milestone points"):
             kinds.SequentialLR(side.optimizer, [one, one], [1, 2])
 
