@@ -102,8 +102,7 @@ class Side:
         return [{name: x for name, x in group.items() if name != "params"} for group in self.optimizer.param_groups]
 
 
-@pytest.fixture
-def sides(engine, stage, torch):
+def make_sides(engine, stage, torch):
     """A function that makes both sides, for as many runs as are wanted."""
 
     def make(kind="SGD"):
@@ -113,6 +112,9 @@ def sides(engine, stage, torch):
         return ours, Side(torch.optim, torch.optim.lr_scheduler, theirs, kind)
 
     return make
+
+
+sides = pytest.fixture(make_sides)
 
 
 def agree(ours, theirs):
