@@ -37,7 +37,9 @@ OPERATORS = {  # by capability
         binary_cross_entropy_with_logits kl_div dropout one_hot normalize cosine_similarity pad
     """,
     "samples of images": """
-        conv1d conv2d conv_transpose2d max_pool2d avg_pool2d adaptive_avg_pool2d unfold
+        conv1d conv2d conv_transpose1d conv_transpose2d unfold max_pool1d max_pool2d avg_pool1d avg_pool2d
+        adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d adaptive_max_pool2d interpolate pixel_shuffle
+        pixel_unshuffle
     """,
 }
 REFUSED = {  # operator -> (how many samples at most, why)
