@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from . import network_cases
+from . import image_cases, network_cases
 from .case import (
     Case,
     ModuleCase,
@@ -1032,7 +1032,7 @@ GROUPS = {
 
 CASES = [
     replace(case, capability=capability)
-    for groups in (GROUPS, network_cases.GROUPS)
+    for groups in (GROUPS, network_cases.GROUPS, image_cases.GROUPS)
     for capability, cases in groups.items()
     for case in cases
 ]
