@@ -82,7 +82,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("sum", "_restored(g, dim, keepdim)", "g", "sum and mean"),
         Fault("mean", "backward(g / n)", "backward(g)", "sum and mean"),
         Fault("_restored", "keepdim or ", "", "reductions"),
-        Fault("_extreme", " / chosen.sum(axis=dim, keepdims=True, dtype=x.dtype)", "", "reductions"),
+        Fault("_extreme", "keepdim) / n", "keepdim)", "reductions"),
         Fault("var", "* 2 * centred", "* centred", "reductions"),
         Fault("var", "int(unbiased) if", "0 if", "reductions"),
         Fault("dims_of", "return normalize_axis_tuple(dim, x.ndim)", "return 0", "reductions"),
