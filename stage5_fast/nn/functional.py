@@ -109,6 +109,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 
     In training mean and variance are the batch's, and the running ones, if given, move towards them by momentum.
     """
+    if input.ndim < 2:
+        raise ValueError(f"batch_norm: wanted (N, C, …), got {tuple(input.shape)}")
     channels = (1, -1) + (1,) * (input.ndim - 2)
     weight, bias = (x if x is None else x.reshape(channels) for x in (weight, bias))
     if not training:
