@@ -161,9 +161,12 @@ class Functions:
                 continue
         raise AttributeError(f"{package} has no {name}")
 
-    @staticmethod
-    def pad(x, pad, value=0):
-        return x.pad(pad, value)
+    def pad(self, x, pad, mode="constant", value=0):
+        try:
+            functional = importlib.import_module(f"{self._package.__name__}.nn.functional")
+        except ModuleNotFoundError:
+            return x.pad(pad, value)
+        return functional.pad(x, pad, mode, value)
 
 
 class DeviceFunctions(Functions):

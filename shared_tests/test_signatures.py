@@ -41,7 +41,10 @@ def documented(function):
 
 def of_torch(function):
     try:
-        return arguments(function)
+        found = arguments(function)
+        if found == ["VAR_POSITIONAL", "VAR_KEYWORD"]:  # it chooses between two functions, one of which is named so
+            found = arguments(getattr(torch_engine().torch.nn.functional, f"_{function.__name__}"))
+        return found
     except ValueError:
         return documented(function)
 
