@@ -14,8 +14,8 @@ class Stage:
     the lesson adds, `max_changed` the percentage of the lines of the rung below that it may change or remove. `touched`
     are the files of the rung below that the lesson changes, `new` those that it brings; all others stay as they are,
     byte for byte. `beside` are new too, but can be left out when the lesson is read: names, and more of a kind; no
-    budget holds for them. `dependencies` and `optional`, those of the extras, are in alphabetical order; `modules` are what is
-    imported from packages of other names.
+    budget of lines added holds for them. `dependencies` and `optional`, those of the extras, are in alphabetical order;
+    `modules` are what is imported from packages of other names.
     """
 
     number: int

@@ -423,7 +423,7 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     Each counts by its class's weight, also in the mean, and not at all where its class is ignore_index.
     """
     reduction = _legacy_reduction(size_average, reduce, reduction)
-    return _of_classes("nll_loss", losses.nll, input, target, weight, ignore_index, reduction)
+    return _of_classes("nll_loss", losses.negative_log_likelihood, input, target, weight, ignore_index, reduction)
 
 
 def cross_entropy(
