@@ -60,10 +60,13 @@ CAPABILITIES = {
     "training": 3,
     "checkpoints": 3,
     "data": 3,
+    "PyTorch's programs": 3,
     "samples of networks": 3,
+    "padding": 3,
     # Images
     "convolution": 4,
     "pooling": 4,
+    "scaling of images": 4,
     "batch norm of images": 4,
     "samples of images": 4,
     # Speed

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from . import network_cases
+from . import image_cases, network_cases
 from .case import (
     Case,
     ModuleCase,
@@ -665,6 +665,27 @@ GROUPS = {
             smooth=False,
             quiet=True,
         ),
+        Case(
+            "heaviside",
+            lambda F, x, y: x * F.heaviside(x.detach(), y),
+            [(3, 4), (4,)],
+            domain=[ties, normal],
+            constant=[1],
+            smooth=False,
+        ),
+        Case(
+            "isclose",
+            lambda F, x, y: x * F.isclose(x, y, rtol=0.5, atol=0.1),
+            [(9, 9)] * 2,
+            domain=positive,
+            smooth=False,
+        ),
+        Case(
+            "isclose of infinities and NaN",
+            lambda F, x, y: F.isclose(x, y) * F.masked_fill(x, x != 1, 1.0),
+            values=[[inf, -inf, inf, nan, 1.0], [inf, inf, 1.0, nan, inf]],
+            smooth=False,
+        ),
         Case("nan_to_num", lambda F, x: F.nan_to_num(x), values=[[nan, inf, -inf, 1.0]], smooth=False),
         Case(
             "nan_to_num by name", lambda F, x: F.nan_to_num(x, 1.0, 2.0, 3.0), values=[[nan, inf, -inf]], smooth=False
@@ -1011,7 +1032,7 @@ GROUPS = {
 
 CASES = [
     replace(case, capability=capability)
-    for groups in (GROUPS, network_cases.GROUPS)
+    for groups in (GROUPS, network_cases.GROUPS, image_cases.GROUPS)
     for capability, cases in groups.items()
     for case in cases
 ]

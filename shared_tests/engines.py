@@ -106,7 +106,8 @@ class DeviceEngine(ArrayEngine):
 
     def __init__(self, package, device):
         super().__init__(package)
-        self.device, self._moved = device, package.device.moved
+        self.device = device
+        self._moved = importlib.import_module(f"{package.__name__}.device").moved  # package.device is a class
         self.F = self.nn = DeviceFunctions(package, device)
         self.Tensor = _tensor_on(device, package.Tensor)
 
@@ -160,9 +161,12 @@ class Functions:
                 continue
         raise AttributeError(f"{package} has no {name}")
 
-    @staticmethod
-    def pad(x, pad, value=0):
-        return x.pad(pad, value)
+    def pad(self, x, pad, mode="constant", value=0):
+        try:
+            functional = importlib.import_module(f"{self._package.__name__}.nn.functional")
+        except ModuleNotFoundError:
+            return x.pad(pad, value)
+        return functional.pad(x, pad, mode, value)
 
 
 class DeviceFunctions(Functions):

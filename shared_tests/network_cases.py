@@ -219,21 +219,24 @@ def losses():
                             domain=[normal, classes(4), positive],
                             constant=[2],
                         )
-    ignored = [[0.5, 1.0, -1.0], [2.0, 0.0, 1.0]], [-100, 2]
+    ignored = [[0.5, 1.0, -1.0], [2.0, 0.0, 1.0]], [-1, 2]
     yield Case(
-        "cross_entropy of an index that is ignored", lambda F, x, y: F.cross_entropy(x, y), values=ignored, smooth=False
+        "cross_entropy of an index that is ignored",
+        lambda F, x, y: F.cross_entropy(x, y, ignore_index=-1),
+        values=ignored,
+        smooth=False,
     )
     yield Case(
         "cross_entropy, nothing kept",
-        lambda F, x, y: F.cross_entropy(x, y),
-        values=[[[0.5, 1.0], [2.0, 0.0]], [-100, -100]],
+        lambda F, x, y: F.cross_entropy(x, y, ignore_index=255),
+        values=[[[0.5, 1.0], [2.0, 0.0]], [255, 255]],
         smooth=False,
         quiet=True,
     )
     yield Case(
         "cross_entropy, an infinite loss ignored",
-        lambda F, x, y: F.cross_entropy(x, y, reduction="sum"),
-        values=[[[-inf, 1.0], [2.0, 0.0]], [-100, 1]],
+        lambda F, x, y: F.cross_entropy(x, y, ignore_index=-1, reduction="sum"),
+        values=[[[-inf, 1.0], [2.0, 0.0]], [-1, 1]],
         smooth=False,
         quiet=True,
     )

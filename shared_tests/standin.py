@@ -23,6 +23,7 @@ SCATTERS = {"add", "subtract", "maximum", "minimum"}  # and `at`
 CREATED = {"arange", "array", "asarray", "empty", "full", "ones", "zeros"}  # with like=
 FUNCTIONS = CREATED | {
     "copy",
+    "array_equal",
     "empty_like",
     "full_like",
     "ones_like",

@@ -540,16 +540,16 @@ def test_a_gradient_of_another_dtype_is_taken(engine):
 
 def network(package):
     """A small CNN with a layer of each kind, always the same one."""
-    conv, nn = package.conv, package.nn
+    nn = package.nn
     nn.manual_seed(0)
     return nn.Sequential(
-        conv.Conv2d(1, 16, 3, padding=1),
+        nn.Conv2d(1, 16, 3, padding=1),
         nn.ReLU(),
-        conv.MaxPool2d(2),
-        conv.Conv2d(16, 17, 3, padding=1, bias=False),
-        conv.BatchNorm2d(17),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 17, 3, padding=1, bias=False),
+        nn.BatchNorm2d(17),
         nn.ReLU(),
-        conv.AvgPool2d(2),
+        nn.AvgPool2d(2),
         nn.Flatten(),
         nn.Linear(17 * 7 * 7, 128),
         nn.ReLU(),
@@ -816,6 +816,15 @@ def test_an_edit_of_any_kernel_file_is_noticed(copy, result):
     text = (copy / "simd.py").read_text()
     (copy / "simd.py").write_text(text.replace("return 2.0", "return 3.0"))
     assert result()[0] == "3.0"
+
+
+@cache
+@pytest.mark.skipif(os.name != "posix", reason="this system has no lock that ends with its process")
+def test_processes_that_want_a_kernel_at_once_compile_it_once(result):
+    with ThreadPoolExecutor(3) as pool:
+        outs, said = zip(*pool.map(lambda _: result(), range(3)))
+    assert outs == ("2.0",) * 3
+    assert sum("compil" in each for each in said) == 1
 
 
 @cache

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from . import test_arrays, test_devices, test_engine, test_inplace, test_modules
+from . import test_arrays, test_devices, test_engine, test_images, test_inplace, test_modules
 from .cases import CASES
 from .check import check
 from .engines import make_engine
@@ -34,6 +34,11 @@ class Fault:
 
 
 grows_where_it_is = test_arrays.test_a_gradient_that_is_held_goes_on_growing_as_in_pytorch
+
+
+def infinite_gradients(engine):
+    test_images.test_an_infinite_gradient_goes_through_max_pooling_to_the_largest_alone(engine, (2,), float("inf"))
+
 
 FAULTS = {  # by the rung on which the text arrives
     1: [
@@ -206,6 +211,12 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("addmm", "backward(g * alpha)", "backward(g)", "einsum and its kin"),
         Fault("addmm", "product if beta == 0 else ", "", "einsum and its kin"),
         Fault("einsum", "[result, *terms", "[result[::-1], *terms", "einsum and its kin"),
+        Fault("subscripts", "left.count(label) == 1", "left.count(label) >= 1", "einsum and its kin"),
+        Fault("heaviside", "x > 0", "x >= 2", "rounding"),
+        Fault("isclose", "rtol * np.abs(y)", "rtol", "rounding"),
+        Fault("one_dim", "ndim or 1", "ndim", "order and places"),
+        Fault("places_of", "one_dim(dim, ndim)", "0", "order and places"),
+        Fault("part", "start + length", "length", "order and places"),
         Fault("_spread", "labels == term", "True", "einsum and its kin"),
     ],
     3: [
@@ -229,6 +240,8 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("BatchNorm1d._track", "var * n / (n - 1)", "var", "modules"),
         Fault("BatchNorm1d.forward", "self.weight.reshape", "self.weight.detach().reshape", "modules"),
         Fault("BatchNorm1d.forward", "x - self.running_mean", "x + self.running_mean", "modules"),
+        Fault("repeated", "to[i] += of[place]", "to[i] = of[place]", "padding"),
+        Fault("_cropped", "max(0, -before)", "0", "padding"),
     ],
     4: [
         Fault("convolve", "out += bias", "out -= bias", "convolution"),
@@ -236,12 +249,31 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("convolve_to_weight", ".swapaxes(1, 2)", ".swapaxes(1, 2)[:, ::-1]", "convolution"),
         Fault("convolve_to_x", "kernels.swapaxes(1, 2)", "kernels[:, ::-1].swapaxes(1, 2)", "convolution"),
         Fault("col2im", "view += column", "view[...] = column", "convolution"),
-        Fault("max_pool_gradient", "chosen &= free", "pass", "pooling"),
-        Fault("max_pool_gradient", "target += g * chosen\n    if", "target[...] = g * chosen\n    if", "pooling"),
-        Fault("max_pool_gradient", "x, padding, np.nan", "x, padding, -np.inf", "pooling"),
-        Fault("max_pool_gradient", "*places)[::-1], targets[::-1]", "*places), targets", "pooling"),
+        Fault("transposed_convolution", "bias[:, None, None]", "2 * bias[:, None, None]", "convolution"),
+        Fault("transposed_convolution", "convolved()[0]", "2 * convolved()[0]", "convolution"),
+        Fault("transposed_convolution", "convolve_to_weight(x, ", "convolve_to_weight(2 * x, ", "convolution"),
+        Fault("unfolding", "g.transpose(1, 2, 0)", "g[:, ::-1].transpose(1, 2, 0)", "convolution"),
+        Fault("folding", "x.transpose(1, 2, 0)", "x[:, ::-1].transpose(1, 2, 0)", "convolution"),
+        Fault("folding", "_unfolded(im2col(g,", "_unfolded(im2col(2 * g,", "convolution"),
+        Fault("_borders", "(n // 2, n - n // 2)", "(n - n // 2, n // 2)", "convolution"),
+        Fault("max_pool_gradient", "targets[k] += ", "targets[k][...] = ", "pooling"),
+        Fault("max_pool_gradient", " if finite else np.where(chosen, g, 0)", "", infinite_gradients),
+        Fault("_chosen", "chosen &= free", "pass", "pooling"),
+        Fault("_chosen", "padded(x, padding, np.nan, more)", "padded(x, padding, -np.inf, more)", "pooling"),
+        Fault("_chosen", "reversed(range(len(views)))", "range(len(views))", "pooling"),
+        Fault("max_pool_indices", "pixels[k]", "k", "pooling"),
         Fault("avg_pool_gradient", "view += share", "view[...] = share", "pooling"),
-        Fault("_means", "-(-(i + 1) * n // m)", "(i + 1) * n // m", "pooling"),
+        Fault("_count", "n + 2 * p", "n", "pooling"),
+        Fault("_count", "not any(more) and ", "", "pooling"),
+        Fault("overhang", "begin < n + p", "True", "pooling"),
+        Fault("overhang", "begin < n + p", "begin < n", "pooling"),
+        Fault("adaptive_averaging", "target += ", "target[...] = ", "pooling"),
+        Fault("_parts", "-(-(i + 1) * n // m)", "(i + 1) * n // m", "pooling"),
+        Fault("_first_largest", "x.shape[-1] - 1 - nan.argmax(axis=-1)", "nan.argmax(axis=-1)", "pooling"),
+        Fault("picked", "np.add.at(gradient, rows, g.reshape(rows[1].shape))", "gradient[rows] = 1", "pooling"),
+        Fault("_linear", "1 - (at - first)", "at - first", "scaling of images"),
+        Fault("_cubic", "far(2 - t)", "far(t + 2)", "scaling of images"),
+        Fault("_between", "if align_corners", "if not align_corners", "scaling of images"),
     ],
     5: [
         Fault(
@@ -269,7 +301,10 @@ ROOMS = (
     "ops",
     "pointwise",
     "selection",
+    "padding",
     "conv",
+    "pooling",
+    "resize",
     "nn",
     "engine",
     "inplace",

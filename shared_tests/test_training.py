@@ -7,6 +7,8 @@ a full step along what is rounding noise; weights cannot be compared then. Losse
 import numpy as np
 import pytest
 
+from .case import state
+
 training = pytest.mark.capability("training")
 images = pytest.mark.capability("convolution")
 STEPS = 20
@@ -49,17 +51,6 @@ RUNS = [
 ]
 
 
-def in_dtype(model, dtype):
-    """Our model with its parameters and buffers in another dtype, as `model.to(dtype)` of PyTorch."""
-    for module in (model, *model.children()):
-        for name, value in vars(module).items():
-            if hasattr(value, "__array_function__") and value.dtype.kind == "f":  # an array, wherever it is
-                setattr(module, name, value.astype(dtype))
-    for p in model.parameters():
-        p.data = p.data.astype(dtype)
-    return model
-
-
 @training
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("network", "shape", "kind", "settings"), RUNS)
@@ -67,7 +58,7 @@ def test_a_run_of_twenty_steps_is_pytorchs(engine, stage, network, shape, kind, 
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     torch.manual_seed(0)
     theirs = network(torch.nn).to(getattr(torch, dtype))
-    ours = in_dtype(network(engine.nn), dtype)
+    ours = network(engine.nn).to(np.dtype(dtype))
     ours.load_state_dict(theirs.state_dict())
     reference = getattr(torch.optim, kind)(theirs.parameters(), **settings)
     optimizer = getattr(stage.part("optim"), kind)(ours.parameters(), **settings)
@@ -85,7 +76,7 @@ def test_a_run_of_twenty_steps_is_pytorchs(engine, stage, network, shape, kind, 
         # float32 has 7 digits, of which 20 steps use up a few
         assert loss.item() == pytest.approx(their_loss.item(), rel=1e-9 if dtype == "float64" else 1e-4)
     if dtype == "float64":
-        for name, array in ours.state_dict().items():
+        for name, array in state(engine, ours).items():
             np.testing.assert_allclose(array, theirs.state_dict()[name].numpy(), rtol=1e-7, atol=1e-9, err_msg=name)
 
 
@@ -93,7 +84,7 @@ def test_a_run_of_twenty_steps_is_pytorchs(engine, stage, network, shape, kind, 
 def test_evaluation_after_training_is_pytorchs(engine):
     """The running statistics that training left behind are what evaluation uses, and it changes nothing."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    theirs, ours = normed(torch.nn).double(), in_dtype(normed(engine.nn), "float64")
+    theirs, ours = normed(torch.nn).double(), normed(engine.nn).double()
     ours.load_state_dict(theirs.state_dict())
     rng = np.random.default_rng(2)
     for _ in range(3):
@@ -102,7 +93,8 @@ def test_evaluation_after_training_is_pytorchs(engine):
         theirs(torch.tensor(x))
     ours.eval()
     theirs.eval()
-    before = ours.state_dict()
-    np.testing.assert_allclose(ours(engine.Tensor(x[:1])).data, theirs(torch.tensor(x[:1])).detach().numpy(), rtol=1e-9)
-    for name, array in ours.state_dict().items():
+    before = state(engine, ours)
+    wanted = theirs(torch.tensor(x[:1])).detach().numpy()
+    np.testing.assert_allclose(engine.value(ours(engine.Tensor(x[:1]))), wanted, rtol=1e-9)
+    for name, array in state(engine, ours).items():
         np.testing.assert_array_equal(before[name], array)

@@ -6,6 +6,8 @@ from . import inplace
 from .engine import Tensor, _node, array_of, constant, topological_order
 from .grad_mode import is_grad_enabled, no_grad
 
+__all__ = ["Function", "Variable", "backward", "grad"]
+
 
 def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None):
     """Add the gradient of Σ(tensors·grad_tensors), of ones by default, to the `grad` of every leaf they were made from.

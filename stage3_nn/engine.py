@@ -332,7 +332,7 @@ class Tensor:
             raise TypeError("numpy: this tensor is on cuda; .to('cpu') first, which waits for the GPU and copies")
         return inplace.memory(self)
 
-    def to(self, *to, device=None, dtype=None, non_blocking=False, copy=False):
+    def to(self, *to, device=None, dtype=None, non_blocking=False, copy=False, memory_format=None):
         """The same numbers with another dtype or on another device; itself where nothing changes, unless `copy`."""
         for what in to:
             if isinstance(what, Tensor):

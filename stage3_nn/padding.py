@@ -34,7 +34,7 @@ def pad(input, pad, mode="constant", value=None):
     for dim, before, after in zip(dims, pad[::2], pad[1::2]):
         n = input.shape[dim]
         if n == 0 or n + before + after < 1 or max(before, after) > n - SHORT[mode]:
-            raise ValueError(f"pad: dim {dim} of {input.shape}: too few for {(before, after)} in mode {mode!r}")
+            raise ValueError(f"pad: dim {dim} of {tuple(input.shape)}: too few for {(before, after)} in mode {mode!r}")
         if before or after:
             input = apply(repeated, (input,), dim, PLACES[mode](np.arange(-before, n + after), n).tolist())
     return input
@@ -46,7 +46,7 @@ def _cropped(input, dims, pad):
     for dim, before, after in zip(dims, pad[::2], pad[1::2]):
         first, last = max(0, -before), input.shape[dim] - max(0, -after)
         if first > last:
-            raise ValueError(f"pad: dim {dim} of {input.shape}: too few to take away {(before, after)}")
+            raise ValueError(f"pad: dim {dim} of {tuple(input.shape)}: too few to take away {(before, after)}")
         kept[dim] = slice(first, last)
     return input[tuple(kept)]
 

@@ -17,8 +17,8 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
-from . import autograd, checkpoint, creation, engine, grad_mode, names, nn, optim, random, utils
-from .device import device, moved
+from . import autograd, creation, engine, names, nn, optim, random, utils
+from .device import device as device_named, moved
 
 LATER = {
     "rung 4, stage4_cnn": {
@@ -57,7 +57,8 @@ SAME = {  # PyTorch's other names for a module
     "utils.data.sampler": "utils.data",
 }
 SEEDS = "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"
-OUT_OF_SIGHT = {"device", "engine", "grad_mode", "inplace", "ops"}  # what others import from there is not their own
+OUR_OWN = {"Value", "capture", "conv", "datasets"}  # names of the package that aren't PyTorch's
+BELOW = {"device", "engine", "grad_mode", "inplace", "ops", "pointwise", "random", "selection"}  # not what nn offers
 
 
 def absent(name):
@@ -99,7 +100,7 @@ def offered(module):
     if hasattr(module, "__all__"):
         return {name: getattr(module, name) for name in module.__all__}
     homes = {name: getattr(value, "__module__", None) or "" for name, value in vars(module).items() if name[0] != "_"}
-    hidden = {f"{__package__}.{room}" for room in OUT_OF_SIGHT} - {module.__name__}
+    hidden = {f"{__package__}.{room}" for room in BELOW} - {module.__name__}
     return {
         name: getattr(module, name)
         for name, home in homes.items()
@@ -124,6 +125,14 @@ def set_default_dtype(d):
     """Nothing for float32; any other is refused."""
     if d != names.float32:
         raise NotImplementedError(f"set_default_dtype: Python's floats become float32 here, not {d}; give dtype=")
+
+
+def set_default_device(device):
+    """Nothing for the CPU; any other is refused."""
+    if device_named(device).type != "cpu":
+        raise NotImplementedError(
+            f"set_default_device: tensors are made on the CPU here, not on {device}; give device="
+        )
 
 
 def set_printoptions(precision=None, threshold=None, edgeitems=None, linewidth=None, profile=None, sci_mode=None):
@@ -158,7 +167,7 @@ class autocast(ContextDecorator):
 
     def __init__(self, device_type="cuda", dtype=None, enabled=True, cache_enabled=None):
         if enabled:
-            raise NotImplementedError("autocast: what is computed here has its inputs' dtype; only enabled=False works")
+            raise NotImplementedError("autocast: there is no mixed precision here; only enabled=False works")
 
     def __enter__(self):
         return self
@@ -201,24 +210,20 @@ def legacy(dtype, *data):
 
 def places():
     """PyTorch's modules by name, as far as this rung has something of them."""
-    package = sys.modules[__package__]
-    here = {
-        name: getattr(names, name)
-        for name in (*names.NAMES_OF_FUNCTIONS, *names.NO_METHODS.split(), "concat", "concatenate")
-    }
-    here |= {name: value for name, value in vars(names).items() if isinstance(value, np.dtype)}
-    here |= {name.removeprefix("torch."): partial(legacy, dtype) for name, dtype in names.TYPES.items()}
+    here = {name: value for name, value in offered(sys.modules[__package__]).items() if name not in OUR_OWN}
     here |= {name: getattr(np, name) for name in ("e", "finfo", "iinfo", "inf", "nan", "newaxis", "pi")}
-    here |= {"device": device, "dtype": np.dtype, "Size": engine.Size, "is_tensor": names.is_tensor}
-    here |= {"get_default_dtype": get_default_dtype, "set_default_dtype": set_default_dtype, "compile": compile}
-    here |= {"set_printoptions": set_printoptions, "autocast": autocast, "__version__": "2.13.0"}
+    here |= {name.removeprefix("torch."): partial(legacy, dtype) for name, dtype in names.TYPES.items()}
+    here |= {"dtype": np.dtype, "compile": compile, "set_printoptions": set_printoptions, "__version__": "2.13.0"}
+    here |= {"get_default_dtype": get_default_dtype, "set_default_dtype": set_default_dtype}
+    here |= {"set_default_device": set_default_device, "autocast": autocast}
     here |= dict.fromkeys(["set_num_threads", "set_float32_matmul_precision", "use_deterministic_algorithms"], accepted)
+    modes = {name: here[name] for name in ("enable_grad", "inference_mode", "no_grad", "set_grad_enabled")}
     seeds = {name: getattr(random, name) for name in SEEDS}
     gpu = {"is_available": cuda_is_available, "device_count": lambda: int(cuda_is_available())}
     flags = {"enabled": True, "benchmark": False, "deterministic": False, "allow_tf32": False}
     mixed = {"autocast": autocast, "GradScaler": GradScaler}
     found = [
-        Place("torch", package, creation, random, grad_mode, checkpoint, **here),
+        Place("torch", **here),
         Place("torch.nn", nn),
         Place("torch.nn.functional", nn.functional),
         Place("torch.nn.init", nn.init),
@@ -228,15 +233,19 @@ def places():
         Place("torch.optim.lr_scheduler", optim.lr_scheduler),
         Place("torch.utils"),
         Place("torch.utils.data", utils.data),
-        Place("torch.autograd", autograd, grad_mode),
-        Place("torch.autograd.function", autograd),
+        Place("torch.autograd", autograd, **modes),
+        Place("torch.autograd.function", Function=autograd.Function, once_differentiable=autograd.once_differentiable),
         Place("torch.random", **seeds),
         Place("torch.amp", **mixed),
         Place(
             "torch.cuda", **gpu, manual_seed=cuda_manual_seed, manual_seed_all=cuda_manual_seed, empty_cache=accepted
         ),
         Place("torch.cuda.amp", autocast=partial(autocast, "cuda"), GradScaler=partial(GradScaler, "cuda")),
-        Place("torch.accelerator", **gpu, current_accelerator=lambda: device("cuda") if cuda_is_available() else None),
+        Place(
+            "torch.accelerator",
+            **gpu,
+            current_accelerator=lambda: device_named("cuda") if cuda_is_available() else None,
+        ),
         Place("torch.backends"),
         Place("torch.backends.cudnn", **flags, is_available=cuda_is_available),
         Place("torch.backends.cuda", matmul=SimpleNamespace(allow_tf32=False)),

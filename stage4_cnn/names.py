@@ -171,7 +171,7 @@ def tolist(self):
 
 
 def _cast(dtype):
-    def method(self):
+    def method(self, memory_format=None):
         return self.to(dtype)
 
     return method

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from .conv import as_images, blank, cropped, named, padded, pair, seen
+from .conv import as_images, blank, check_images, cropped, named, padded, pair, seen
 from .engine import apply, array_of, constant
 from .nn.module import Module
 
@@ -140,8 +140,8 @@ def adaptive_averaging(x, size):
 
 def picked(x, indices):
     """The numbers of each image at the indices, counted row by row;  what is picked twice gets both gradients."""
-    images = x.reshape(math.prod(x.shape[:-2]), -1)
-    rows = np.arange(len(images), like=x)[:, None], indices.reshape(len(images), -1)
+    images = x.reshape(math.prod(x.shape[:-2]), math.prod(x.shape[-2:]))
+    rows = np.arange(len(images), like=x)[:, None], indices.reshape(len(images), math.prod(indices.shape[-2:]))
 
     def backward(g):
         gradient = np.zeros_like(images)
@@ -247,23 +247,23 @@ def _largest_of_parts(op, dims, input, output_size, return_indices):
     indices = np.zeros_like(x, np.int64, order="C", shape=(*x.shape[:2], *size))
     pixels = np.arange(math.prod(x.shape[2:]), like=x).reshape(x.shape[2:])
     for place, part in _parts(x.shape, size):
-        indices[place] = pixels[part].ravel()[_first_largest(x[part].reshape(*x.shape[:2], -1))]
+        indices[place] = pixels[part].ravel()[_first_largest(x[part])]
     out = undone(apply(picked, (images,), indices))
     return (out, undone(constant(indices))) if return_indices else out
 
 
 def _first_largest(x):
-    """The index of the first of the largest along the last dim or, as in PyTorch, of the last NaN."""
+    """The index, row by row, of the first of the largest of each image or, as in PyTorch, of the last NaN."""
+    x = x.reshape(*x.shape[:-2], math.prod(x.shape[-2:]))
     nan = np.isnan(x[..., ::-1])
     return np.where(nan.any(axis=-1), x.shape[-1] - 1 - nan.argmax(axis=-1), x.argmax(axis=-1))
 
 
 def _parts_wanted(op, dims, input, output_size):
     """How many parts in each dim, where None is as many as there are numbers."""
-    if input.ndim not in (dims + 1, dims + 2) or 0 in input.shape[-dims:]:
-        raise ValueError(
-            f"{op}: wanted {dims + 1} or {dims + 2} dims, the last {dims} not of size 0, got {input.shape}"
-        )
+    check_images(op, dims, input)
+    if 0 in input.shape[-dims:]:
+        raise ValueError(f"{op}: wanted images that are not of size 0, got {tuple(input.shape)}")
     numbers = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size,) * dims
     if len(numbers) != dims or not all([m is None or isinstance(m, int | np.integer) and m >= 0 for m in numbers]):
         raise ValueError(f"{op}: output_size: wanted {dims} whole numbers or None, got {output_size}")

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .creation import _made, size_of
+from .device import moved
 from .engine import Tensor, array_of
 
 
@@ -146,7 +147,8 @@ def _filling(draw):
     """The method that fills a tensor in place with what draw(NumPy's generator, shape, …) gives."""
 
     def fill(self, *args, generator=None, **options):
-        self[...] = np.asarray(draw(_numpy(generator), self.shape, *args, **options)).astype(self.dtype)
+        numbers = np.asarray(draw(_numpy(generator), self.shape, *args, **options))
+        self[...] = moved(numbers.astype(self.dtype), self.device)
         return self
 
     return fill

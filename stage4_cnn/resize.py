@@ -75,7 +75,7 @@ def interpolate(
     terms, ndims = SCALINGS[mode]
     if input.ndim not in ndims:
         raise NotImplementedError(
-            f"interpolate: mode {mode!r} wants {' or '.join(map(str, ndims))} dims, got {input.shape}"
+            f"interpolate: mode {mode!r} wants {' or '.join(map(str, ndims))} dims, got {tuple(input.shape)}"
         )
     if input.dtype.kind != "f":
         raise TypeError(f"interpolate: wanted floating-point numbers, got {input.dtype}")
@@ -128,7 +128,7 @@ def pixel_shuffle(input, upscale_factor):
     """(…, C·r², H, W) -> (…, C, H·r, W·r): r² channels become squares of pixels."""
     r = upscale_factor
     if input.ndim < 3 or r < 1 or input.shape[-3] % (r * r):
-        raise ValueError(f"pixel_shuffle: wanted (…, C·{r}², H, W), got {input.shape}")
+        raise ValueError(f"pixel_shuffle: wanted (…, C·{r}², H, W), got {tuple(input.shape)}")
     *batch, c, h, w = input.shape
     k = len(batch)
     x = input.reshape(*batch, c // (r * r), r, r, h, w).permute(*range(k), k, k + 3, k + 1, k + 4, k + 2)
@@ -139,7 +139,7 @@ def pixel_unshuffle(input, downscale_factor):
     """(…, C, H·r, W·r) -> (…, C·r², H, W): squares of pixels become r² channels."""
     r = downscale_factor
     if input.ndim < 3 or r < 1 or input.shape[-2] % r or input.shape[-1] % r:
-        raise ValueError(f"pixel_unshuffle: wanted (…, C, H·{r}, W·{r}), got {input.shape}")
+        raise ValueError(f"pixel_unshuffle: wanted (…, C, H·{r}, W·{r}), got {tuple(input.shape)}")
     *batch, c, h, w = input.shape
     k = len(batch)
     x = input.reshape(*batch, c, h // r, r, w // r, r).permute(*range(k), k, k + 2, k + 4, k + 1, k + 3)

@@ -81,7 +81,7 @@ def convolve(x, weight, bias, stride, padding, dilation, groups):
     The columns are what `convolve_to_weight` needs.
     """
     columns = im2col(x, weight.shape[2:], stride, padding, dilation)
-    out = weight.reshape(groups, weight.shape[0] // groups, math.prod(weight.shape[1:])) @ _matrix(columns, groups)
+    out = weight.reshape(groups, weight.shape[0] // groups, -1) @ _matrix(columns, groups)
     out = out.reshape(weight.shape[0], *columns.shape[2:])
     if bias is not None:
         out += bias[:, None, None, None]
@@ -91,7 +91,7 @@ def convolve(x, weight, bias, stride, padding, dilation, groups):
 @kernel
 def convolve_to_x(g, weight, shape, stride, padding, dilation, groups):
     """The gradient with respect to x, of the given shape: col2im(Wᵀ g)."""
-    kernels = weight.reshape(groups, weight.shape[0] // groups, math.prod(weight.shape[1:]))
+    kernels = weight.reshape(groups, weight.shape[0] // groups, -1)
     columns = kernels.swapaxes(1, 2) @ _matrix(g.transpose(1, 2, 3, 0), groups)
     columns = columns.reshape(shape[1], math.prod(weight.shape[2:]), *g.shape[2:], shape[0])
     return col2im(columns, shape, weight.shape[2:], stride, padding, dilation)
@@ -156,7 +156,7 @@ def transposed_convolution(x, weight, bias=None, *, size, stride, padding, dilat
 
 
 def _check_channels(x, weight, bias, channels, kernels, groups):
-    if x.shape[1] != channels or len(weight) % groups or not kernels or x.dtype != weight.dtype:
+    if x.shape[1] != channels or len(weight) % groups or x.dtype != weight.dtype:
         raise ValueError(
             f"weight {weight.shape} of {weight.dtype} in {groups} groups wants a first dim that divides into them, and "
             f"{channels} channels of {weight.dtype}; got {x.shape} of {x.dtype}"
@@ -256,7 +256,7 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
 def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     """(N, C·KH·KW, H'·W') -> (N, C, *output_size): the sum of what unfold copied from each pixel."""
     if input.ndim not in (2, 3):
-        raise ValueError(f"fold: wanted (N, C·KH·KW, H'·W') or (C·KH·KW, H'·W'), got {input.shape}")
+        raise ValueError(f"fold: wanted (N, C·KH·KW, H'·W') or (C·KH·KW, H'·W'), got {tuple(input.shape)}")
     columns = input if input.ndim == 3 else input.reshape(1, *input.shape)
     size = pair("fold", 2, "output_size", output_size)
     images = apply(folding, (columns,), size, *_moves("fold", kernel_size, stride, padding, dilation))
@@ -265,15 +265,19 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
 
 def as_images(op, dims, input):
     """The input as images (N, C, H, W), and the function that brings what is made of them into its form."""
+    check_images(op, dims, input)
     shape = input.shape
-    if len(shape) not in (dims + 1, dims + 2):
-        wanted = "(N, C, H, W) or (C, H, W)" if dims == 2 else "(N, C, L) or (C, L)"
-        raise ValueError(f"{op}: wanted {wanted}, got {shape}")
     if len(shape) == 4:
         return input, lambda out: out
     single, rows = len(shape) == dims + 1, dims == 1
     images = input.reshape((1,) * single + shape[:-dims] + (1,) * rows + shape[-dims:])
     return images, lambda out: out.reshape(out.shape[single:2] + out.shape[2 + rows :])
+
+
+def check_images(op, dims, input):
+    if input.ndim not in (dims + 1, dims + 2):
+        wanted = "(N, C, H, W) or (C, H, W)" if dims == 2 else "(N, C, L) or (C, L)"
+        raise ValueError(f"{op}: wanted {wanted}, got {tuple(input.shape)}")
 
 
 def pair(op, dims, name, value, least=1):
@@ -309,8 +313,8 @@ def _borders(op, dims, padding, kernel_size, stride, dilation):
 
 def _kernels(op, dims, weight):
     """The weight for images: (F, C, KH, KW)."""
-    if weight.ndim != dims + 2 or 0 in weight.shape[2:]:
-        raise ValueError(f"{op}: weight: wanted {dims + 2} dims, the kernel's not 0, got {weight.shape}")
+    if weight.ndim != dims + 2 or 0 in weight.shape:
+        raise ValueError(f"{op}: weight: wanted {dims + 2} dims, none of size 0, got {tuple(weight.shape)}")
     return weight if dims == 2 else weight.reshape(*weight.shape[:2], 1, weight.shape[2])
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections import defaultdict
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -18,7 +18,11 @@ import numba
 import numpy as np
 from numba import config, prange
 from numba.core import event
+from numba.core.compiler_lock import global_compiler_lock
 from threadpoolctl import threadpool_limits
+
+if os.name == "posix":
+    from fcntl import LOCK_EX, lockf
 
 HERE = Path(__file__).parent
 
@@ -50,9 +54,24 @@ def jit(function, **options):
     """The function compiled, with NumPy's division by 0. Not with fast mathematics: its results depend on addresses."""
     before, config.CACHE_DIR = config.CACHE_DIR, _CACHE or ""
     try:
-        return numba.njit(**_OPTIONS, **options)(function)
+        kernel = numba.njit(**_OPTIONS, **options)(function)
     finally:
         config.CACHE_DIR = before
+    if _CACHE and os.name == "posix":
+        kernel.compile = _in_turn(kernel.compile, Path(_CACHE, f"{function.__module__}.{function.__qualname__}.lock"))
+    return kernel
+
+
+def _in_turn(compile, path):
+    """The same in one process at a time: two would mix up what they put into Numba's cache. The next finds it there."""
+
+    def compile_in_turn(signature):
+        with global_compiler_lock, ExitStack() as stack:
+            with suppress(OSError):  # where the folder is gone, or its file system has no locks
+                lockf(stack.enter_context(open(path, "wb")), LOCK_EX)
+            return compile(signature)
+
+    return compile_in_turn
 
 
 def _all_parts(parts, *arguments):

@@ -893,7 +893,7 @@ def _rmsprop(t, parts, p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentu
         v[i] = b if b > floor else b * 0
         if centered:
             a = m[i] + new * (step - m[i])
-            m[i] = a if abs(a) > floor else a * 0
+            m[i] = a if b > floor and abs(a) > floor else a * 0  # never is its square more than v
             b -= a * a
         step /= np.sqrt(b) + eps
         if momentum != 0:

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from ..creation import empty
+from ..device import moved
 from ..grad_mode import no_grad
 
 _GAINS = {"sigmoid": 1, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4, "linear": 1}
@@ -63,7 +65,7 @@ def eye_(tensor):
     """The identity matrix: what goes in comes out, as far as there is room."""
     if tensor.ndim != 2:
         raise ValueError(f"eye_: wanted a matrix, got {tuple(tensor.shape)}")
-    return tensor.copy_(np.eye(*tensor.shape))
+    return _copied(tensor, np.eye(*tensor.shape))
 
 
 def xavier_uniform_(tensor, gain=1.0, generator=None):
@@ -96,10 +98,15 @@ def orthogonal_(tensor, gain=1, generator=None):
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     if not rows * columns:
         return tensor
-    drawn = tensor.new_empty(max(rows, columns), min(rows, columns)).normal_(0, 1, generator=generator)
-    q, r = np.linalg.qr(drawn._data)
+    drawn = empty(max(rows, columns), min(rows, columns)).normal_(0, 1, generator=generator)
+    q, r = np.linalg.qr(drawn.numpy())
     q = q * np.sign(np.diagonal(r))  # so that every such matrix is equally likely
-    return tensor.copy_(gain * (q if rows >= columns else q.T).reshape(tensor.shape))
+    return _copied(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
+
+
+def _copied(tensor, array):
+    tensor[...] = moved(array.astype(tensor.dtype), tensor.device)
+    return tensor
 
 
 def _fans(tensor):

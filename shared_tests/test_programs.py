@@ -1,0 +1,250 @@
+"""Programs in PyTorch's idiom print the same numbers under PyTorch and on each rung that has what they need."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch as pytorch
+
+from ladder.stages import ROOT, STAGES
+
+from .capabilities import CAPABILITIES
+
+PROGRAMS = {path.stem: path for path in sorted(Path(__file__).with_name("programs").glob("*.py"))}
+NEEDS = {"images": "convolution"}  # what all others need is a program of PyTorch's
+DOUBLE = {"in_place", "own_function", "schedules", "shared_layers", "tensors"}  # those that compute in float64
+NUMBER = re.compile(r"(?<![\w.])-?(?:\d+\.?\d*(?:e[-+]?\d+)?|nan|inf)(?![\w.])")
+
+# Run each program that is named and say where the output of the next begins.
+ONE_AFTER_THE_OTHER = """
+import runpy, sys
+for path in sys.argv[1:]:
+    print(f"\\f{path}")
+    runpy.run_path(path, run_name="__main__")
+"""
+
+
+def run(*command, folder):
+    """What a program prints, run in a process of its own, as a user runs it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_all(paths, folder):
+    """What each program prints, by name; they share a process, as PyTorch takes its time to start."""
+    outputs = run("-c", ONE_AFTER_THE_OTHER, *paths, folder=folder).split("\f")[1:]
+    return {Path(path).stem: output for path, _, output in (text.partition("\n") for text in outputs)}
+
+
+def assert_same(found, wanted, tolerance):
+    """The same text, but for the last digits of its numbers."""
+    assert NUMBER.sub("#", found) == NUMBER.sub("#", wanted)
+    numbers = [np.array([float(number) for number in NUMBER.findall(text)]) for text in (found, wanted)]
+    np.testing.assert_allclose(*numbers, rtol=tolerance, atol=tolerance / 10)
+
+
+def tolerance(program):
+    return 1e-9 if program in DOUBLE else 2e-4
+
+
+@pytest.fixture(scope="session")
+def by_pytorch(tmp_path_factory):
+    """What each program prints under PyTorch."""
+    return run_all(PROGRAMS.values(), tmp_path_factory.mktemp("pytorch"))
+
+
+def programs():
+    """A parameter for each program, with the capability that it takes."""
+    marks = {name: pytest.mark.capability(NEEDS.get(name, "PyTorch's programs")) for name in PROGRAMS}
+    return [pytest.param(name, marks=marks[name], id=name) for name in PROGRAMS]
+
+
+@pytest.mark.parametrize("program", programs())
+def test_a_program_as_it_stands_prints_what_it_prints_under_pytorch(stage, program, by_pytorch, tmp_path):
+    found = run("-m", f"{stage.name}.torch", PROGRAMS[program], folder=tmp_path)
+    assert_same(found, by_pytorch[program], tolerance(program))
+
+
+@pytest.mark.capability("PyTorch's programs")
+def test_programs_whose_first_import_is_changed_print_the_same(stage, by_pytorch, tmp_path):
+    (tmp_path / "changed").mkdir()
+    paths = []
+    for name, path in PROGRAMS.items():
+        if CAPABILITIES[NEEDS.get(name, "PyTorch's programs")] <= (stage.number or max(CAPABILITIES.values())):
+            paths.append(tmp_path / "changed" / path.name)
+            text, n = re.subn("(?m)^import torch$", f"from {stage.name} import torch", path.read_text())
+            assert n == 1
+            paths[-1].write_text(text)
+    for name, found in run_all(paths, tmp_path).items():
+        assert_same(found, by_pytorch[name], tolerance(name))
+    assert paths
+
+
+@pytest.mark.capability("PyTorch's programs")
+def test_a_program_has_its_arguments_its_folder_and_its_name(stage, tmp_path):
+    (tmp_path / "beside.py").write_text("import torch\nanswer = torch.tensor(42)\n")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\nfrom beside import answer\nimport torch as first, torch.nn.functional as F\n"
+        "if __name__ == '__main__':\n    print(sys.argv, answer.item(), F.relu(first.tensor(-1.0)).item())\n"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    found = run("-m", f"{stage.name}.torch", "../program.py", "--epochs", "3", folder=elsewhere)
+    assert found == "['../program.py', '--epochs', '3'] 42 0.0\n"
+    failed = subprocess.run(
+        [sys.executable, "-m", f"{stage.name}.torch", "nowhere.py"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert failed.returncode and "usage" in failed.stderr
+
+
+IMPORTS = """
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+import torch.optim as optim
+import torch.backends.cudnn as cudnn
+import torch.utils.data
+from torch import Tensor, autograd, nn, optim
+from torch.autograd import Function, Variable
+from torch.nn import Module, Parameter, functional, init
+from torch.nn.parameter import Parameter
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Adam, Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import StepLR
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data.dataloader import DataLoader
+from torch.utils.data.dataset import Dataset
+cudnn.benchmark = True
+torch.backends.cuda.matmul.allow_tf32 = True
+torch.cuda.manual_seed_all(1)
+torch.use_deterministic_algorithms(True)
+print(torch.cuda.is_available() in (True, False), torch.backends.mps.is_available(), torch.__version__)
+print(torch.finfo(torch.float32).eps == 2**-23, torch.get_default_dtype() == torch.float)
+print(torch.compile(nn.ReLU())(torch.ones(1)).item())
+print(isinstance(torch.zeros(2), torch.Tensor), torch.LongTensor([1, 2]).dtype, torch.FloatTensor(2, 3).shape)
+with torch.autocast("cpu", enabled=False):
+    scaler = torch.amp.GradScaler(enabled=False)
+    print(scaler.scale(torch.ones(1)).item())
+"""
+
+
+@pytest.mark.capability("PyTorch's programs")
+def test_every_usual_import_finds_this_rung(stage, tmp_path):
+    (tmp_path / "imports.py").write_text(IMPORTS)
+    lines = run("-m", f"{stage.name}.torch", "imports.py", folder=tmp_path).splitlines()
+    assert lines == ["True False 2.13.0", "True True", "1.0", "True int64 torch.Size([2, 3])", "1.0"]
+
+
+def table_of(torch):
+    """What torch.py says of the rungs: (place, name) -> the rung's sentence."""
+    later = type(torch).__getattr__.__globals__["LATER"]
+    return {
+        (place, name): rung
+        for rung, places in later.items()
+        for place, names in places.items()
+        for name in names.split()
+    }
+
+
+def part_of(torch, place):
+    """`torch.nn.functional`, of "nn.functional"."""
+    for name in filter(None, place.split(".")):
+        torch = getattr(torch, name)
+    return torch
+
+
+@pytest.mark.capability("PyTorch's programs")
+def test_what_is_missing_says_on_which_rung_it_arrives(stage):
+    ours = stage.part("torch")
+    for (place, name), rung in table_of(ours).items():
+        assert hasattr(part_of(pytorch, place), name) or importlib.util.find_spec(f"torch.{place}.{name}"), name
+        arrives, package = re.fullmatch(r"rung (\d), (\w+)", rung).groups()
+        assert {stage.number: stage.package for stage in STAGES}.get(int(arrives), package) == package
+        if stage.number and int(arrives) <= stage.number:
+            assert hasattr(part_of(ours, place), name), f"{name} is said to arrive on {rung}"
+        else:
+            with pytest.raises(AttributeError, match=rf"^torch\.(\w+\.)*{name} arrives on {rung}$"):
+                getattr(part_of(ours, place), name)
+            assert not hasattr(part_of(ours, place), name)
+    with pytest.raises(AttributeError, match="^torch.fft is not on this ladder$"):
+        ours.fft  # noqa: B018
+
+
+@pytest.mark.capability("PyTorch's programs")
+def test_what_a_rung_adds_is_in_the_table_of_the_rung_below(stage):
+    below = [other for other in STAGES if other.exists and other.number == (stage.number or 0) - 1]
+    if not below or CAPABILITIES["PyTorch's programs"] == stage.number:
+        pytest.skip("the rung below has no torch.py")
+    ours, theirs = stage.part("torch"), importlib.import_module(f"{below[0].package}.torch")
+    for place in ("", "nn", "nn.functional", "nn.init", "nn.utils", "optim", "optim.lr_scheduler", "utils.data"):
+        new = vars(part_of(ours, place)).keys() - vars(part_of(theirs, place)).keys()
+        assert new <= {name for (where, name), _ in table_of(ours).items() if where == place}
+
+
+@pytest.mark.capability("PyTorch's programs")
+def test_torch_offers_no_name_that_pytorch_has_not(stage):
+    ours = stage.part("torch")
+    for place in (
+        "",
+        "nn",
+        "nn.functional",
+        "nn.init",
+        "nn.utils",
+        "optim",
+        "optim.lr_scheduler",
+        "utils.data",
+        "cuda",
+    ):
+        names = {name for name in vars(part_of(ours, place)) if name[0] != "_"}
+        assert {name for name in names if not hasattr(part_of(pytorch, place), name)} == set(), place
+
+
+MISSING = {
+    "from torch.nn import LSTM": "torch.nn.LSTM arrives on rung 6, stage6_sequence",
+    "import torch.distributed as dist": "torch.distributed arrives on rung 7, stage7_distributed",
+    "from torch import fft": "torch.fft is not on this ladder",
+    "from torch.distributions import Categorical": "torch.distributions is not on this ladder",
+    "from torch.nn.utils.rnn import pad_sequence": "torch.nn.utils.rnn arrives on rung 6, stage6_sequence",
+}
+
+
+@pytest.mark.capability("PyTorch's programs")
+def test_an_import_of_what_is_missing_is_an_import_error_with_the_same_sentence(stage, tmp_path):
+    program = "import torch\n"
+    for statement in MISSING:
+        program += f"try:\n    {statement}\nexcept ImportError as error:\n    print(error)\n"
+    (tmp_path / "program.py").write_text(program)
+    assert run("-m", f"{stage.name}.torch", "program.py", folder=tmp_path).splitlines() == list(MISSING.values())
+
+
+@pytest.mark.capability("PyTorch's programs")
+def test_where_pytorch_was_imported_its_modules_stay(stage):
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "torch"}
+    assert stage.part("torch") is not pytorch and stage.part("torch").Tensor is stage.package.Tensor
+    assert before.items() <= sys.modules.items()
+
+
+@pytest.mark.capability("PyTorch's programs")
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda torch: torch.autocast("cuda"),
+        lambda torch: torch.amp.GradScaler("cuda"),
+        lambda torch: torch.cuda.amp.autocast(),
+        lambda torch: torch.set_default_dtype(torch.float64),
+        lambda torch: torch.set_printoptions(profile="full"),
+    ],
+)
+def test_a_setting_that_would_change_results_is_refused(stage, refused):
+    with pytest.raises(NotImplementedError):
+        refused(stage.part("torch"))
