@@ -195,8 +195,8 @@ def _extreme(x, kept, dim, keepdim):
     chosen = x == kept
 
     def backward(g):
-        n = chosen.sum(axis=dim, keepdims=True, dtype=x.dtype)  # none, where NaN is the largest
-        return (np.where(chosen, _restored(g, dim, keepdim) / n, 0 / n),)
+        count = chosen.sum(axis=dim, keepdims=True, dtype=x.dtype)
+        return (np.where(chosen, _restored(g, dim, keepdim), 0) / count,)
 
     return kept if keepdim else kept.squeeze(axis=dim), backward
 
