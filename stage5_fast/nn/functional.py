@@ -5,13 +5,12 @@ import warnings
 
 import numpy as np
 
-from .. import activations, inplace, losses, ops
+from .. import activations, inplace, losses, ops, pointwise, selection
 from ..conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d, fold, unfold  # noqa: F401
 from ..device import at_hand, random, within
 from ..engine import Size, Tensor, apply, array_of, changed, constant
 from ..functions import where
 from ..padding import pad  # noqa: F401
-from ..pointwise import xlogy
 from ..pooling import (  # noqa: F401
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -24,7 +23,6 @@ from ..pooling import (  # noqa: F401
 )
 from ..random import default_generator
 from ..resize import interpolate, pixel_shuffle, pixel_unshuffle  # noqa: F401
-from ..selection import norm
 
 # Layers
 
@@ -173,7 +171,7 @@ def _scaled(input, weight, bias, mean, var, eps, dim, shape):
 def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
     """x/max(‖x‖ₚ, ε) along dim: vectors of length 1."""
     refuse("normalize", out=out)
-    return input / apply(norm, (input,), p, dim, True).clip(min=eps)
+    return input / apply(selection.norm, (input,), p, dim, True).clip(min=eps)
 
 
 def cosine_similarity(x1, x2, dim=1, eps=1e-8):
@@ -185,7 +183,7 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
 
 def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
     """‖x₁ − x₂ + ε‖ₚ along the last dim."""
-    return apply(norm, (x1 - x2 + eps,), p, -1, keepdim)
+    return apply(selection.norm, (x1 - x2 + eps,), p, -1, keepdim)
 
 
 # Activations
@@ -519,7 +517,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     """
     reduction = _legacy_reduction(size_average, reduce, reduction)
     target = _tensor(target)
-    loss = target.exp() * (target - input) if log_target else apply(xlogy, (target, target)) - target * input
+    loss = target.exp() * (target - input) if log_target else apply(pointwise.xlogy, (target, target)) - target * input
     if reduction == "batchmean":
         return loss.sum() / (input.shape[0] if input.ndim else 1)
     if reduction == "mean":
