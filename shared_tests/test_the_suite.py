@@ -13,10 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from . import test_arrays, test_as_pytorch, test_devices, test_engine, test_images, test_inplace, test_modules
+from . import (
+    test_arrays,
+    test_as_pytorch,
+    test_devices,
+    test_engine,
+    test_images,
+    test_inplace,
+    test_modules,
+    test_optim,
+    test_schedulers,
+)
 from .cases import CASES
 from .check import check
-from .engines import make_engine
+from .engines import Target, make_engine, torch_engine
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,17 @@ grows_where_it_is = test_arrays.test_a_gradient_that_is_held_goes_on_growing_as_
 
 def infinite_gradients(engine):
     test_images.test_an_infinite_gradient_goes_through_max_pooling_to_the_largest_alone(engine, (2,), float("inf"))
+
+
+def _steps(name):
+    """The steps of an optimizer beside PyTorch's."""
+    test = test_optim.test_every_step_is_pytorchs
+    return lambda engine, stage, torch: test(engine, stage, torch, name, "float64")
+
+
+def _rates(test, *arguments):
+    """A test of schedulers beside PyTorch's."""
+    return lambda sides: test(sides, *arguments)
 
 
 FAULTS = {  # by the rung on which the text arrives
@@ -82,7 +103,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("sum", "_restored(g, dim, keepdim)", "g", "sum and mean"),
         Fault("mean", "backward(g / n)", "backward(g)", "sum and mean"),
         Fault("_restored", "keepdim or ", "", "reductions"),
-        Fault("_extreme", " / chosen.sum(axis=dim, keepdims=True, dtype=x.dtype)", "", "reductions"),
+        Fault("_extreme", " / count", "", "reductions"),
         Fault("var", "* 2 * centred", "* centred", "reductions"),
         Fault("var", "int(unbiased) if", "0 if", "reductions"),
         Fault("dims_of", "return normalize_axis_tuple(dim, x.ndim)", "return 0", "reductions"),
@@ -277,6 +298,52 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("gaussian_nll_loss", "math.log(2 * math.pi)", "math.log(math.pi)", "losses"),
         Fault("repeated", "to[i] += of[place]", "to[i] = of[place]", "padding"),
         Fault("_cropped", "max(0, -before)", "0", "padding"),
+        Fault("sgd", "(1 - dampening) * g", "g", _steps("SGD, dampening")),
+        Fault("sgd", "g + momentum * buffer if nesterov", "buffer if nesterov", _steps("SGD, nesterov")),
+        Fault("SGD._update", "buffer[...], dampening = 0, 0", "pass", _steps("SGD, dampening")),
+        Fault("adam", "(1 - beta2**t) ** -0.5", "1", _steps("Adam")),
+        Fault("adam", "np.maximum(top, v, out=top)", "top[...] = v", _steps("Adam, amsgrad")),
+        Fault("adam", "p *= 1 - lr * weight_decay", "pass", _steps("AdamW")),
+        Fault("rmsprop", "v - m * m", "v", _steps("RMSprop, centered")),
+        Fault("adagrad", "(t - 1) * lr_decay", "t * lr_decay", _steps("Adagrad, all settings")),
+        Fault("adadelta", "u += (1 - rho) * (d * d)", "pass", _steps("Adadelta")),
+        Fault("Optimizer.step", '-g if group["maximize"] else g', "g", _steps("SGD, maximize")),
+        Fault(
+            "Optimizer.step",
+            "changed(array)",
+            "pass",
+            lambda engine, stage: test_optim.test_a_step_ends_the_graphs_before_it(engine, stage, "SGD"),
+        ),
+        Fault(
+            "Optimizer.state_dict",
+            "copy.deepcopy(state)",
+            "state",
+            lambda engine, stage: test_optim.test_a_state_that_was_taken_stays_as_it_was(engine, stage, "Adam"),
+        ),
+        Fault(
+            "Optimizer._loaded",
+            "np.array(",
+            "np.asarray(",
+            lambda engine, stage: test_optim.test_a_state_that_was_taken_stays_as_it_was(engine, stage, "Adam"),
+        ),
+        Fault(
+            "StepLR._factor",
+            "self.last_epoch and ",
+            "",
+            _rates(test_schedulers.test_every_rate_is_pytorchs, "StepLR", "SGD"),
+        ),
+        Fault(
+            "CosineAnnealingLR.get_lr",
+            "now / before",
+            "now",
+            _rates(test_schedulers.test_every_rate_is_pytorchs, "CosineAnnealingLR", "SGD"),
+        ),
+        Fault(
+            "LRScheduler._restart",
+            "_set_lr(group, lr)",
+            "pass",
+            _rates(test_schedulers.test_a_sequence_of_schedulers_is_pytorchs, ("ConstantLR", "ExponentialLR")),
+        ),
     ],
     4: [
         Fault("convolve", "out += bias", "out -= bias", "convolution"),
@@ -298,8 +365,8 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("_chosen", "reversed(range(len(views)))", "range(len(views))", "pooling"),
         Fault("max_pool_indices", "pixels[k]", "k", "pooling"),
         Fault("avg_pool_gradient", "view += share", "view[...] = share", "pooling"),
-        Fault("_count", "n + 2 * p", "n", "pooling"),
-        Fault("_count", "not any(more) and ", "", "pooling"),
+        Fault("_numbers_under", "n + 2 * p", "n", "pooling"),
+        Fault("_numbers_under", "not any(more) and ", "", "pooling"),
         Fault("overhang", "begin < n + p", "True", "pooling"),
         Fault("overhang", "begin < n + p", "begin < n", "pooling"),
         Fault("adaptive_averaging", "target += ", "target[...] = ", "pooling"),
@@ -346,6 +413,7 @@ ROOMS = (
     "nn/normalization",
     "engine",
     "inplace",
+    *[f"optim/{name}" for name in ("sgd", "adam", "rmsprop", "adagrad", "adadelta", "optimizer", "lr_scheduler")],
 )  # where a function is looked for, rules first
 MADE_OF = {  # rules that have no derivative of their own
     "amax": "_extreme",
@@ -427,8 +495,11 @@ def span(path, function):
 def catches(fault, engine):
     """Whether one of the tests that should notice the fault fails."""
     if callable(fault.caught_by):
-        arguments = {"engine": engine, "Tensor": engine.Tensor}
         names = inspect.signature(fault.caught_by).parameters
+        torch = torch_engine().torch if names.keys() & {"torch", "sides"} else None
+        target = Target(engine.package.__name__, 0, engine.package)
+        arguments = {"engine": engine, "Tensor": engine.Tensor, "stage": target, "torch": torch}
+        arguments["sides"] = test_schedulers.make_sides(engine, target, torch)
         return fails(lambda: fault.caught_by(**{name: arguments[name] for name in names}))
     return any(fails(lambda c=case: check(c, engine)) for case in CASES if case.capability == fault.caught_by)
 
@@ -437,6 +508,6 @@ def fails(test):
     """Whether the test fails; a rule that crashes is noticed too."""
     try:
         test()
-    except Exception:  # any of them would have failed the suite
+    except (Exception, pytest.fail.Exception):  # any of them would have failed the suite
         return True
     return False

@@ -1,6 +1,7 @@
 """The ways to make tensors, under PyTorch's names. None requires grad unless it is asked to."""
 
 import operator
+from functools import wraps
 
 import numpy as np
 
@@ -29,6 +30,16 @@ def size_of(size):
     return size
 
 
+def sized(make):
+    """The function, whose numbers for a size may be given as `size=` too."""
+
+    @wraps(make)
+    def made(*numbers, size=None, **options):
+        return make(*(numbers if size is None else (size,)), **options)
+
+    return made
+
+
 def _float(dtype):
     return np.float32 if dtype is None else dtype
 
@@ -55,16 +66,19 @@ def from_numpy(ndarray):
     return constant(ndarray)
 
 
+@sized
 def zeros(*size, dtype=None, device=None, requires_grad=False):
     """Zeros."""
     return _made(np.zeros(size_of(size), _float(dtype)), None, device, requires_grad)
 
 
+@sized
 def ones(*size, dtype=None, device=None, requires_grad=False):
     """Ones."""
     return _made(np.ones(size_of(size), _float(dtype)), None, device, requires_grad)
 
 
+@sized
 def empty(*size, dtype=None, device=None, requires_grad=False, pin_memory=False):
     """Room for numbers, which are zeros for now."""
     return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)

@@ -257,6 +257,25 @@ def _method(function):
     return method
 
 
+class Node:
+    """How a tensor was made, to look at: PyTorch's `grad_fn`."""
+
+    def __init__(self, tensor):
+        self._tensor = tensor
+
+    def name(self):
+        """The name of the op; a leaf's gradient is accumulated."""
+        return f"{self._tensor.op.title()}Backward0" if self._tensor.op else "AccumulateGrad"
+
+    @property
+    def next_functions(self):
+        """(Node, 0) for each input; (None, 0) for one that requires no grad."""
+        return tuple([(Node(x) if x.requires_grad else None, 0) for x in self._tensor.inputs])
+
+    def __repr__(self):
+        return f"<{self.name()}>"
+
+
 def set_names():
     """Give the Tensor its methods."""
     methods = add, sub, mul, pow, size, dim, numel, t, ravel, view_as, expand_as, contiguous, is_contiguous
@@ -285,8 +304,9 @@ def set_names():
     for name in IN_PLACE.split():
         setattr(Tensor, f"{name}_", in_place(getattr(Tensor, name)))
     Tensor.is_leaf = property(lambda self: self.op is None)
-    Tensor.grad_fn = property(lambda self: self._backward)
+    Tensor.grad_fn = property(lambda self: Node(self) if self.op else None)
     Tensor.is_cuda = property(lambda self: self.device != "cpu")
+    Tensor.is_mps = Tensor.is_xpu = False
     Tensor.mT = property(lambda self: self.transpose(-2, -1))
 
 
@@ -298,14 +318,18 @@ def _function(name):
     method = getattr(Tensor, name)
 
     @wraps(method)
-    def function(input, *args, **options):
-        return method(input if isinstance(input, Tensor) else _operand(name, input), *args, **options)
+    def function(input, *args, out=None, **options):
+        found = method(input if isinstance(input, Tensor) else _operand(name, input), *args, **options)
+        if not isinstance(out, Tensor | None):
+            raise TypeError(f"{name}: wanted one Tensor for out, got {out!r}")
+        return found if out is None else out.copy_(found)
 
     function.__name__ = name
     return function
 
 
 NAMES_OF_FUNCTIONS = f"{FUNCTIONS} {OF_FUNCTIONS} {' '.join(RULES.values())}".split()
+NAMES_OF_FUNCTIONS = [name for name in NAMES_OF_FUNCTIONS if name not in ("repeat", "unfold")]  # methods alone
 globals().update({name: _function(name) for name in NAMES_OF_FUNCTIONS})
 globals().update({name: getattr(functions, name) for name in NO_METHODS.split()})
 concat = concatenate = cat

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .creation import _made, size_of
+from .creation import _made, size_of, sized
 from .device import moved
 from .engine import Tensor, array_of
 
@@ -71,11 +71,13 @@ def _float(dtype):
     return np.float32 if dtype is None else dtype
 
 
+@sized
 def rand(*size, generator=None, dtype=None, device=None, requires_grad=False):
     """Uniform from 0 to 1."""
     return _made(_numpy(generator).random(size_of(size)), _float(dtype), device, requires_grad)
 
 
+@sized
 def randn(*size, generator=None, dtype=None, device=None, requires_grad=False):
     """Normal with mean 0 and variance 1."""
     return _made(_numpy(generator).standard_normal(size_of(size)), _float(dtype), device, requires_grad)

@@ -57,8 +57,8 @@ SAME = {  # PyTorch's other names for a module
     "utils.data.sampler": "utils.data",
 }
 SEEDS = "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"
-OUR_OWN = {"Value", "capture", "conv", "datasets"}  # names of the package that aren't PyTorch's
-BELOW = {"device", "engine", "grad_mode", "inplace", "ops", "pointwise", "random", "selection"}  # not what nn offers
+OUR_OWN = {"Value", "capture", "datasets", "hinge_loss", "refuse"}  # names that aren't PyTorch's
+ROOMS = {"activations", "conv", "nn", "optim", "padding", "pooling", "resize", "utils"}  # whose names are PyTorch's
 
 
 def absent(name):
@@ -96,16 +96,14 @@ class Absent:
 
 
 def offered(module):
-    """The public names of a module, without what it has from the rooms below."""
-    if hasattr(module, "__all__"):
-        return {name: getattr(module, name) for name in module.__all__}
-    homes = {name: getattr(value, "__module__", None) or "" for name, value in vars(module).items() if name[0] != "_"}
-    hidden = {f"{__package__}.{room}" for room in BELOW} - {module.__name__}
-    return {
-        name: getattr(module, name)
-        for name, home in homes.items()
-        if home.startswith(f"{__package__}.") and home not in hidden
-    }
+    """The names that a module lists or else has, without those that it has from the rooms below."""
+    listed = getattr(module, "__all__", None) or [name for name, value in vars(module).items() if _own(name, value)]
+    return {name: getattr(module, name) for name in listed if name not in OUR_OWN}
+
+
+def _own(name, value):
+    room = (getattr(value, "__module__", None) or "").removeprefix(f"{__package__}.").partition(".")[0]
+    return name[0] != "_" and room in ROOMS
 
 
 # What PyTorch's programs ask for besides, and what it is here
@@ -210,7 +208,7 @@ def legacy(dtype, *data):
 
 def places():
     """PyTorch's modules by name, as far as this rung has something of them."""
-    here = {name: value for name, value in offered(sys.modules[__package__]).items() if name not in OUR_OWN}
+    here = offered(sys.modules[__package__])
     here |= {name: getattr(np, name) for name in ("e", "finfo", "iinfo", "inf", "nan", "newaxis", "pi")}
     here |= {name.removeprefix("torch."): partial(legacy, dtype) for name, dtype in names.TYPES.items()}
     here |= {"dtype": np.dtype, "compile": compile, "set_printoptions": set_printoptions, "__version__": "2.13.0"}

@@ -59,12 +59,12 @@ optimizer = optim.Adam(policy.parameters(), lr=0.02)
 
 for episode in range(12):
     place = 0
-    for steps in range(1, 41):
+    for _ in range(40):
         place = max(place + (1 if select_action(place) else -1), 0)
         policy.rewards.append(1.0 if place == LENGTH - 1 else -0.1)
         if place == LENGTH - 1:
             break
-    print(f"episode {episode} steps {steps} loss {finish_episode():.5f}")
+    print(f"episode {episode} steps {len(policy.rewards)} loss {finish_episode():.5f}")
 
 with torch.inference_mode():
     print((policy(torch.eye(LENGTH))[:, 1].exp() > 0.5).tolist(), policy(torch.eye(LENGTH)).exp().sum(0).tolist())

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 class Net(nn.Module):
     def __init__(self, inputs, hidden, classes):
         super().__init__()
-        self.fc1 = nn.Linear(inputs, hidden)
+        self.fc1 = nn.Linear(inputs, hidden, bias=False)
         self.bn = nn.BatchNorm1d(hidden)
         self.fc2 = nn.Linear(hidden, classes)
         self.dropout = nn.Dropout(0.0)

@@ -35,7 +35,7 @@ dataset = Waves(11, transform=ToTensor())
 print(len(dataset), dataset[3]["wave"].shape, dataset[torch.tensor(3)]["name"])
 loader = DataLoader(dataset, batch_size=4, shuffle=False, num_workers=0, drop_last=False)
 for i, batch in enumerate(loader):
-    print(i, batch["wave"].size(), batch["wave"].dtype, batch["phase"].dtype, batch["number"].tolist(), batch["name"])
+    print(i, batch["wave"].size(), batch["phase"].dtype == torch.float64, batch["number"].tolist(), batch["name"])
 print(len(loader), dataset.asked[2:6], f"{batch['wave'].sum().item():.6f}")
 
 tail = DataLoader(Subset(dataset, [9, 7, 5]), batch_size=2, drop_last=True)

@@ -110,6 +110,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     In training mean and variance are the batch's, and the running ones, if given, move towards them by momentum.
     """
     shape = input._data.shape
+    if len(shape) < 2:
+        raise ValueError(f"batch_norm: wanted (N, C, …), got {shape}")
     channels = (1, -1) + (1,) * (len(shape) - 2)
     weight = weight if weight is None else weight.reshape(channels)
     bias = bias if bias is None else bias.reshape(channels)
@@ -390,13 +392,13 @@ def _some_dim(op, input, dim, stacklevel):
 
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """(input − target)²."""
-    refuse("mse_loss", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     return _weighted((input - _broadcast(input, target, weight)) ** 2, weight, reduction)
 
 
 def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """|input − target|."""
-    refuse("l1_loss", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     return _weighted((input - _broadcast(input, target, weight)).abs(), weight, reduction)
 
 
@@ -410,7 +412,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
 
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
     """huber_loss/β with δ = β, and l1_loss for β = 0."""
-    refuse("smooth_l1_loss", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: wanted a beta of at least 0, got {beta}")
     difference = input - _broadcast(input, target)
@@ -422,7 +424,7 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
 
     Each counts by its class's weight, also in the mean, and not at all where its class is ignore_index.
     """
-    refuse("nll_loss", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     return _of_classes("nll_loss", losses.negative_log_likelihood, input, target, weight, ignore_index, reduction)
 
 
@@ -441,7 +443,7 @@ def cross_entropy(
     Each counts by its class's weight, also in the mean, and not at all where its class is ignore_index. (On the GPU,
     which nobody looks into, −100 is no class: the loss is NaN.) label_smoothing is dealt out to all classes alike.
     """
-    refuse("cross_entropy", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: wanted a label_smoothing from 0 to 1, got {label_smoothing}")
     if array_of(target).dtype.kind != "f":
@@ -495,7 +497,7 @@ def _by_class(x, weight, dim):
 
 def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """−t·log x − (1 − t)·log(1 − x) for probabilities x and targets t from 0 to 1, of input's shape."""
-    refuse("binary_cross_entropy", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     _same_shape("binary_cross_entropy", input, target)
     loss = apply(losses.binary_cross_entropy, (input, target))
     return _reduced(loss if weight is None else loss * weight, reduction)
@@ -505,7 +507,7 @@ def binary_cross_entropy_with_logits(
     input, target, weight=None, size_average=None, reduce=None, reduction="mean", pos_weight=None
 ):
     """−w·t·log σ(x) − (1 − t)·log(1 − σ(x)) for targets t from 0 to 1, of input's shape; w is pos_weight."""
-    refuse("binary_cross_entropy_with_logits", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     _same_shape("binary_cross_entropy_with_logits", input, target)
     positive = logsigmoid(input) if pos_weight is None else (1 + (pos_weight - 1) * target) * logsigmoid(input)
     loss = (1 - target) * input - positive
@@ -517,7 +519,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
 
     "batchmean", the sum divided by the size of the batch, is what mathematics means; "mean" has PyTorch's warning.
     """
-    refuse("kl_div", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     target = _tensor(target)
     loss = target.exp() * (target - input) if log_target else apply(xlogy, (target, target)) - target * input
     if reduction == "batchmean":
@@ -539,26 +541,26 @@ def hinge_loss(input, target, reduction="mean"):
 
 def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=None, reduction="mean"):
     """x where the target is 1, max(0, margin − x) where it is −1."""
-    refuse("hinge_embedding_loss", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     far, near = where(target != 1, (margin - input).relu(), 0.0), where(target != -1, input, 0.0)
     return _reduced(far + near, reduction)
 
 
 def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """log(1 + e^(−t·x)) for targets −1 and 1."""
-    refuse("soft_margin_loss", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     return _reduced(-logsigmoid(target * input), reduction)
 
 
 def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """max(0, margin − t·(x₁ − x₂)): with t = 1, x₁ is to be larger by the margin, with −1 smaller."""
-    refuse("margin_ranking_loss", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     return _reduced((margin - target * (input1 - input2)).relu(), reduction)
 
 
 def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """1 − cos(x₁, x₂) where the target is 1, max(0, cos(x₁, x₂) − margin) where it is −1; cos is along the last dim."""
-    refuse("cosine_embedding_loss", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     squares = ((x * x).sum(-1) + 1e-12 for x in (input1, input2))
     cosine = (input1 * input2).sum(-1) / math.prod(squares).sqrt()
     near, far = where(target == 1, 1 - cosine, 0.0), where(target == -1, (cosine - margin).relu(), 0.0)
@@ -578,7 +580,7 @@ def triplet_margin_loss(
     reduction="mean",
 ):
     """max(0, ‖a − p‖ − ‖a − n‖ + margin); with swap, ‖p − n‖ is taken where it is the smaller of the negative's."""
-    refuse("triplet_margin_loss", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     near, far = pairwise_distance(anchor, positive, p, eps), pairwise_distance(anchor, negative, p, eps)
     if swap:
         far = far.minimum(pairwise_distance(positive, negative, p, eps))
@@ -589,7 +591,7 @@ def poisson_nll_loss(
     input, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean"
 ):
     """eˣ − t·x for the logarithm x of a Poisson rate, or x − t·log(x + ε) for the rate; full adds about log t!."""
-    refuse("poisson_nll_loss", size_average=size_average, reduce=reduce)
+    reduction = _legacy_reduction(size_average, reduce, reduction)
     target = _tensor(target)
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
@@ -621,6 +623,15 @@ def refuse(op, **options):
     for name, value in options.items():
         if value is not None:
             raise NotImplementedError(f"{op}: {name}={value!r} is not supported")
+
+
+def _legacy_reduction(size_average, reduce, reduction):
+    """The reduction, also by the two arguments that it has taken the place of."""
+    if size_average is None and reduce is None:
+        return reduction
+    reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
+    warnings.warn(f"size_average and reduce are deprecated: give reduction={reduction!r}", stacklevel=4)
+    return reduction
 
 
 def _reduced(loss, reduction):

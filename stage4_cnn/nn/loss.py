@@ -9,8 +9,7 @@ class _Loss(Module):
 
     def __init__(self, size_average=None, reduce=None, reduction="mean"):
         super().__init__()
-        F.refuse(type(self).__name__, size_average=size_average, reduce=reduce)
-        self.reduction = reduction
+        self.reduction = F._legacy_reduction(size_average, reduce, reduction)
 
 
 class L1Loss(_Loss):

@@ -49,7 +49,8 @@ class RandomSampler(Sampler):
     def __iter__(self):
         n, left = len(self.data_source), self.num_samples
         if self.replacement:
-            yield from _numpy(self.generator).integers(n, size=left).tolist()
+            for start in range(0, left, 32):  # a few at a time: there may be more to come than fit into memory
+                yield from _numpy(self.generator).integers(n, size=min(32, left - start)).tolist()
             return
         while left > 0:
             yield from _numpy(self.generator).permutation(n)[:left].tolist()
