@@ -103,8 +103,6 @@ def test_methods_of_modules_have_pytorchs_arguments(stage):
 
 
 REFUSED = {
-    "size_average": lambda nn, T: nn.functional.mse_loss(T([1.0]), T([1.0]), size_average=True),
-    "reduce": lambda nn, T: nn.L1Loss(reduce=False),
     "max_norm": lambda nn, T: nn.Embedding(3, 2, max_norm=1.0),
     "scale_grad_by_freq": lambda nn, T: nn.Embedding(3, 2, scale_grad_by_freq=True),
     "sparse": lambda nn, T: nn.Embedding(3, 2, sparse=True),

@@ -202,7 +202,7 @@ class ParameterDict(Module):
         self.register_parameter(key, _parameter(value))
 
     def __delitem__(self, key):
-        del self._parameters[key]
+        delattr(self, key)
 
     def keys(self):
         return self._parameters.keys()

@@ -48,7 +48,7 @@ def one_hot(tensor, num_classes=-1):
 
 def dropout(input, p=0.5, training=True, inplace=False):
     """In training, each number becomes 0 with probability p, and the others are scaled by 1/(1 − p)."""
-    return _dropped("dropout", input, p, training, inplace, input.shape)
+    return _dropped("dropout", input, p, training, inplace, input._data.shape)
 
 
 def dropout1d(input, p=0.5, training=True, inplace=False):
@@ -85,8 +85,8 @@ def _dropped(op, input, p, training, in_place, shape):
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     """Each example brought to mean 0 and variance 1 over its last dims, then weight·x̂ + bias."""
     shape = tuple(normalized_shape)
-    if input.shape[-len(shape) :] != shape:
-        raise ValueError(f"LayerNorm: wanted last dims {shape}, got {tuple(input.shape)}")
+    if input._data.shape[-len(shape) :] != shape:
+        raise ValueError(f"LayerNorm: wanted last dims {shape}, got {input._data.shape}")
     return _normalized(input, weight, bias, eps, tuple(range(-len(shape), 0)), shape)
 
 
@@ -95,18 +95,20 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 
     In training mean and variance are the batch's, and the running ones, if given, move towards them by momentum.
     """
-    if input.ndim < 2:
-        raise ValueError(f"batch_norm: wanted (N, C, …), got {tuple(input.shape)}")
-    channels = (1, -1) + (1,) * (input.ndim - 2)
-    weight, bias = (x if x is None else x.reshape(channels) for x in (weight, bias))
+    shape = input._data.shape
+    if len(shape) < 2:
+        raise ValueError(f"batch_norm: wanted (N, C, …), got {shape}")
+    channels = (1, -1) + (1,) * (len(shape) - 2)
+    weight = weight if weight is None else weight.reshape(channels)
+    bias = bias if bias is None else bias.reshape(channels)
     if not training:
         scale = 1 / np.sqrt(array_of(running_var) + eps).reshape(channels)
         out = (input - array_of(running_mean).reshape(channels)) * (scale if weight is None else weight * scale)
         return out if bias is None else out + bias
-    dim = (0, *range(2, input.ndim))
-    n = math.prod(input.shape) // (input.shape[1] or 1)
-    if n < 2 and input.shape[1]:
-        raise ValueError(f"batch_norm: training needs more than one number per channel, got {tuple(input.shape)}")
+    dim = (0, *range(2, len(shape)))
+    n = math.prod(shape) // (shape[1] or 1)
+    if n < 2 and shape[1]:
+        raise ValueError(f"batch_norm: training needs more than one number per channel, got {shape}")
     mean, var = ops.moments(input._data, dim)
     for running, of_batch in ((running_mean, mean), (running_var, var * (n / (n - 1)))):
         if running is not None:
@@ -443,17 +445,17 @@ def cross_entropy(
 
 def _of_classes(op, rule, input, target, weight, ignore_index, reduction, smoothing=0.0):
     """The losses of class indices, of which the rule gives those of rows (N, C)."""
-    dim, target = _class_dim(input), array_of(target)
-    classes = input.shape[dim]
+    dim, target, shape = _class_dim(input), array_of(target), input._data.shape
+    classes = shape[dim]
     if target.dtype.kind not in "iu":
         raise TypeError(f"{op}: wanted integer indices, got {target.dtype}")
-    if target.shape != input.shape[:dim] + input.shape[dim + 1 :]:
-        raise ValueError(f"{op}: logits {tuple(input.shape)} do not fit class indices {target.shape}")
+    if target.shape != shape[:dim] + shape[dim + 1 :]:
+        raise ValueError(f"{op}: logits {shape} do not fit class indices {target.shape}")
     kept = None
     if ignore_index != -100 or not within(target, classes):
         kept = target != ignore_index
         target = _indices(np.where(kept, target, 0), classes, op)
-    if input.ndim == 2:
+    if len(shape) == 2:
         loss = apply(rule, (input,), target)
     else:
         rows = input.permute(*range(dim), *range(dim + 1, input.ndim), dim).reshape(-1, classes)

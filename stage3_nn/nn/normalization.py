@@ -67,10 +67,9 @@ class BatchNorm1d(Module):
         _reset(self)
 
     def forward(self, input):
-        if input.ndim not in self.dims or input.shape[1] != self.num_features:
-            raise ValueError(
-                f"{type(self).__name__}: wanted {self.num_features} channels in dim 1, got {tuple(input.shape)}"
-            )
+        shape = input._data.shape
+        if len(shape) not in self.dims or shape[1] != self.num_features:
+            raise ValueError(f"{type(self).__name__}: wanted {self.num_features} channels in dim 1, got {shape}")
         mean, var, momentum = self.running_mean, self.running_var, self.momentum
         if self.training and mean is not None:
             self.num_batches_tracked._data += 1

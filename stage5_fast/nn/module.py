@@ -1,6 +1,7 @@
 """Modules: what holds parameters, buffers and other modules by name, and runs when it is called."""
 
 from collections import namedtuple
+from types import MappingProxyType
 
 import numpy as np
 
@@ -18,7 +19,7 @@ class Module:
 
     def __new__(cls, *args, **options):
         module = super().__new__(cls)  # here, so that a class that calls no `super().__init__()` works too
-        vars(module).update(training=True, _parameters={}, _buffers={}, _modules={}, _unsaved=set())
+        vars(module).update(training=True, _kinds={}, _modules={}, _unsaved=set())
         return module
 
     def __init__(self):
@@ -31,46 +32,54 @@ class Module:
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __getattr__(self, name):
-        own = vars(self)
-        for place in _PLACES:
-            if name in own[place]:
-                return own[place][name]
+        modules = self.__dict__["_modules"]  # parameters and buffers are plain attributes, which Python finds faster
+        if name in modules:
+            return modules[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name, value):
         """Put parameters and modules where they are found again; TypeError for what would push one out in silence."""
-        own = vars(self)
-        held = next((place for place in _PLACES if name in own[place]), None)
-        place = "_parameters" if isinstance(value, Parameter) else "_modules" if isinstance(value, Module) else held
-        if not place:
+        held = "module" if name in self._modules else self._kinds.get(name)
+        kind = "parameter" if isinstance(value, Parameter) else "module" if isinstance(value, Module) else held
+        if kind is None:
             super().__setattr__(name, value)
             return
-        _check_kind(place, name, value)
-        if place != held:
-            own.pop(name, None)
-            if held:
-                del own[held][name]
-        own[place][name] = value
+        _check_kind(kind, name, value)
+        if kind != held and (held or name in vars(self)):
+            delattr(self, name)
+        self._hold(kind, name, value)
 
     def __delattr__(self, name):
-        own = vars(self)
-        for place in _PLACES:
-            if name in own[place]:
-                del own[place][name]
-                self._unsaved.discard(name)
-                return
-        super().__delattr__(name)
+        if name in self._modules:
+            del self._modules[name]
+        else:
+            super().__delattr__(name)
+            self._kinds.pop(name, None)
+            self._unsaved.discard(name)
+
+    def _hold(self, kind, name, value):
+        if kind == "module":
+            self._modules[name] = value
+        else:
+            self._kinds[name], vars(self)[name] = kind, value
+
+    def _held(self, kind):
+        """name -> Tensor or None, to be read only: for what is assigned here, the module would not be asked."""
+        return MappingProxyType({name: vars(self)[name] for name, its in self._kinds.items() if its == kind})
+
+    _parameters = property(lambda self: self._held("parameter"))
+    _buffers = property(lambda self: self._held("buffer"))
 
     def __dir__(self):
-        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+        return [*super().__dir__(), *self._modules]
 
     def register_parameter(self, name, param):
         """Make the Parameter an attribute. None says that one could be there and isn't, such as a layer's bias."""
-        self._register("_parameters", name, param)
+        self._register("parameter", name, param)
 
     def register_buffer(self, name, tensor, persistent=True):
         """Make the Tensor an attribute that isn't trained but, if it is persistent, saved with the parameters."""
-        self._register("_buffers", name, tensor)
+        self._register("buffer", name, tensor)
         if not persistent:
             self._unsaved.add(name)
 
@@ -78,18 +87,17 @@ class Module:
         """Make the module an attribute, under a name that need not be one of Python's, as "0" in Sequential."""
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{getattr(module, '__name__', type(module).__name__)} is not a Module subclass")
-        self._register("_modules", name, module)
+        self._register("module", name, module)
 
     register_module = add_module
 
-    def _register(self, place, name, value):
-        held = getattr(self, place)
+    def _register(self, kind, name, value):
         if not isinstance(name, str) or not name or "." in name:
             raise KeyError(f"wanted a name without dots, got {name!r}")
-        if hasattr(self, name) and name not in held:
+        if hasattr(self, name) and name not in self._modules and name not in self._kinds:
             raise KeyError(f"attribute '{name}' already exists")
-        _check_kind(place, name, value)
-        held[name] = value
+        _check_kind(kind, name, value)
+        self._hold(kind, name, value)
 
     def named_modules(self, memo=None, prefix="", remove_duplicate=True):
         """(path, module) for this module and all below, the path being like "0.conv"; "" is this one."""
@@ -119,23 +127,23 @@ class Module:
 
     def named_parameters(self, prefix="", recurse=True, remove_duplicate=True):
         """(path, parameter) for each parameter here and, if asked to recurse, below: once, as "0.weight"."""
-        return self._named("_parameters", prefix, recurse, remove_duplicate)
+        return self._named("parameter", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse=True):
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def named_buffers(self, prefix="", recurse=True, remove_duplicate=True):
         """(path, buffer) for each buffer here and, if asked to recurse, below: once, as "1.running_mean"."""
-        return self._named("_buffers", prefix, recurse, remove_duplicate)
+        return self._named("buffer", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse=True):
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
-    def _named(self, place, prefix, recurse, remove_duplicate):
+    def _named(self, kind, prefix, recurse, remove_duplicate):
         seen = set()
         owners = self.named_modules(None, prefix, remove_duplicate) if recurse else [(prefix, self)]
         for path, owner in owners:
-            for name, tensor in getattr(owner, place).items():
+            for name, tensor in owner._held(kind).items():
                 if tensor is not None and tensor not in seen:
                     if remove_duplicate:
                         seen.add(tensor)
@@ -267,17 +275,17 @@ class Module:
         return _printed(self, [f"({name}): {child!r}" for name, child in self._modules.items()])
 
 
-_PLACES = {  # where a module keeps what is assigned to it: what a name there takes, in Python and in PyTorch's words
-    "_parameters": (Parameter, "parameter", "torch.nn.Parameter"),
-    "_modules": (Module, "child module", "torch.nn.Module"),
-    "_buffers": (Tensor, "buffer", "torch.nn.Buffer, torch.Tensor"),
+_WANTED = {  # what a name takes that has held one of a kind, in Python and in PyTorch's words
+    "parameter": (Parameter, "parameter", "torch.nn.Parameter"),
+    "module": (Module, "child module", "torch.nn.Module"),
+    "buffer": (Tensor, "buffer", "torch.nn.Buffer, torch.Tensor"),
 }
 
 
-def _check_kind(place, name, value):
-    kind, what, wanted = _PLACES[place]
-    if value is not None and not isinstance(value, kind):
-        raise TypeError(f"cannot assign '{type(value).__name__}' as {what} '{name}' ({wanted} or None expected)")
+def _check_kind(kind, name, value):
+    wanted, what, words = _WANTED[kind]
+    if value is not None and not isinstance(value, wanted):
+        raise TypeError(f"cannot assign '{type(value).__name__}' as {what} '{name}' ({words} or None expected)")
 
 
 def _path(prefix, name):
