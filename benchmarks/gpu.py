@@ -128,10 +128,9 @@ def agree_in_losses(what, step, reference, n=8):
 
 def ours(package):
     """The rung behind the names that `step_of` needs."""
-    conv, nn = package.conv, package.nn
-    modules = SimpleNamespace(Conv2d=conv.Conv2d, MaxPool2d=conv.MaxPool2d, **vars(nn))
+    nn = package.nn
     constant = lambda x: package.Tensor(x, requires_grad=False)  # noqa: E731
-    return SimpleNamespace(nn=modules, loss=nn.cross_entropy, constant=constant, Adam=package.optim.Adam)
+    return SimpleNamespace(nn=nn, loss=nn.functional.cross_entropy, constant=constant, Adam=package.optim.Adam)
 
 
 def theirs(torch):
@@ -226,7 +225,7 @@ def measure_product(package, cupy, torch):
 
 def measure_bandwidth(package, cupy, torch):
     """The kernels that are bound by memory: (work, what PyTorch gives for it, the bytes that it must move)."""
-    ops, conv, step = package.ops, package.conv, package.optim.adam.adam
+    ops, pooling, step = package.ops, package.pooling, package.optim.adam.adam
     rng = np.random.default_rng(0)
     x = cupy.asarray(rng.standard_normal(2**28, np.float32).reshape(2**20, 256))  # a gigabyte
     images = x.reshape(256, 64, 128, 128)
@@ -234,10 +233,10 @@ def measure_bandwidth(package, cupy, torch):
     p, g, m, v = (x.reshape(4, -1)[i].copy() for i in range(4))
     v *= v
     functional, like = torch.nn.functional, torch.from_dlpack
-    pool = ((2, 2), (2, 2), (0, 0), (1, 1))
+    pool = ((2, 2), (2, 2), (0, 0), (1, 1), False)
     adam = (None, 3, 1e-3, (0.9, 0.999), 1e-8, 0.0, False)
     agree("relu", ops.rectify(x), like(x).relu())
-    agree("max pooling", conv.max_pool(images, *pool), functional.max_pool2d(like(images), 2))
+    agree("max pooling", pooling.max_pool(images, *pool), functional.max_pool2d(like(images), 2))
     agree("cross-entropy", ops.nll(x, labels)[0], functional.cross_entropy(like(x), like(labels), reduction="none"))
     agree("softmax", ops.nll(x, labels)[1], like(x).softmax(1))
     check_adam(cupy, torch, step, p, g, m, v, adam)
@@ -245,7 +244,7 @@ def measure_bandwidth(package, cupy, torch):
     works = {
         "copying": (lambda: cupy.copyto(out, x), 2 * x.nbytes),
         "relu": (lambda: ops.rectify(x), 2 * x.nbytes),
-        "max pooling": (lambda: conv.max_pool(images, *pool), x.nbytes * 5 // 4),
+        "max pooling": (lambda: pooling.max_pool(images, *pool), x.nbytes * 5 // 4),
         "softmax and cross-entropy": (lambda: ops.nll(x, labels), 2 * x.nbytes + labels.nbytes + 4 * len(x)),
         "Adam": (lambda: step(p, g, m, v, *adam), 7 * p.nbytes),
     }

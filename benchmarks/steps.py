@@ -32,9 +32,9 @@ def library(contender):
     constant = partial(rung.Tensor, requires_grad=False)
     if module == "stage1_scalar":
         return SimpleNamespace(MLP=import_module("stage1_scalar.moons").MLP, constant=constant)
-    nn, conv, optim = (getattr(rung, name, None) for name in ("nn", "conv", "optim"))
+    nn, optim = (getattr(rung, name, None) for name in ("nn", "optim"))
     return SimpleNamespace(
-        Tensor=rung.Tensor, nn=nn, conv=conv, losses=nn, optim=optim, constant=constant, variable=rung.Tensor
+        Tensor=rung.Tensor, nn=nn, conv=nn, losses=nn, optim=optim, constant=constant, variable=rung.Tensor
     )
 
 
