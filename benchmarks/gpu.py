@@ -226,7 +226,7 @@ def measure_product(package, cupy, torch):
 
 def measure_bandwidth(package, cupy, torch):
     """The kernels that are bound by memory: (work, what PyTorch gives for it, the bytes that it must move)."""
-    ops, conv, optim = package.nn.ops, package.conv, package.optim
+    ops, conv, step = package.ops, package.conv, package.optim.adam.adam
     rng = np.random.default_rng(0)
     x = cupy.asarray(rng.standard_normal(2**28, np.float32).reshape(2**20, 256))  # a gigabyte
     images = x.reshape(256, 64, 128, 128)
@@ -235,19 +235,19 @@ def measure_bandwidth(package, cupy, torch):
     v *= v
     functional, like = torch.nn.functional, torch.from_dlpack
     pool = ((2, 2), (2, 2), (0, 0), (1, 1))
-    adam = (3, 1e-3, (0.9, 0.999), 1e-8, 0.0, False)
+    adam = (None, 3, 1e-3, (0.9, 0.999), 1e-8, 0.0, False)
     agree("relu", ops.rectify(x), like(x).relu())
     agree("max pooling", conv.max_pool(images, *pool), functional.max_pool2d(like(images), 2))
     agree("cross-entropy", ops.nll(x, labels)[0], functional.cross_entropy(like(x), like(labels), reduction="none"))
     agree("softmax", ops.nll(x, labels)[1], like(x).softmax(1))
-    check_adam(cupy, torch, optim, p, g, m, v, adam)
+    check_adam(cupy, torch, step, p, g, m, v, adam)
     out = cupy.empty_like(x)
     works = {
         "copying": (lambda: cupy.copyto(out, x), 2 * x.nbytes),
         "relu": (lambda: ops.rectify(x), 2 * x.nbytes),
         "max pooling": (lambda: conv.max_pool(images, *pool), x.nbytes * 5 // 4),
         "softmax and cross-entropy": (lambda: ops.nll(x, labels), 2 * x.nbytes + labels.nbytes + 4 * len(x)),
-        "Adam": (lambda: optim.adam(p, g, m, v, *adam), 7 * p.nbytes),
+        "Adam": (lambda: step(p, g, m, v, *adam), 7 * p.nbytes),
     }
     times = Clock(cupy).medians({name: work for name, (work, _) in works.items()}, 20)
     rates = {name: size / times[name] * 1e-9 for name, (_, size) in works.items()}
@@ -256,11 +256,11 @@ def measure_bandwidth(package, cupy, torch):
     return [row(name, rate / copied, "of copying", beside(rate, copied)) for name, rate in rates.items()]
 
 
-def check_adam(cupy, torch, optim, p, g, m, v, settings):
+def check_adam(cupy, torch, step, p, g, m, v, settings):
     """One step on copies, beside PyTorch's from the same state."""
-    t, lr, betas, eps, *_ = settings
+    _, t, lr, betas, eps, *_ = settings
     mine, reference = [x[:1000].copy() for x in (p, m, v)], torch.from_dlpack(p[:1000].copy())
-    optim.adam(mine[0], g[:1000].copy(), *mine[1:], *settings)
+    step(mine[0], g[:1000].copy(), *mine[1:], *settings)
     optimizer = torch.optim.Adam([reference], lr=lr, betas=betas, eps=eps)
     like = lambda x: torch.from_dlpack(x[:1000].copy())  # noqa: E731
     reference.grad = like(g)

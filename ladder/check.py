@@ -7,7 +7,8 @@ How lines are counted. A code line is a line of a rung's Python files on which s
 and docstrings; the demos, and `demo.py` which they share, are left out. The code lines of a file are compared, in
 order, with those of the same file on the rung below. Where a run of old lines gives way to a run of new ones, they pair
 off as changed lines; what is left over of the longer run counts as removed or added. So a rung has the code lines of
-the one below, plus added, minus removed.
+the one below, plus added, minus removed, plus those of the files beside the lesson, which can be left out when it is
+read.
 """
 
 import argparse
@@ -61,28 +62,31 @@ def compare(old, new):
 
 
 def step(lower, upper):
-    """The same counts for the lesson between two rungs."""
+    """The same counts for the lesson between two rungs, and how many lines come `beside` it."""
     old, new = code(lower), code(upper)
-    return sum((compare(old.get(name, []), new.get(name, [])) for name in old | new), Counter())
+    lesson = (old | new).keys() - set(upper.beside)
+    counts = sum((compare(old.get(name, []), new.get(name, [])) for name in lesson), Counter())
+    counts["beside"] = sum([len(new.get(name, [])) for name in upper.beside])
+    return counts
 
 
 def table(stages):
     """The ladder as a Markdown table, where files are those of `code`; a rung that is not built yet has its row too."""
-    rows = [["rung", "it adds", "files", "code lines", "added", "changed", "removed"]]
+    rows = [["rung", "it adds", "files", "code lines", "added", "changed", "removed", "beside the lesson"]]
     below = None
     for stage in stages:
-        counts = ["–"] * 5
+        counts = ["–"] * 6
         if stage.exists:
             own = code(stage)
             counts[:2] = [str(len(own)), str(sum(map(len, own.values())))]
             if below:
                 lines = step(below, stage)
-                counts[2:] = [str(lines[kind]) for kind in ("added", "changed", "removed")]
+                counts[2:] = [str(lines[kind]) for kind in ("added", "changed", "removed", "beside")]
             below = stage
         rows.append([f"`{stage.package}`", stage.adds, *counts])
     widths = [max(map(len, column)) for column in zip(*rows)]
     rows.insert(1, ["-" * width if i < 2 else "-" * (width - 1) + ":" for i, width in enumerate(widths)])
-    justify = [str.ljust] * 2 + [str.rjust] * 5
+    justify = [str.ljust] * 2 + [str.rjust] * 6
     padded = [[just(*cell) for just, *cell in zip(justify, row, widths)] for row in rows]
     return "".join("| " + " | ".join(row) + " |\n" for row in padded)
 
@@ -109,12 +113,12 @@ def import_faults(stage):
             if isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                modules = ["." * node.level + (node.module or "")]
+                inside = node.level and node.level <= name.count("/") + 1  # no more dots than folders
+                modules = [] if inside else ["." * node.level + (node.module or "")]
             else:
                 continue
             for module in modules:
-                within = module.startswith(".") and not module.startswith("..")
-                if not within and module.split(".")[0] not in allowed:
+                if module.split(".")[0] not in allowed:
                     yield (
                         f"{stage.package}/{name}:{node.lineno}: imports {module}, which is neither of this package "
                         "(by a relative import), nor of the standard library, nor a dependency in the table of stages"
@@ -126,9 +130,10 @@ def file_faults(lower, upper):
     old, new = set(lower.files()), set(upper.files())
     for name in sorted(old - new):
         yield f"{upper.package}: {name} of {lower.package} is missing"
-    for name in sorted(new - old - set(upper.new)):
+    declared = {*upper.new, *upper.beside}
+    for name in sorted(new - old - declared):
         yield f"{upper.package}: {name} is new, but the table of stages doesn't say so"
-    for name in sorted(set(upper.new) - (new - old)):
+    for name in sorted(declared - (new - old)):
         yield f"{upper.package}: {name} is not new, but the table of stages says so"
     for name in sorted(old & new - OWN):
         same = (lower.folder / name).read_bytes() == (upper.folder / name).read_bytes()

@@ -1,7 +1,9 @@
 """Optimizers, step by step beside PyTorch's, on gradients that are made up."""
 
 import copy
+import importlib
 import inspect
+import json
 import pickle
 import subprocess
 import sys
@@ -461,46 +463,49 @@ def train(model, optimizer, steps):
 """
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "SGD with momentum"])
-def test_a_copy_of_model_and_optimizer_trains_alone_and_alike(stage, kind, tmp_path):
-    """By deepcopy and by pickle, in this process and in a new one."""
-    scope = {"__name__": "copied"}
-    module = tmp_path / "copied.py"
-    module.write_text(COPIES.format(name=stage.name))
-    exec(compile(module.read_text(), str(module), "exec"), scope)
-    scope["Model"].__module__ = "copied"
-    sys.modules["copied"] = type(sys)("copied")
-    vars(sys.modules["copied"]).update(scope)
-    try:
-        _check_copies(stage, kind, tmp_path, scope["Model"](), scope["train"])
-    finally:
-        del sys.modules["copied"]
+PAIRS = [(kind, {"lr": 0.1}) for kind in KINDS] + [("SGD", {"lr": 0.1, "momentum": 0.9})]
 
 
-def _check_copies(stage, kind, folder, model, train):
-    settings = {"lr": 0.1, "momentum": 0.9} if "momentum" in kind else {"lr": 0.1}
-    optimizer = getattr(stage.part("optim"), kind.split()[0])(model.weights, **settings)
-    before = train(model, optimizer, 3)
-    copies = copy.deepcopy((model, optimizer)), pickle.loads(pickle.dumps((model, optimizer)))
-    (folder / "both.pickle").write_bytes(pickle.dumps((model, optimizer)))
-    code = "import json, pickle, sys\nfrom copied import train\n"
-    code += "print(json.dumps(train(*pickle.load(open('both.pickle', 'rb')), 3)))"
-    root = Path(stage.package.__file__).parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(folder)!r}, {str(root)!r}]\n{code}"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    after = train(model, optimizer, 3)
+@pytest.fixture
+def copied(stage, tmp_path, monkeypatch):
+    """A module with a model and its training, which a new process can import too."""
+    (tmp_path / "copied.py").write_text(COPIES.format(name=stage.name))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "copied", raising=False)
+    yield importlib.import_module("copied")
+    del sys.modules["copied"]
+
+
+def pair(stage, copied, kind, settings):
+    """A model and its optimizer after three steps."""
+    model = copied.Model()
+    optimizer = getattr(stage.part("optim"), kind)(model.weights, **settings)
+    copied.train(model, optimizer, 3)
+    return model, optimizer
+
+
+@pytest.mark.parametrize("kind, settings", PAIRS)
+def test_a_copy_of_model_and_optimizer_trains_alone_and_alike(stage, copied, kind, settings):
+    both = pair(stage, copied, kind, settings)
+    copies = copy.deepcopy(both), pickle.loads(pickle.dumps(both))
+    before = copied.train(*both, 0)
+    after = copied.train(*both, 3)
     assert after != before
-    assert eval(done.stdout) == after
-    for copied, its_optimizer in copies:
-        assert its_optimizer.param_groups[0]["params"][0] is copied.weights[0]
-        assert train(copied, its_optimizer, 3) == after
-    assert train(model, optimizer, 0) == after, "what the copies did is theirs"
+    for model, optimizer in copies:
+        assert optimizer.param_groups[0]["params"][0] is model.weights[0]
+        assert copied.train(model, optimizer, 3) == after
+    assert copied.train(*both, 0) == after, "what the copies did is theirs"
+
+
+def test_a_pickled_pair_trains_alike_in_a_new_process(stage, copied, tmp_path):
+    pairs = [pair(stage, copied, *each) for each in PAIRS]
+    (tmp_path / "pairs.pickle").write_bytes(pickle.dumps(pairs))
+    folders = [str(tmp_path), str(Path(stage.package.__file__).parent.parent)]
+    code = f"import json, pickle, sys\nsys.path[:0] = {folders}\nfrom copied import train\n"
+    code += "print(json.dumps([train(*pair, 3) for pair in pickle.load(open('pairs.pickle', 'rb'))]))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [copied.train(*both, 3) for both in pairs]
 
 
 # Signatures and what is refused

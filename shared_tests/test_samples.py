@@ -49,6 +49,8 @@ OPERATORS = {  # by capability
     """,
 }
 REFUSED = {  # operator -> (how many samples at most, why)
+    "nn.functional.batch_norm": (2, "PyTorch takes one dim, if it is empty"),
+    "nn.functional.instance_norm": (8, "running statistics of single examples aren't kept"),
     "norm": (2, "p='nuc' adds up singular values, which no rung has"),
 }
 PER_OPERATOR = 64  # of more samples, so many evenly spread

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -101,8 +102,7 @@ class Side:
         return [{name: x for name, x in group.items() if name != "params"} for group in self.optimizer.param_groups]
 
 
-@pytest.fixture
-def sides(engine, stage, torch):
+def make_sides(engine, stage, torch):
     """A function that makes both sides, for as many runs as are wanted."""
 
     def make(kind="SGD"):
@@ -112,6 +112,9 @@ def sides(engine, stage, torch):
         return ours, Side(torch.optim, torch.optim.lr_scheduler, theirs, kind)
 
     return make
+
+
+sides = pytest.fixture(make_sides)
 
 
 def agree(ours, theirs):
@@ -362,10 +365,11 @@ def test_schedulers_that_do_not_go_together_are_refused(sides):
     for side, other in zip(sides(), sides()):
         kinds, one = side.kinds, side.add("StepLR", {"step_size": 1})
         elsewhere, plateau = other.add("StepLR", {"step_size": 1}), side.add("ReduceLROnPlateau", {})
-        for whole in (kinds.ChainedScheduler, lambda parts: kinds.SequentialLR(side.optimizer, parts, [1])):
+        sequence = partial(kinds.SequentialLR, side.optimizer, milestones=[1])
+        for whole in (kinds.ChainedScheduler, sequence):
             for parts, message in (([], "at least one"), ([one, elsewhere], "same opt"), ([one, plateau], "Plateau")):
                 with pytest.raises(ValueError, match=message):
-                    whole(parts)
+                    whole(schedulers=parts)
         with pytest.raises(ValueError, match="one more than the number of milestone points"):
             kinds.SequentialLR(side.optimizer, [one, one], [1, 2])
 

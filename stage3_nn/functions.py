@@ -9,7 +9,7 @@ from collections import namedtuple
 import numpy as np
 
 from . import ops, pointwise, selection
-from .engine import Tensor, _unwrapped, apply, array_of, constant
+from .engine import Tensor, _failed, _unwrapped, apply, array_of, constant
 
 Ranked = namedtuple("Ranked", "values indices")
 Extremes = namedtuple("Extremes", "min max")
@@ -47,9 +47,17 @@ def _size(x, dim):
 # Order
 
 
-def _ranked(input, dim, keepdim, find):
-    """(values, indices) of the numbers of input at the places that `find` gives of its array and the dim."""
-    dim, places = selection.one_dim(dim, input.ndim), find(_row(input)._data)
+def _found(op, input, find):
+    """What `find` gives of the array of input, or its error with the op and what it got in front."""
+    try:
+        return find(input._data)
+    except (ValueError, IndexError, TypeError) as error:
+        raise _failed(op, (input,), error) from None
+
+
+def _ranked(op, input, dim, keepdim, find):
+    """(values, indices) of the numbers of input at the places that `find` gives of its array."""
+    places, dim = _found(op, _row(input), find), selection.one_dim(dim, input.ndim)
     values = apply(selection.gather, (_row(input),), dim, places)
     shape = () if not input.ndim else values.shape if keepdim else (*values.shape[:dim], *values.shape[dim + 1 :])
     return Ranked(values.reshape(shape), constant(places.reshape(shape)))
@@ -59,14 +67,18 @@ def max(input, dim=None, keepdim=False):
     """The largest number; with dim (values, indices) along it; with a Tensor the larger of both, as `torch.max`."""
     if isinstance(dim, Tensor):
         return input.maximum(dim)
-    return input.amax() if dim is None else _ranked(input, dim, keepdim, lambda x: selection.argmax(x, dim, True))
+    return (
+        input.amax() if dim is None else _ranked("max", input, dim, keepdim, lambda x: selection.argmax(x, dim, True))
+    )
 
 
 def min(input, dim=None, keepdim=False):
     """The smallest number; with dim (values, indices) along it; with a Tensor the smaller of both, as `torch.min`."""
     if isinstance(dim, Tensor):
         return input.minimum(dim)
-    return input.amin() if dim is None else _ranked(input, dim, keepdim, lambda x: selection.argmin(x, dim, True))
+    return (
+        input.amin() if dim is None else _ranked("min", input, dim, keepdim, lambda x: selection.argmin(x, dim, True))
+    )
 
 
 def aminmax(input, *, dim=None, keepdim=False):
@@ -76,12 +88,12 @@ def aminmax(input, *, dim=None, keepdim=False):
 
 def argmax(input, dim=None, keepdim=False):
     """The place of the largest number along dim, or of all."""
-    return constant(selection.argmax(input._data, dim, keepdim))
+    return constant(_found("argmax", input, lambda x: selection.argmax(x, dim, keepdim)))
 
 
 def argmin(input, dim=None, keepdim=False):
     """The place of the smallest number along dim, or of all."""
-    return constant(selection.argmin(input._data, dim, keepdim))
+    return constant(_found("argmin", input, lambda x: selection.argmin(x, dim, keepdim)))
 
 
 def argsort(input, dim=-1, descending=False, *, stable=False):
@@ -91,7 +103,7 @@ def argsort(input, dim=-1, descending=False, *, stable=False):
 
 def sort(input, dim=-1, descending=False, *, stable=False):
     """(values, indices) of the numbers along dim in their order; equals are always left as they stand."""
-    return _ranked(input, dim, True, lambda x: selection.order(x, dim, descending))
+    return _ranked("sort", input, dim, True, lambda x: selection.order(x, dim, descending))
 
 
 def msort(input):
@@ -103,21 +115,21 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
     """(values, indices) of the k largest along dim, or smallest; always in their order."""
     if not 0 <= k <= _size(input, dim):
         raise ValueError(f"topk: wanted k from 0 to {_size(input, dim)}, got {k}")
-    return _ranked(input, dim, True, lambda x: selection.part(selection.order(x, dim, largest), dim, 0, k))
+    return _ranked("topk", input, dim, True, lambda x: selection.part(selection.order(x, dim, largest), dim, 0, k))
 
 
 def kthvalue(input, k, dim=-1, keepdim=False):
     """(values, indices) of the k-th smallest along dim, counted from 1."""
     if not 1 <= k <= _size(input, dim):
         raise ValueError(f"kthvalue: wanted k from 1 to {_size(input, dim)}, got {k}")
-    return _ranked(input, dim, keepdim, lambda x: selection.part(selection.order(x, dim), dim, k - 1, 1))
+    return _ranked("kthvalue", input, dim, keepdim, lambda x: selection.part(selection.order(x, dim), dim, k - 1, 1))
 
 
 def median(input, dim=None, keepdim=False):
     """The middle one of all, of two the smaller; with dim (values, indices) along it; NaN where one is among them."""
     if dim is None:
         return apply(selection.median, (input,))
-    return _ranked(input, dim, keepdim, lambda x: selection.middle(x, dim))
+    return _ranked("median", input, dim, keepdim, lambda x: selection.middle(x, dim))
 
 
 # Taking and putting

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def nll(x, target):
+def negative_log_likelihood(x, target):
     """−x[target]: log-probabilities (N, C), class indices (N,) -> (N,);  d/dx = −g at the target."""
     rows = np.arange(len(x), like=x)
 

@@ -195,8 +195,8 @@ def _extreme(x, kept, dim, keepdim):
     chosen = x == kept
 
     def backward(g):
-        share = _restored(g, dim, keepdim) / chosen.sum(axis=dim, keepdims=True, dtype=x.dtype)
-        return (np.where(chosen, share, 0),)
+        count = chosen.sum(axis=dim, keepdims=True, dtype=x.dtype)
+        return (np.where(chosen, _restored(g, dim, keepdim), 0) / count,)
 
     return kept if keepdim else kept.squeeze(axis=dim), backward
 

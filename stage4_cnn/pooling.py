@@ -67,14 +67,14 @@ def avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divi
     """The mean of the numbers under each place of the kernel: (N, C, H, W) -> (N, C, H', W')."""
     more = overhang(x.shape[2:], kernel_size, stride, padding, (1, 1), ceil_mode)
     total = sum(seen(padded(x, padding, 0, more), kernel_size, stride, (1, 1)))
-    count = divisor_override or _count(x, x.shape[2:], kernel_size, stride, padding, more, count_include_pad)
+    count = divisor_override or _numbers_under(x, x.shape[2:], kernel_size, stride, padding, more, count_include_pad)
     return (total / count).transpose(3, 0, 1, 2)
 
 
 def avg_pool_gradient(g, shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
     """The gradient of avg_pool: each number under the kernel gets an equal share."""
     more = overhang(shape[2:], kernel_size, stride, padding, (1, 1), ceil_mode)
-    count = divisor_override or _count(g, shape[2:], kernel_size, stride, padding, more, count_include_pad)
+    count = divisor_override or _numbers_under(g, shape[2:], kernel_size, stride, padding, more, count_include_pad)
     share = g.transpose(1, 2, 3, 0) / count
     gradient = blank(shape, padding, g, more)
     for view in seen(gradient, kernel_size, stride, (1, 1)):
@@ -82,7 +82,7 @@ def avg_pool_gradient(g, shape, kernel_size, stride, padding, ceil_mode, count_i
     return cropped(gradient, padding, shape[2:])
 
 
-def _count(like, size, kernel_size, stride, padding, more, count_include_pad):
+def _numbers_under(like, size, kernel_size, stride, padding, more, count_include_pad):
     """How many numbers are under the kernel: one number if always as many, else (H', W', 1). What overhangs is none."""
     if not any(more) and (count_include_pad or not any(padding)):
         return math.prod(kernel_size)

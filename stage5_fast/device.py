@@ -37,19 +37,19 @@ def kernel(function):
 
     @wraps(function)
     def choose(x, *arguments):
-        if x.size < least and isinstance(x, np.ndarray) or x.dtype not in _COMPILED or not x.ndim:
-            return function(x, *arguments)
-        if isinstance(x, np.ndarray):
-            try:
-                out = compiled(x, *arguments)
-            except Exception:
-                together(name, x, *arguments)
-                raise
-        else:
-            if np.ndarray in map(type, arguments):
-                together(name, x, *arguments)
-            out = gpu_kernel(function)(x, *arguments) if x.size else NotImplemented
-        return function(x, *arguments) if out is NotImplemented else out
+        try:
+            out = NotImplemented
+            if x.dtype in _COMPILED and x.ndim:
+                if isinstance(x, np.ndarray):
+                    out = compiled(x, *arguments) if x.size >= least else out
+                elif x.size:
+                    if np.ndarray in map(type, arguments):
+                        together(name, x, *arguments)
+                    out = gpu_kernel(function)(x, *arguments)
+            return function(x, *arguments) if out is NotImplemented else out
+        except Exception:
+            together(name, x, *arguments)
+            raise
 
     choose.numpy = function
     return choose

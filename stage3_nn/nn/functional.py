@@ -97,6 +97,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 
     In training mean and variance are the batch's, and the running ones, if given, move towards them by momentum.
     """
+    if input.ndim < 2:
+        raise ValueError(f"batch_norm: wanted (N, C, …), got {tuple(input.shape)}")
     channels = (1, -1) + (1,) * (input.ndim - 2)
     weight, bias = (x if x is None else x.reshape(channels) for x in (weight, bias))
     if not training:
@@ -409,7 +411,7 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     Each counts by its class's weight, also in the mean, and not at all where its class is ignore_index.
     """
     reduction = _legacy_reduction(size_average, reduce, reduction)
-    return _of_classes("nll_loss", losses.nll, input, target, weight, ignore_index, reduction)
+    return _of_classes("nll_loss", losses.negative_log_likelihood, input, target, weight, ignore_index, reduction)
 
 
 def cross_entropy(

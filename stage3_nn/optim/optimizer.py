@@ -79,7 +79,7 @@ class Optimizer:
                     changed(p._grad)
 
     def step(self, closure=None):
-        """Change every parameter that has a gradient; the loss that `closure`, which finds the gradients anew, gives."""
+        """Change every parameter that has a gradient; gives the loss of `closure`, which finds the gradients anew."""
         loss = None
         if closure is not None:
             with enable_grad():
@@ -162,9 +162,8 @@ class Optimizer:
             if hasattr(value, "shape") or name in names and value is not None:
                 array = np.array(moved(array_of(value), "cpu"), np.float32 if name == "step" else p.dtype)
                 if array.shape not in ((), p.shape):
-                    raise ValueError(
-                        f"{type(self).__name__}: the loaded {name} has shape {array.shape}, its parameter {tuple(p.shape)}"
-                    )
+                    shapes = f"has shape {array.shape}, its parameter {tuple(p.shape)}"
+                    raise ValueError(f"{type(self).__name__}: the loaded {name} {shapes}")
                 state[name] = constant(moved(array, p.device))
             elif value is not None:
                 state[name] = copy.deepcopy(value)
