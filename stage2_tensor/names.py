@@ -269,8 +269,9 @@ class Node:
 
     @property
     def next_functions(self):
-        """(Node, 0) for each input; (None, 0) for one that requires no grad."""
-        return tuple([(Node(x) if x.requires_grad else None, 0) for x in self._tensor.inputs])
+        """(Node, 0) for each input, numbers last as in PyTorch; (None, 0) for one that requires no grad."""
+        inputs = sorted(self._tensor.inputs, key=lambda x: not hasattr(x._data, "dtype"))
+        return tuple([(Node(x) if x.requires_grad else None, 0) for x in inputs])
 
     def __repr__(self):
         return f"<{self.name()}>"

@@ -233,6 +233,7 @@ def places():
         Place("torch.utils.data", utils.data),
         Place("torch.autograd", autograd, **modes),
         Place("torch.autograd.function", Function=autograd.Function, once_differentiable=autograd.once_differentiable),
+        Place("torch.linalg", matmul=names.matmul),
         Place("torch.random", **seeds),
         Place("torch.amp", **mixed),
         Place(

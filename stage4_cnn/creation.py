@@ -31,11 +31,12 @@ def size_of(size):
 
 
 def sized(make):
-    """The function, whose numbers for a size may be given as `size=` too."""
+    """The function, whose numbers for a size may be given as `size=` too, and whose result may go into `out`."""
 
     @wraps(make)
-    def made(*numbers, size=None, **options):
-        return make(*(numbers if size is None else (size,)), **options)
+    def made(*numbers, size=None, out=None, **options):
+        found = make(*(numbers if size is None else (size,)), **options)
+        return found if out is None else out.copy_(found)
 
     return made
 

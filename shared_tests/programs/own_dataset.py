@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, Subset
 
 
 class Waves(Dataset):
@@ -45,6 +45,9 @@ for points, labels in DataLoader(pairs, batch_size=3, sampler=SequentialSampler(
     print(points.tolist(), labels.tolist(), labels.dtype == torch.int64)
 longest = DataLoader(["a", "bcd", "ef"], batch_size=3, collate_fn=lambda batch: max(map(len, batch)))
 print(list(longest), sorted(n for batch in DataLoader(range(7), 3, shuffle=True) for n in batch.tolist()))
+
+endless = iter(DataLoader(dataset, batch_size=2, sampler=RandomSampler(dataset, replacement=True, num_samples=10**10)))
+print([tuple(next(endless)["wave"].shape) for _ in range(2)])
 
 generator = torch.Generator().manual_seed(0)
 parts = torch.utils.data.random_split(range(10), [7, 3], generator=generator)

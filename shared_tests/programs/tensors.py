@@ -32,3 +32,9 @@ for step in range(40):
 
 print(x.size(), h_relu.view(-1).numel(), w1.dim(), w2.dtype == torch.double)
 print(f"{loss:.12g} {w1.abs().max().item():.12g} {w2.sum(dim=0).tolist()}")
+
+buffer = torch.empty(size=(16, 16), dtype=dtype)
+same = torch.mm(w1.t(), w1, out=buffer)
+print(
+    same is buffer, f"{torch.linalg.matmul(w1.t(), w1).sub(buffer).abs().max().item():.6f} {buffer.trace().item():.12g}"
+)

@@ -33,7 +33,7 @@ class VAE(nn.Module):
 
 
 def loss_function(recon_x, x, mu, logvar):
-    bce = F.binary_cross_entropy(recon_x, x.view(-1, 16), reduction="sum")
+    bce = F.binary_cross_entropy(recon_x, x.view(-1, 16), size_average=False)
     kld = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
     return bce + kld, kld
 
