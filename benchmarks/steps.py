@@ -33,8 +33,9 @@ def library(contender):
     if module == "stage1_scalar":
         return SimpleNamespace(MLP=import_module("stage1_scalar.moons").MLP, constant=constant)
     nn, optim = (getattr(rung, name, None) for name in ("nn", "optim"))
+    losses = getattr(nn, "functional", None)
     return SimpleNamespace(
-        Tensor=rung.Tensor, nn=nn, conv=nn, losses=nn, optim=optim, constant=constant, variable=rung.Tensor
+        Tensor=rung.Tensor, nn=nn, conv=nn, losses=losses, optim=optim, constant=constant, variable=rung.Tensor
     )
 
 

@@ -182,6 +182,25 @@ def in_place(method):
     return update
 
 
+def _operator_in_place(operate, method):
+    """The operator that updates a Tensor in place: outside the graph that of its array, else as `in_place`."""
+
+    within_graph = in_place(method)
+
+    def update(x, y):
+        recorded = _recording.get() and (x._requires_grad or getattr(y, "_requires_grad", False))
+        if recorded or type(x._data) is not np.ndarray or type(y) not in (Tensor, float, int):
+            return within_graph(x, y)
+        try:
+            operate(x._data, _unwrapped(y))
+        except (TypeError, ValueError):
+            return within_graph(x, y)  # which says what is wrong
+        changed(x._data)
+        return x
+
+    return update
+
+
 def _unwrapped(x):
     return x._data if isinstance(x, Tensor) else x
 
@@ -248,19 +267,22 @@ class Tensor:
     @property
     def data(self):
         """The same numbers, in the same memory, without their history."""
-        return _node(inplace.memory(self))
+        return _node(self._data if type(self._data) is np.ndarray else inplace.memory(self))
 
     @data.setter
     def data(self, value):
+        if isinstance(value, Tensor) and value._data is self._data:
+            return  # `x.data -= step` has written there already
         array = _fitting("data", self, value)
-        if array is not self._data:
-            changed(self._data)  # for graphs that were built on it
-            self._data = array
+        changed(self._data)  # for graphs that were built on it
+        self._data = array
 
     @property
     def grad(self):
         """The gradient, a Tensor that shares its memory; None before the first `backward()`."""
-        return None if self._grad is None else _node(inplace.memory(self, "_grad"))
+        if self._grad is None:
+            return None
+        return _node(self._grad if type(self._grad) is np.ndarray else inplace.memory(self, "_grad"))
 
     @grad.setter
     def grad(self, value):
@@ -298,13 +320,15 @@ class Tensor:
         if gradient.shape != data.shape:
             raise ValueError(f"backward: the gradient has shape {gradient.shape}, the tensor {data.shape}")
         order = topological_order(self)
-        updated = bool(order) and inplace.latest_recorded > min([tensor._made for tensor in order])
+        latest, updated = inplace.latest, inplace.latest_recorded
+        if updated:
+            updated = updated > min([tensor._made for tensor in (*order, self)])
         for tensor in order:
             tensor._grad = None
         _accumulate(self, gradient, gradient)
         for tensor in reversed(order):
             incoming, inputs = tensor._grad, tensor.inputs
-            if updated or tensor._made < inplace.latest:
+            if updated or tensor._made < latest:
                 inputs = inplace.inputs_then(tensor)
                 inplace.check(tensor, inputs, incoming)
             for x, g in zip(inputs, tensor._backward(incoming)):
@@ -384,8 +408,10 @@ class Tensor:
     pad = _unary(ops.pad)
     clone = _unary(ops.clone)
 
-    __iadd__, __isub__ = in_place(__add__), in_place(__sub__)
-    __imul__, __itruediv__ = in_place(__mul__), in_place(__truediv__)
+    __iadd__ = _operator_in_place(operator.iadd, __add__)
+    __isub__ = _operator_in_place(operator.isub, __sub__)
+    __imul__ = _operator_in_place(operator.imul, __mul__)
+    __itruediv__ = _operator_in_place(operator.itruediv, __truediv__)
     __ipow__ = in_place(__pow__)
 
     def __getitem__(self, index):
@@ -482,7 +508,7 @@ def topological_order(root):
 
     Depth first and without recursion: None on the stack says that all inputs of the tensor below it are done.
     """
-    order, seen, stack = [], set(), [root] if root.op else []
+    order, seen, stack, latest = [], set(), [root] if root.op else [], inplace.latest
     while stack:
         tensor = stack.pop()
         if tensor is None:
@@ -491,7 +517,7 @@ def topological_order(root):
             seen.add(tensor)
             stack.append(tensor)
             stack.append(None)
-            for x in tensor.inputs if tensor._made > inplace.latest else inplace.inputs_then(tensor):
+            for x in tensor.inputs if tensor._made > latest else inplace.inputs_then(tensor):
                 if x.op:
                     stack.append(x)
     return order

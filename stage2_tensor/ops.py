@@ -153,23 +153,24 @@ def _restored(g, dim, keepdim):
 
 def sum(x, dim=None, keepdim=False):
     """Σx over dim;  d/dx = 1."""
-    dim, shape = dims_of(x, dim), x.shape
+    dim, shape = dim if dim is None else dims_of(x, dim), x.shape
 
     def backward(g):
         gradient = np.empty_like(g, shape=shape)
         gradient[...] = _restored(g, dim, keepdim)
         return (gradient,)
 
-    whole = x.dtype.kind in "bui"
-    return np.add.reduce(x, axis=dim, keepdims=keepdim, dtype=np.int64 if whole else None), backward
+    whole = np.int64 if x.dtype.kind in "bui" else None
+    return np.add.reduce(x, dim, whole, keepdims=keepdim), backward
 
 
 def mean(x, dim=None, keepdim=False):
     """Σx/n over the n numbers of dim;  d/dx = 1/n."""
     if x.dtype.kind != "f":
         raise TypeError(f"wanted floating-point numbers, got {x.dtype}")
+    dim = dim if dim is None else dims_of(x, dim)
     total, backward = sum(x, dim, keepdim)
-    n = _count(x, dims_of(x, dim))
+    n = _count(x, dim)
     return total / n, lambda g: backward(g / n)
 
 

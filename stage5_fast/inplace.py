@@ -25,8 +25,9 @@ _RANK = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 def owner(array):
     """The array to which the memory belongs that an array is a view of."""
-    while hasattr(base := getattr(array, "base", None), "__array_function__"):
-        array = base
+    base = getattr(array, "base", None)
+    while base is not None and hasattr(base, "__array_function__"):
+        array, base = base, base.base
     return array
 
 
