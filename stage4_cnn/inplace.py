@@ -53,6 +53,8 @@ def changed(array, within_graph=False):
 def memory(x, slot="_data"):
     """The array of a tensor, also where NumPy has made a bare number, which has no memory, of an array without dims."""
     array = getattr(x, slot)
+    if type(array) is np.ndarray:
+        return array
     if not hasattr(array, "__array_function__") or isinstance(array, np.generic):
         array = np.asarray(array)
         setattr(x, slot, array)
