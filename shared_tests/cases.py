@@ -212,6 +212,13 @@ def through_views(x, v):
     return h * h
 
 
+def a_view_and_its_base(x, v):
+    h = x * 2
+    row = h[1]
+    row *= v
+    return row * row + h.sum(0)
+
+
 def through_a_transpose(x, v):
     h = x * 2
     columns = h.transpose(0, 1)
@@ -255,12 +262,17 @@ def functions_of_it(x, v):
     return y * v
 
 
-IN_PLACE = (through_another_name, row_by_row, into_a_constant, through_views, through_a_transpose)
+IN_PLACE = (through_another_name, row_by_row, into_a_constant, through_views, a_view_and_its_base, through_a_transpose)
 IN_PLACE += (with_what_was_made_of_it, and_used_before, times_itself, at_indices, functions_of_it)
 
 
 GROUPS = {
     "updates in place": [Case(f.__name__.replace("_", " "), f, shapes=[(3, 4), (4,)], smooth=False) for f in IN_PLACE],
+    "dtypes": [
+        Case("a cast to double", lambda x: x.double() * x, shapes=[(3, 4)]),
+        Case("a cast to float", lambda x: x.float() + 1, shapes=[(3, 4)], smooth=False),
+        Case("a cast to what it is", lambda x: x.to(x.dtype) * x, shapes=[(3, 4)]),
+    ],
     "arithmetic": [
         *over(ONE, "neg", lambda x: -x),
         *over([[s, s] for s in ONE], "add", lambda x, y: x + y),

@@ -82,8 +82,11 @@ def update(op, x, compute, others=()):
         write(op, x, compute(x)._data)
         changed(x._data)
         return x
-    before = earlier(x, memory(x).copy())
+    before = earlier(x, memory(x))
     out = compute(before)
+    if any([_shares(cell.cell_contents, x._data) for cell in _cells(out._backward)]):  # it has saved what x was
+        before = earlier(x, x._data.copy())
+        out = compute(before)
     write(op, x, out._data)
     become(x, before, op, out.inputs, out._backward)
     return x
@@ -251,6 +254,12 @@ def _cells(function):
             yield from _cells(cell.cell_contents)
         else:
             yield cell
+
+
+def _shares(value, array):
+    if isinstance(value, tuple | list):
+        return any([_shares(part, array) for part in value])
+    return owner(value) is owner(array)
 
 
 def _changed_since(value, made):
