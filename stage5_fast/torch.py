@@ -56,6 +56,11 @@ SAME = {  # PyTorch's other names for a module
     "utils.data.dataset": "utils.data",
     "utils.data.sampler": "utils.data",
 }
+IN_PLACE = """
+abs acos acosh asin asinh atan atanh ceil clamp clamp_max clamp_min clip cos cosh erf erfc exp exp2 expm1 fill floor
+frac log log10 log1p log2 nan_to_num neg reciprocal relu round rsqrt sigmoid sin sinh sqrt square tan tanh trunc
+xlogy zero
+"""
 SEEDS = "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"
 OUR_OWN = {"Value", "capture", "datasets", "hinge_loss", "refuse"}  # names that aren't PyTorch's
 ROOMS = {"activations", "conv", "nn", "optim", "padding", "pooling", "resize", "utils"}  # whose names are PyTorch's
@@ -211,6 +216,7 @@ def places():
     here = offered(sys.modules[__package__])
     here |= {name: getattr(np, name) for name in ("e", "finfo", "iinfo", "inf", "nan", "newaxis", "pi")}
     here |= {name.removeprefix("torch."): partial(legacy, dtype) for name, dtype in names.TYPES.items()}
+    here |= {f"{name}_": getattr(engine.Tensor, f"{name}_") for name in IN_PLACE.split()}
     here |= {"dtype": np.dtype, "compile": compile, "set_printoptions": set_printoptions, "__version__": "2.13.0"}
     here |= {"get_default_dtype": get_default_dtype, "set_default_dtype": set_default_dtype}
     here |= {"set_default_device": set_default_device, "autocast": autocast}
