@@ -298,9 +298,10 @@ def main():
     parser.add_argument("--check", action="store_true", help="end with status 1 if a target is missed")
     flags = parser.parse_args()
     import stage5_fast
+    from stage5_fast.device import gpu
 
     try:
-        cupy = stage5_fast.device.gpu()
+        cupy = gpu()
     except (ImportError, RuntimeError) as error:
         sys.exit(f"Nothing was measured: {error}")
     try:

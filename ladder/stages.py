@@ -56,7 +56,7 @@ class Stage:
 # Rung 5 had 2250 for the CPU alone, of which 1050 were new; for the GPU it has as many loops again, and two memories.
 # For it rungs 2 and 4 have 5 more: some rules say what NumPy would find out by itself, and other arrays would not.
 # Since programs written for PyTorch run here, arguments are PyTorch's and each function has all of them: rungs 2 to 5
-# may add 510, 1550, 420 and 2150, without the files beside the lesson, in which most of that breadth stands. Rung 2
+# may add 535, 1550, 420 and 2150, without the files beside the lesson, in which most of that breadth stands. Rung 2
 # changes 35 % of rung 1, as data and grad are no longer plain.
 STAGES = (
     Stage(
@@ -75,8 +75,8 @@ STAGES = (
         dependencies=("numpy",),
         optional=("graphviz", "matplotlib", "tqdm"),
         demos=("moons",),
-        max_lines=2100,
-        max_added=510,
+        max_lines=2200,
+        max_added=535,
         max_changed=36,
         touched=("draw.py", "engine.py", "moons.py", "ops.py"),
         beside=("creation.py", "device.py", "functions.py", "grad_mode.py", "inplace.py", "names.py", "pointwise.py")
@@ -89,7 +89,7 @@ STAGES = (
         dependencies=("numpy",),
         optional=("graphviz", "matplotlib", "tqdm"),
         demos=("moons", "mnist"),
-        max_lines=5600,
+        max_lines=5800,
         max_added=1550,
         max_changed=8,
         touched=("demo.py", "moons.py", "ops.py"),
@@ -97,7 +97,15 @@ STAGES = (
         + ("nn/dropout.py", "nn/linear.py", "nn/loss.py", "nn/module.py", "nn/normalization.py", "nn/parameter.py")
         + ("nn/sparse.py", "optim/__init__.py", "optim/adam.py", "optim/optimizer.py", "optim/sgd.py")
         + ("utils/__init__.py", "utils/data/__init__.py", "utils/data/dataloader.py", "utils/data/dataset.py"),
-        beside=("activations.py", "autograd.py", "download.py", "losses.py", "nn/activation.py", "nn/distance.py")
+        beside=(
+            "activations.py",
+            "autograd.py",
+            "distributions.py",
+            "download.py",
+            "losses.py",
+            "nn/activation.py",
+            "nn/distance.py",
+        )
         + ("nn/flatten.py", "nn/functional.py", "nn/init.py", "nn/utils.py", "optim/adadelta.py", "optim/adagrad.py")
         + ("optim/lr_scheduler.py", "optim/rmsprop.py", "padding.py", "torch.py", "unpickle.py")
         + ("utils/data/collate.py", "utils/data/sampler.py"),
@@ -109,7 +117,7 @@ STAGES = (
         dependencies=("numpy",),
         optional=("graphviz", "matplotlib", "tqdm"),
         demos=("moons", "mnist", "autoencoder"),
-        max_lines=6400,
+        max_lines=6600,
         max_added=420,
         max_changed=8,
         touched=("mnist.py", "nn/__init__.py", "nn/functional.py"),
@@ -123,7 +131,7 @@ STAGES = (
         dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
         optional=("cupy-cuda12x", "cupy-cuda13x", "graphviz", "matplotlib", "numba-cuda", "tqdm"),
         demos=("moons", "mnist", "autoencoder"),
-        max_lines=8500,
+        max_lines=8600,
         max_added=2150,
         max_changed=8,
         touched=("autoencoder.py", "conv.py", "demo.py", "device.py", "mnist.py", "moons.py", "nn/container.py")

@@ -59,6 +59,7 @@ CAPABILITIES = {
     "schedulers": 3,
     "training": 3,
     "checkpoints": 3,
+    "distributions": 3,
     "data": 3,
     "PyTorch's programs": 3,
     "samples of networks": 3,

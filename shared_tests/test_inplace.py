@@ -89,6 +89,10 @@ UPDATES = {
     "the last dim": lambda x: x.__setitem__((..., -1), 4.0),
     "through a view": lambda x: x.view(-1)[2:4].mul_(10),
     "through a transpose": lambda x: x.t()[1].zero_(),
+    "unsqueeze_": lambda x: x.unsqueeze_(1).mul_(2),
+    "squeeze_": lambda x: x.unsqueeze_(0).squeeze_(),
+    "transpose_": lambda x: x.transpose_(0, 1),
+    "t_": lambda x: x.t_(),
     "more dims than there is room for": lambda x: x.__setitem__(0, x[:1].clone() * 2),
 }
 

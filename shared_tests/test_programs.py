@@ -215,7 +215,7 @@ MISSING = {
     "from torch.nn import LSTM": "torch.nn.LSTM arrives on rung 6, stage6_sequence",
     "import torch.distributed as dist": "torch.distributed arrives on rung 7, stage7_distributed",
     "from torch import fft": "torch.fft is not on this ladder",
-    "from torch.distributions import Categorical": "torch.distributions is not on this ladder",
+    "from torch.fft import fft": "torch.fft is not on this ladder",
     "from torch.nn.utils.rnn import pad_sequence": "torch.nn.utils.rnn arrives on rung 6, stage6_sequence",
 }
 

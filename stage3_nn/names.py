@@ -221,6 +221,20 @@ def retain_grad(self):
     """Nothing: tensors between have their `grad` without being asked."""
 
 
+def _reshaped_in_place(name):
+    """The method that gives a tensor another shape in place: its numbers stay where they are."""
+
+    method = getattr(Tensor, name)
+
+    def update(self, *args):
+        if self._requires_grad:
+            raise NotImplementedError(f"{name}_: of a tensor that requires grad is not supported; use {name}")
+        self._data = method(self, *args)._data
+        return self
+
+    return update
+
+
 def detach_(self):
     """Cut off from its history, in place."""
     self.op, self.inputs, self._backward, self._requires_grad = None, (), None, False
@@ -304,6 +318,8 @@ def set_names():
             setattr(Tensor, name, getattr(Tensor, same))
     for name in IN_PLACE.split():
         setattr(Tensor, f"{name}_", in_place(getattr(Tensor, name)))
+    for name in ("squeeze", "t", "transpose", "unsqueeze"):
+        setattr(Tensor, f"{name}_", _reshaped_in_place(name))
     Tensor.is_leaf = property(lambda self: self.op is None)
     Tensor.grad_fn = property(lambda self: Node(self) if self.op else None)
     Tensor.is_cuda = property(lambda self: self.device != "cpu")

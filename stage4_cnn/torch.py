@@ -17,7 +17,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
-from . import autograd, creation, engine, names, nn, optim, random, utils
+from . import autograd, creation, distributions, engine, names, nn, optim, random, utils
 from .device import device as device_named, moved
 
 LATER = {
@@ -49,6 +49,8 @@ LATER = {
     },
 }
 SAME = {  # PyTorch's other names for a module
+    "distributions.categorical": "distributions",
+    "distributions.normal": "distributions",
     "nn.modules": "nn",
     "nn.parameter": "nn",
     "optim.optimizer": "optim",
@@ -240,6 +242,7 @@ def places():
         Place("torch.autograd", autograd, **modes),
         Place("torch.autograd.function", Function=autograd.Function, once_differentiable=autograd.once_differentiable),
         Place("torch.linalg", matmul=names.matmul),
+        Place("torch.distributions", distributions),
         Place("torch.random", **seeds),
         Place("torch.amp", **mixed),
         Place(
