@@ -1,5 +1,6 @@
 """The rungs of the ladder, in order: the one table that nox, the tests and the docs read. Standard library only."""
 
+import ast
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,3 +142,38 @@ STAGES = (
         modules=("cuda", "cupy", "cupyx", "numba_cuda"),
     ),
 )
+
+
+def same_below(stage, arrived, stages=STAGES):
+    """The rung below, if all that was there on the rung `arrived` stands on both, so that tests of it can't differ."""
+    below = next((other for other in stages if other.number == stage.number - 1), None)
+    first = next(other for other in stages if other.number == arrived)
+    if not below or arrived > below.number:
+        return None
+    demos = {f"{demo}.py" for demo in ("demo", *first.demos)}
+    names = [name for name in first.files() if name.endswith(".py") and name not in demos | {"__init__.py"}]
+    return below if all([_says_the_same(below.folder / name, stage.folder / name) for name in names]) else None
+
+
+def _says_the_same(below, here):
+    """Whether a file has the text of the one below, or that text and more imports."""
+    if not (below.is_file() and here.is_file()):
+        return False
+    if below.read_bytes() == here.read_bytes():
+        return True
+    (old_imports, old), (new_imports, new) = (
+        _imports_apart(path.read_text(encoding="utf-8")) for path in (below, here)
+    )
+    return old == new and old_imports <= new_imports
+
+
+def _imports_apart(text):
+    """What a file imports at its top, as a set, and the rest of it."""
+    imports, rest = set(), []
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            where = (getattr(node, "level", 0), getattr(node, "module", None))
+            imports |= {(where, alias.name, alias.asname) for alias in node.names}
+        else:
+            rest.append(ast.dump(node))
+    return imports, rest

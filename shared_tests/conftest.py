@@ -8,12 +8,13 @@ on an array that has the manners of the GPU's, as far as they can be had without
 import importlib
 import os
 from collections import Counter, defaultdict
+from functools import cache
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
-from ladder.stages import STAGES
+from ladder.stages import STAGES, same_below
 
 from . import standin
 from .capabilities import CAPABILITIES
@@ -25,6 +26,11 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("fixed")
 
 OUR_OWN = {"error messages", "planted faults"}  # the wording and the text of the rungs
+OF_EACH_RUNG = {
+    "demos",
+    "planted faults",
+    "PyTorch's programs",
+}  # what may come out otherwise though the text is the same
 
 CELL = "cell of the table"  # under this name a report holds the capability and the stage that it counts for
 ON_A_GPU = "stage5_fast"  # the rung that has devices
@@ -35,6 +41,7 @@ def pytest_addoption(parser):
         "--stage", action="append", metavar="PACKAGE", help="rung or engine to test, repeatable (default: every rung)"
     )
 
+    parser.addoption("--whole", action="store_true", help="test also what can't differ from the rung below")
     parser.addoption("--device", choices=["cpu", "cuda", "stand-in"], default="cpu", help="where its tensors are")
 
 
@@ -154,6 +161,20 @@ def _not_yet(item):
     return sorted(later, key=CAPABILITIES.get, reverse=True)
 
 
+def _same_below(item, names):
+    """The name of the rung below, where the test has run on the same text; None if it can come out otherwise here."""
+    number = _target(_stage_of(item)).number
+    if number is None or item.config.getoption("whole") or on_device(item.config) or OF_EACH_RUNG & set(names):
+        return None
+    below = _below(number, max([CAPABILITIES[name] for name in names]))
+    return below and below.package
+
+
+@cache
+def _below(number, arrived):
+    return same_below(next(stage for stage in STAGES if stage.number == number), arrived)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     if _stage_of(item) is None:
@@ -163,6 +184,8 @@ def pytest_runtest_setup(item):
         pytest.fail(f"no row of capabilities.py covers this test: it names {names or 'none'}", pytrace=False)
     if _not_yet(item):
         pytest.skip(f"arrives in stage {CAPABILITIES[_not_yet(item)[0]]}")
+    if below := _same_below(item, names):
+        pytest.skip(f"as on {below}: the text is the same")
     if on_device(item.config) and item.get_closest_marker("host"):
         pytest.skip("about arrays in the host's memory")
     if _target(_stage_of(item)).foreign and names[0] in OUR_OWN:
@@ -195,6 +218,8 @@ def _outcome(report):
     reason = report.longrepr[2] if report.skipped else ""
     if "arrives in stage" in reason:
         return "not yet"
+    if "the text is the same" in reason:
+        return "as below"
     return "not there" if "not there:" in reason else report.outcome
 
 
@@ -236,7 +261,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def _cell(counter, capability, stage):
-    order = ("failed", "passed", "not yet", "not there", "skipped")
+    order = ("failed", "passed", "as below", "not yet", "not there", "skipped")
     counts = ", ".join(f"{counter[outcome]} {outcome}" for outcome in order if counter[outcome])
     arrives, number = CAPABILITIES[capability], _target(stage).number
     return counts or (f"arrives in stage {arrives}" if number and number < arrives else "no test")

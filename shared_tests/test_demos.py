@@ -318,15 +318,15 @@ def stop_after(process, line, how):
 
 def test_ctrl_c_ends_with_a_sentence(demo):
     status, err = stop_after(demo.start("moons", "--epochs", 100_000), "epoch      3/", signal.SIGINT)
-    assert status == 130 and err == "\nStopped by Ctrl-C.\n"
+    assert (status, err) == (130, "\nStopped by Ctrl-C.\n")
 
 
 @TRAINED
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(name, demo, tmp_path):
     path = tmp_path / "run.npz"
     status, err = stop_after(demo.start(name, *slow(name), "--save", path), "epoch 1/4", signal.SIGINT)
-    assert status == 130
-    assert err == f"\nStopped by Ctrl-C.\n{path} holds the run up to its last whole epoch: add --resume {path}\n"
+    said = f"\nStopped by Ctrl-C.\n{path} holds the run up to its last whole epoch: add --resume {path}\n"
+    assert (status, err) == (130, said)
     assert demo.lines(name, *slow(name), "--resume", path)[-1].startswith("Result: ")
 
 

@@ -72,6 +72,7 @@ def op_infos():
     return found
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # some samples are what PyTorch, and so this, warns of
 @pytest.mark.host
 @pytest.mark.parametrize("kind", [pytest.param(x, marks=pytest.mark.capability(x), id=x) for x in OPERATORS])
 def test_no_sample_of_pytorchs_gives_something_else(kind, stage, engine, op_infos):

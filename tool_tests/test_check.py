@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from ladder import check
-from ladder.stages import STAGES, Stage
+from ladder.stages import STAGES, Stage, same_below
 
 OPS = "def add(x, y):\n    return x + y\n\n\ndef mul(x, y):\n    return x * y\n"
 MORE = OPS + "\n\ndef neg(x):\n    return -x\n"
@@ -220,3 +220,34 @@ def test_a_readme_without_a_place_for_the_table_is_a_fault_and_stays_as_it_is(ru
 def test_the_rungs_are_in_order_and_named_by_their_numbers():
     assert [stage.number for stage in STAGES] == [1, 2, 3, 4, 5]
     assert all(stage.package.startswith(f"stage{stage.number}_") for stage in STAGES)
+
+
+# What needs no second test
+
+
+@pytest.fixture
+def third(rungs):
+    """Rung three, with the text of rung two."""
+    rungs[2].folder.mkdir()
+    for name in rungs[1].files():
+        put(rungs[2], name, (rungs[1].folder / name).read_text())
+    return rungs[2]
+
+
+@pytest.mark.parametrize("arrived", [1, 2])
+def test_what_stands_on_the_same_text_needs_no_second_test(rungs, third, arrived):
+    assert same_below(third, arrived, rungs) is rungs[1]
+    put(third, "net.py", "from .ops import mul, neg\nimport numpy as np\n")
+    assert same_below(third, arrived, rungs) is rungs[1], "more imports change nothing"
+
+
+@pytest.mark.parametrize("text", [MORE.replace("-x", "+x"), OPS, "import math\n"])
+def test_another_text_is_tested_again(rungs, third, text):
+    put(third, "ops.py", text)
+    assert same_below(third, 1, rungs) is None and same_below(third, 2, rungs) is None
+
+
+def test_what_only_the_later_rung_has_is_tested_there(rungs, third):
+    assert same_below(third, 3, rungs) is None and same_below(rungs[0], 1, rungs) is None
+    put(third, "net.py", "import numpy as np\n")
+    assert same_below(third, 1, rungs) is rungs[1] and same_below(third, 2, rungs) is None
