@@ -72,7 +72,8 @@ class Case:
     engine's under the same names. `domain` says where the numbers come from, one for all or one for each; `values`
     gives the numbers themselves instead of `shapes`. The inputs at the places in `constant` want no gradient and come
     as plain arrays. `smooth=False` says that central differences mean nothing here. `quiet=True` lets NumPy go to
-    infinity and NaN without a warning. `capability` is the row of capabilities.py.
+    infinity and NaN without a warning. `host=True` says that it is about memory as the host's arrays show it.
+    `capability` is the row of capabilities.py.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Case:
     constant: Sequence = ()
     smooth: bool = True
     quiet: bool = False
+    host: bool = False
     capability: str = ""
 
     @property

@@ -262,12 +262,16 @@ def functions_of_it(x, v):
     return y * v
 
 
-IN_PLACE = (through_another_name, row_by_row, into_a_constant, through_views, a_view_and_its_base, through_a_transpose)
-IN_PLACE += (with_what_was_made_of_it, and_used_before, times_itself, at_indices, functions_of_it)
+IN_PLACE = (through_another_name, row_by_row, with_what_was_made_of_it, and_used_before, times_itself, at_indices)
+IN_PLACE += (functions_of_it,)
+IN_PLACE_ON_THE_HOST = (into_a_constant, through_views, a_view_and_its_base, through_a_transpose)
 
 
 GROUPS = {
-    "updates in place": [Case(f.__name__.replace("_", " "), f, shapes=[(3, 4), (4,)], smooth=False) for f in IN_PLACE],
+    "updates in place": [
+        Case(f.__name__.replace("_", " "), f, [(3, 4), (4,)], smooth=False, host=f in IN_PLACE_ON_THE_HOST)
+        for f in (*IN_PLACE, *IN_PLACE_ON_THE_HOST)
+    ],
     "dtypes": [
         Case("a cast to double", lambda x: x.double() * x, shapes=[(3, 4)]),
         Case("a cast to float", lambda x: x.float() + 1, shapes=[(3, 4)], smooth=False),

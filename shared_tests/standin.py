@@ -11,9 +11,11 @@ from collections import Counter
 from contextlib import contextmanager
 from functools import wraps
 from types import SimpleNamespace
+from weakref import WeakValueDictionary
 
 import numpy as np
 
+OWNERS = WeakValueDictionary()  # id of a NumPy array -> the array that holds it
 TRANSFERS = Counter()  # "to host" and "to device" -> how often
 
 COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
@@ -55,6 +57,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __init__(self, array):
         self._memory = np.asarray(array)
+        OWNERS.setdefault(id(self._memory), self)
 
     shape = property(lambda self: self._memory.shape)
     ndim = property(lambda self: self._memory.ndim)
@@ -64,7 +67,15 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
     itemsize = property(lambda self: self._memory.itemsize)
     strides = property(lambda self: self._memory.strides)
     T = property(lambda self: Array(self._memory.T))
-    base = property(lambda self: None if self._memory.base is None else Array(self._memory.base))
+
+    @property
+    def base(self):
+        """The array that owns the memory, the same for all its views, as CuPy's."""
+        memory = self._memory.base
+        if not isinstance(memory, np.ndarray):
+            return None
+        found = OWNERS.get(id(memory))
+        return Array(memory) if found is None else found
 
     @property
     def flags(self):

@@ -202,6 +202,7 @@ def test_an_update_makes_a_constant_require_grad(engine):
 
 
 @in_place
+@pytest.mark.host
 def test_no_cycle_keeps_a_graph_alive(engine):
     def live():
         return sum(issubclass(type(thing), engine.Tensor) for thing in gc.get_objects())

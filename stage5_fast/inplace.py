@@ -37,7 +37,7 @@ def changed(array, within_graph=False):
     latest = next(clock)
     if within_graph:
         latest_recorded = latest
-    holder = owner(array)
+    holder = array if type(array) is np.ndarray and array.base is None else owner(array)
     key = id(holder)
     change = _changes.get(key)
     if change is None:
