@@ -56,7 +56,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
     """An array as CuPy's: a view or an owner of memory that only its own functions reach."""
 
     def __init__(self, array):
-        self._memory = np.asarray(array)
+        self._memory = np.asanyarray(array)  # of the same class, so that its base is the array's
         OWNERS.setdefault(id(self._memory), self)
 
     shape = property(lambda self: self._memory.shape)
