@@ -1039,7 +1039,8 @@ def _rmsprop(p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum, n):
             a = m[i] + real(1.0 - alpha) * (step - m[i])
             m[i] = a
             b -= a * a
-        step /= math.sqrt(b) + real(eps)
+        root = math.sqrt(b) if b >= 0 else real(math.nan)  # the simulator's root of what is below 0 is an error
+        step /= root + real(eps)
         if MOMENTUM:
             step += real(momentum) * buffer[i]
             buffer[i] = step
