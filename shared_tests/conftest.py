@@ -141,7 +141,7 @@ def placed(request):
 
 def _reading(compare, moved):
     def host(x):
-        return [host(part) for part in x] if isinstance(x, list) else moved(x, "cpu")
+        return [host(part) for part in x] if isinstance(x, list) else moved(getattr(x, "_data", x), "cpu")
 
     return lambda found, wanted, *args, **options: compare(host(found), host(wanted), *args, **options)
 

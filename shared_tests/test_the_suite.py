@@ -305,7 +305,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("adam", "np.maximum(top, v, out=top)", "top[...] = v", _steps("Adam, amsgrad")),
         Fault("adam", "p *= 1 - lr * weight_decay", "pass", _steps("AdamW")),
         Fault("rmsprop", "v - m * m", "v", _steps("RMSprop, centered")),
-        Fault("adagrad", "(t - 1) * lr_decay", "t * lr_decay", _steps("Adagrad, all settings")),
+        Fault("adagrad", "(t - 1) *", "t *", _steps("Adagrad, all settings")),
         Fault("adadelta", "u += (1 - rho) * (d * d)", "pass", _steps("Adadelta")),
         Fault("Optimizer.step", '-g if group["maximize"] else g', "g", _steps("SGD, maximize")),
         Fault(

@@ -216,9 +216,11 @@ def _array(data):
 
 def _fitting(name, tensor, value):
     """The array of a Tensor or array that fits a tensor in shape and dtype: a Tensor's own, else a copy."""
-    array = value._data if isinstance(value, Tensor) else np.array(value, like=_unlike(value))
-    if not hasattr(value, "dtype") and not isinstance(value, Tensor):
-        array = array.astype(tensor.dtype)
+    if isinstance(value, Tensor):
+        array = value._data
+    else:
+        array = np.array(value, None if hasattr(value, "dtype") else tensor.dtype, like=_unlike(value))
+        array = moved(array, tensor.device)
     if array.shape != tensor.shape or array.dtype != tensor.dtype:
         raise ValueError(
             f"{name}: wanted shape {tuple(tensor.shape)} and {tensor.dtype}, got {array.shape} and {array.dtype}"

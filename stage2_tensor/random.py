@@ -99,9 +99,10 @@ def randperm(n, *, generator=None, dtype=None, device=None, requires_grad=False)
 def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, device=None, requires_grad=False):
     """Normal, with one mean and standard deviation for all of a size, or with tensors of them."""
     shape = np.broadcast_shapes(np.shape(mean), np.shape(std)) if size is None else size_of((size,))
-    numbers = array_of(mean) + array_of(std) * _numpy(generator).standard_normal(shape)
-    dtype = next((x.dtype for x in (mean, std) if isinstance(x, Tensor)), np.float32) if dtype is None else dtype
-    return _made(np.asarray(numbers), dtype, device, requires_grad)
+    like = next((x for x in (mean, std) if isinstance(x, Tensor)), None)
+    mean, std = (moved(array_of(x), "cpu") for x in (mean, std))
+    numbers = np.asarray(mean + std * _numpy(generator).standard_normal(shape))
+    return _made(numbers, np.float32 if like is None and dtype is None else dtype, device, requires_grad, like)
 
 
 def rand_like(input, *, dtype=None, device=None, requires_grad=False):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from .conv import named
+from .device import moved
 from .engine import apply
 from .nn.module import Module
 from .padding import pad, repeated
@@ -112,7 +113,7 @@ def _scaled(input, dim, terms):
     for index, weight in terms:
         term = apply(repeated, (input,), dim, np.clip(index, 0, n - 1).astype(int).tolist())
         if weight is not None:
-            term = term * weight.reshape(-1, *(1,) * (input.ndim - 1 - dim))
+            term = term * moved(weight.reshape(-1, *(1,) * (input.ndim - 1 - dim)), input.device)
         total = term if total is None else total + term
     return total
 

@@ -58,4 +58,4 @@ def adagrad(p, g, s, t, lr, lr_decay, eps, weight_decay):
     s += g * g
     root = np.sqrt(s)
     root += eps
-    p -= lr / (1 + (t - 1) * lr_decay) * g / root
+    p -= lr / (1 + (t - 1) * np.float64(lr_decay)) * g / root
