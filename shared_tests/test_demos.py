@@ -1,5 +1,6 @@
 """Every demo, run as its reader runs it: `python -m stage4_cnn.mnist`, most on the small digits and few steps."""
 
+import ast
 import os
 import random
 import re
@@ -28,6 +29,24 @@ DEMOS = pytest.mark.parametrize("name", [moons, mnist, autoencoder])
 TRAINED = pytest.mark.parametrize("name", [mnist, autoencoder])
 
 
+# Runs a module with each of some lists of flags, and prints its status and what it wrote to each stream.
+IN_ONE_PROCESS = """
+import ast, io, runpy, sys
+from contextlib import redirect_stderr, redirect_stdout
+module = sys.argv[1]
+for flags in ast.literal_eval(sys.stdin.read()):
+    status, sys.argv[1:] = 0, flags
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            status = end.code
+            if isinstance(status, str):  # as Python does with what it is told at the end
+                status = print(status, file=sys.stderr) or 1
+    print((status, out.getvalue(), err.getvalue()))
+"""
+
+
 class Demo:
     """Runs the demos of one rung on a machine without a network, where `folder` holds the data."""
 
@@ -48,6 +67,24 @@ class Demo:
         process = self.start(name, *flags)
         out, err = process.communicate(timeout=300)
         return process.returncode, out, re.sub(r"(?m)^\w+: compiling a kernel, once: .*\n", "", err)
+
+    def refusals(self, name, *runs, said=0):
+        """What a demo says on standard error to each list of flags, all of which it refuses, in one process.
+
+        `said` is how many lines it prints before.
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", IN_ONE_PROCESS, f"{self.package}.{name}"],
+            input=repr([[*self.flags, *map(str, flags)] for flags in runs]),
+            cwd=ROOT,
+            env=self.env,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        ends = list(map(ast.literal_eval, done.stdout.splitlines()))
+        assert [(status, out.count("\n")) for status, out, _ in ends] == [(1 if said else 2, said)] * len(runs)
+        return [err for _, _, err in ends]
 
     def lines(self, name, *flags):
         """The lines of a demo that goes well."""
@@ -179,54 +216,39 @@ def test_the_autoencoder_beats_the_mean_digit(demo):
 
 
 @DEMOS
-@pytest.mark.parametrize(
-    "flag, value, wanted",
-    [
-        ("--epochs", "-3", "a whole number of at least 1, got -3"),
-        ("--epochs", "0", "a whole number of at least 1, got 0"),
-        ("--epochs", "two", "a whole number of at least 1, got two"),
-        ("--lr", "0", "a number above 0, got 0"),
-        ("--lr", "nan", "a number above 0, got nan"),
-        ("--lr", "fast", "a number above 0, got fast"),
-        ("--seed", "-1", "a whole number of at least 0, got -1"),
-    ],
-)
-def test_a_flag_that_makes_no_sense_is_refused(flag, value, wanted, name, demo):
-    status, out, err = demo.run(name, flag, value)
-    assert (status, out) == (2, "")
-    assert err.splitlines()[-1].endswith(f"error: argument {flag}: wanted {wanted}")
+def test_a_flag_that_makes_no_sense_is_refused(name, demo):
+    wanted = {
+        ("--epochs", "-3"): "a whole number of at least 1, got -3",
+        ("--epochs", "0"): "a whole number of at least 1, got 0",
+        ("--epochs", "two"): "a whole number of at least 1, got two",
+        ("--lr", "0"): "a number above 0, got 0",
+        ("--lr", "nan"): "a number above 0, got nan",
+        ("--lr", "fast"): "a number above 0, got fast",
+        ("--seed", "-1"): "a whole number of at least 0, got -1",
+    }
+    for (flag, _), rule, err in zip(wanted, wanted.values(), demo.refusals(name, *wanted)):
+        assert err.splitlines()[-1].endswith(f"error: argument {flag}: wanted {rule}")
 
 
 @TRAINED
-@pytest.mark.parametrize(
-    "flag, value, wanted",
-    [
-        ("--batch-size", "0", "wanted a whole number of at least 1, got 0"),
-        ("--data", "cifar", "invalid choice: 'cifar'"),
-        ("--save", "nowhere/run.npz", "there is no folder nowhere"),
-    ],
-)
-def test_a_flag_of_training_that_makes_no_sense_is_refused(flag, value, wanted, name, demo):
-    status, out, err = demo.run(name, flag, value)
-    assert (status, out) == (2, "")
-    assert f"error: argument {flag}: {wanted}" in err
+def test_a_flag_of_training_that_makes_no_sense_is_refused(name, demo):
+    wanted = {
+        ("--batch-size", "0"): "wanted a whole number of at least 1, got 0",
+        ("--data", "cifar"): "invalid choice: 'cifar'",
+        ("--save", "nowhere/run.npz"): "there is no folder nowhere",
+    }
+    for (flag, _), rule, err in zip(wanted, wanted.values(), demo.refusals(name, *wanted)):
+        assert f"error: argument {flag}: {rule}" in err
 
 
 @capability("devices")
 @DEMOS
-@pytest.mark.parametrize(
-    "device, wanted",
-    [
-        ("tpu", "wanted 'cpu' or 'cuda', got 'tpu'"),
-        ("cuda", r"cuda: .*(pip install \"\./stage5_fast\[cuda13\]|found no)"),
-    ],
-)
-def test_a_device_that_is_not_there_is_refused_before_training(device, wanted, name, demo):
-    if device == "cuda" and not without_gpu():
-        pytest.skip("there is a GPU")
-    status, out, err = demo.run(name, "--device", device)
-    assert (status, out) == (2, "")
-    assert re.search(f"error: argument --device: .*{wanted}", err)
+def test_a_device_that_is_not_there_is_refused_before_training(name, demo):
+    wanted = {("--device", "tpu"): "wanted 'cpu' or 'cuda', got 'tpu'"}
+    if without_gpu():
+        wanted["--device", "cuda"] = r"cuda: .*(pip install \"\./stage5_fast\[cuda13\]|found no)"
+    for rule, err in zip(wanted.values(), demo.refusals(name, *wanted)):
+        assert re.search(f"error: argument --device: .*{rule}", err)
 
 
 # Pictures, bars and what they need
@@ -244,13 +266,11 @@ def test_a_plot_is_a_picture_with_something_in_it(name, demo, tmp_path):
 
 
 @PLOTS
-@pytest.mark.parametrize(
-    "file, wanted", [("plot.doc", "wanted a file ending in one of"), ("no/plot.png", "no folder no")]
-)
-def test_a_plot_that_can_not_be_written_is_refused_before_training(file, wanted, name, demo):
+def test_a_plot_that_can_not_be_written_is_refused_before_training(name, demo):
     pytest.importorskip("matplotlib")
-    status, out, err = demo.run(name, *small(name), "--plot", file)
-    assert (status, out) == (2, "") and wanted in err
+    wanted = {"plot.doc": "wanted a file ending in one of", "no/plot.png": "no folder no"}
+    for rule, err in zip(wanted.values(), demo.refusals(name, *[[*small(name), "--plot", file] for file in wanted])):
+        assert rule in err
 
 
 @pytest.fixture
@@ -322,27 +342,21 @@ def test_ctrl_c_ends_with_a_sentence(demo):
 
 
 @TRAINED
-def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(name, demo, tmp_path):
-    path = tmp_path / "run.npz"
-    status, err = stop_after(demo.start(name, *slow(name), "--save", path), "epoch 1/4", signal.SIGINT)
-    said = f"\nStopped by Ctrl-C.\n{path} holds the run up to its last whole epoch: add --resume {path}\n"
-    assert (status, err) == (130, said)
-    assert demo.lines(name, *slow(name), "--resume", path)[-1].startswith("Result: ")
-
-
-@TRAINED
-@pytest.mark.parametrize("how, suffix", [(signal.SIGINT, ".pt"), (signal.SIGKILL, ".safetensors")])
-def test_a_resumed_run_gives_the_numbers_of_one_never_stopped(how, suffix, name, stage, demo, tmp_path):
-    load = stage.package.load
-    never, stopped = tmp_path / f"never{suffix}", tmp_path / f"stopped{suffix}"
+def test_a_resumed_run_gives_the_numbers_of_one_never_stopped(name, stage, demo, tmp_path):
+    load, never = stage.package.load, tmp_path / "never.npz"
     wanted = demo.figures(name, *slow(name), "--save", never)
-    status, _ = stop_after(demo.start(name, *slow(name), "--save", stopped), "epoch 2/4", how)
-    assert status == (130 if how == signal.SIGINT else -signal.SIGKILL)
-    assert 2 <= load(stopped)["run"]["done"] < 4, "the run was stopped too late to show anything"
+    for how, suffix in ((signal.SIGINT, ".pt"), (signal.SIGKILL, ".safetensors")):
+        path = tmp_path / f"stopped{suffix}"
+        status, err = stop_after(demo.start(name, *slow(name), "--save", path), "epoch 2/4", how)
+        assert status == (130 if how == signal.SIGINT else -signal.SIGKILL)
+        if how == signal.SIGINT:
+            kept = f"{path} holds the run up to its last whole epoch: add --resume {path}"
+            assert err == f"\nStopped by Ctrl-C.\n{kept}\n"
+        assert 2 <= load(path)["run"]["done"] < 4, "the run was stopped too late to show anything"
 
-    resumed = demo.figures(name, *slow(name), "--resume", stopped, "--save", stopped)
-    assert resumed[-2:] == wanted[-2:]
-    assert as_lists(load(stopped)) == as_lists(load(never))
+        resumed = demo.figures(name, *slow(name), "--resume", path, "--save", path)
+        assert resumed[-2:] == wanted[-2:]
+        assert as_lists(load(path)) == as_lists(load(never))
 
 
 def as_lists(state):
@@ -355,35 +369,28 @@ def as_lists(state):
 
 
 @TRAINED
-def test_a_finished_run_resumed_gives_its_result_again(name, demo, tmp_path):
-    wanted = demo.figures(name, *small(name), "--save", tmp_path / "run.npz")
-    assert demo.figures(name, *small(name), "--resume", tmp_path / "run.npz") == [wanted[0], wanted[-1]]
-
-
-@TRAINED
-@pytest.mark.parametrize(
-    "flag, name_in_file, value", [("--epochs", "epochs", 3), ("--seed", "seed", 1), ("--lr", "lr", 0.5)]
-)
-def test_a_run_set_up_otherwise_is_not_resumed(flag, name_in_file, value, name, demo, tmp_path):
-    demo.lines(name, *small(name), "--save", tmp_path / "run.npz")
-    status, _, err = demo.run(name, *small(name), "--resume", tmp_path / "run.npz", flag, value)
-    assert status == 1
-    assert re.match(rf"--resume .*run\.npz: that run had {name_in_file} [\d.]+, this one has {value}$", err)
-
-
-@TRAINED
-@pytest.mark.parametrize(
-    "content, wanted",
-    [(None, "No such file"), (b"not a checkpoint", "is not a whole .npz file"), ("arrays", "not written by this demo")],
-)
-def test_what_can_not_be_resumed_is_named(content, wanted, name, demo, tmp_path):
+def test_a_finished_run_resumed_gives_its_result_again_but_not_to_a_run_set_up_otherwise(name, demo, tmp_path):
     path = tmp_path / "run.npz"
-    if content == "arrays":
-        np.savez(path, x=np.zeros(3))
-    elif content:
-        path.write_bytes(content)
-    status, _, err = demo.run(name, *small(name), "--resume", path)
-    assert status == 1 and err.startswith(f"--resume {path}: ") and wanted in err
+    wanted = demo.figures(name, *small(name), "--save", path)
+    assert demo.figures(name, *small(name), "--resume", path) == [wanted[0], wanted[-1]]
+
+    resumed = [*small(name), "--resume", path]
+    others = {("--epochs", 3): "epochs 2, this one has 3", ("--seed", 1): "seed 0, this one has 1"}
+    others["--lr", 0.5] = r"lr [\d.]+, this one has 0\.5"
+    for rule, err in zip(others.values(), demo.refusals(name, *[[*resumed, *flags] for flags in others], said=1)):
+        assert re.match(rf"--resume .*run\.npz: that run had {rule}$", err)
+
+
+@TRAINED
+def test_what_can_not_be_resumed_is_named(name, demo, tmp_path):
+    (tmp_path / "text.npz").write_bytes(b"not a checkpoint")
+    np.savez(tmp_path / "arrays.npz", x=np.zeros(3))
+    wanted = {"none.npz": "No such file", "text.npz": "is not a whole .npz file"}
+    wanted["arrays.npz"] = "not written by this demo"
+    paths = [tmp_path / file for file in wanted]
+    refusals = demo.refusals(name, *[[*small(name), "--resume", path] for path in paths], said=1)
+    for path, rule, err in zip(paths, wanted.values(), refusals):
+        assert err.startswith(f"--resume {path}: ") and rule in err
 
 
 # MNIST itself
