@@ -152,10 +152,10 @@ def same_below(stage, arrived, stages=STAGES):
         return None
     demos = {f"{demo}.py" for demo in ("demo", *first.demos)}
     names = [name for name in first.files() if name.endswith(".py") and name not in demos | {"__init__.py"}]
-    return below if all([_says_the_same(below.folder / name, stage.folder / name) for name in names]) else None
+    return below if all([says_the_same(below.folder / name, stage.folder / name) for name in names]) else None
 
 
-def _says_the_same(below, here):
+def says_the_same(below, here):
     """Whether a file has the text of the one below, or that text and more imports."""
     if not (below.is_file() and here.is_file()):
         return False

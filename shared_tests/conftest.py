@@ -187,7 +187,7 @@ def pytest_runtest_setup(item):
     if below := _same_below(item, names):
         pytest.skip(f"as on {below}: the text is the same")
     if on_device(item.config) and item.get_closest_marker("host"):
-        pytest.skip("about arrays in the host's memory")
+        pytest.skip("on the host alone")
     if _target(_stage_of(item)).foreign and names[0] in OUR_OWN:
         pytest.skip(f"not there: {names[0]} are asked only of the ladder's rungs")
 

@@ -12,6 +12,7 @@ SMOOTH = [
 ]
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("case", SMOOTH)
 def test_gradients_are_the_slopes_of_the_function(case, engine):
     check_slopes(case, engine)

@@ -87,13 +87,12 @@ class Optimizer:
         self._stepped = True
         for group in self.param_groups:
             names, lr = self._names(group), float(group["lr"])
-            begins = [(p, not self.state.get(p)) for p in group["params"] if p._grad is not None]
-            with np.errstate(all="ignore"):  # PyTorch warns of nothing either
-                for p, first in begins:
-                    array, g = memory(p), p._grad
-                    state = self._arrays(p, names) if names else {}
-                    self._update(array, -g if group["maximize"] else g, state, lr, group, first)
-                    changed(array)
+            begins = [(p, names and not self.state.get(p)) for p in group["params"] if p._grad is not None]
+            for p, first in begins:
+                array, g = memory(p), p._grad
+                state = self._arrays(p, names) if names else {}
+                self._update(array, -g if group["maximize"] else g, state, lr, group, first)
+                changed(array)
         return loss
 
     def _names(self, group):
