@@ -144,6 +144,48 @@ def test_dtypes_meet_as_in_pytorch(engine, name):
     assert got == wanted
 
 
+INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
+OF_INTEGERS = ["exp", "log", "sqrt", "rsqrt", "sin", "cos", "tanh", "sigmoid", "erf"]
+OF_INTEGERS += ["relu", "neg", "abs", "square", "sum", "prod", "mean"]
+
+
+@capability("dtypes")
+@pytest.mark.parametrize("name", OF_INTEGERS)
+def test_functions_of_integers_have_pytorchs_dtype_and_values(engine, name):
+    """NumPy has float16 for most functions of 8 bits, in which e¹² is infinite."""
+    torch = torch_engine().torch
+    for dtype in INTEGERS:
+        array = np.array([1, 12, 80, 7]).astype(dtype)
+        try:
+            wanted = getattr(torch.from_numpy(array), name)()
+        except RuntimeError:
+            continue  # as the mean of integers
+        out = getattr(engine.Tensor(array), name)()
+        assert str(out.dtype) == str(wanted.dtype).removeprefix("torch.")
+        np.testing.assert_allclose(engine.value(out), wanted.numpy(), rtol=1e-6)
+
+
+@capability("dtypes")
+def test_half_precision_stays_with_integers_and_its_mean_does_not_overflow(engine):
+    x = engine.Tensor(np.full(100_000, 2.0, np.float16))
+    for out in (x * engine.Tensor(np.arange(100_000) % 3), x.exp(), x.sqrt(), x.mean()):
+        assert out.dtype == np.float16
+    assert x.mean().item() == 2.0
+
+
+@capability("reductions")
+def test_sums_of_many_numbers_keep_their_digits(engine):
+    """Added up in float32, one after another, a million times 0.1 is 1 % off."""
+    tall = np.full((1_000_000, 2), 0.1, np.float32)
+    x, bias = engine.Tensor(tall, requires_grad=False), engine.Tensor(np.zeros(2, np.float32))
+    np.testing.assert_allclose(engine.value(x.sum(0)), [1e5, 1e5], rtol=1e-6)
+    np.testing.assert_allclose(engine.value(x.mean(0)), [0.1, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(engine.value(x.reshape(500_000, 2, 2).mean((0, 2))), [0.1, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(engine.value(x.std(0)), [0, 0], atol=1e-7)
+    ((x + bias) * 0.1).sum().backward()
+    np.testing.assert_allclose(engine.grad(bias), [1e5, 1e5], rtol=1e-6)
+
+
 @capability("dtypes")
 @pytest.mark.parametrize(
     "number", [np.float64(2), np.float32(2), np.int64(2), np.bool_(True)], ids=lambda x: type(x).__name__

@@ -3,7 +3,10 @@
 import gzip
 import hashlib
 import inspect
+import re
 import struct
+import subprocess
+import sys
 from collections import OrderedDict, namedtuple
 from pathlib import Path
 from urllib.error import URLError
@@ -743,3 +746,34 @@ def test_a_file_comes_over_the_network_whole(download, tmp_path):
         Thread(target=server.serve_forever, daemon=True).start()
         assert download.fetch(f"http://127.0.0.1:{server.server_port}/file.gz") == content
         server.shutdown()
+
+
+@pytest.mark.host
+def test_a_tilde_in_the_folder_for_data_is_the_home_folder(sets, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("GRADUAL_DATA", "~/sets")
+    monkeypatch.setattr(sets, "_MIRRORS", ())
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / "sets" / "mnist"))):
+        sets.mnist("test")
+
+
+@pytest.mark.host
+def test_a_user_without_a_home_is_asked_for_a_folder(stage):
+    """As in a container whose user has a number and no name."""
+    pytest.importorskip("pwd")
+    code = f"""
+import os, pwd
+def getpwuid(uid):
+    raise KeyError(uid)
+pwd.getpwuid = getpwuid
+for name in ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "GRADUAL_DATA"):
+    os.environ.pop(name, None)
+from {stage.name} import datasets
+try:
+    datasets.mnist()
+except OSError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "Say which in GRADUAL_DATA" in done.stdout, done.stderr

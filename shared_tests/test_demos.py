@@ -216,6 +216,12 @@ def test_the_autoencoder_beats_the_mean_digit(demo):
 
 
 @DEMOS
+def test_a_terminal_without_a_sign_shows_another(name, demo):
+    demo.env |= {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    assert demo.lines(name, "--help")[0].startswith("usage: ")
+
+
+@DEMOS
 def test_a_flag_that_makes_no_sense_is_refused(name, demo):
     wanted = {
         ("--epochs", "-3"): "a whole number of at least 1, got -3",

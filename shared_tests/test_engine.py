@@ -4,7 +4,10 @@ Everything here runs on plain numbers (`engine.number(2.0)`), so that every rung
 test_arrays.py.
 """
 
+import asyncio
 import gc
+import math
+import operator
 import random
 import sys
 import threading
@@ -284,6 +287,63 @@ def test_no_grad_as_a_decorator(engine):
     assert not square(x).requires_grad
     assert not square(x).requires_grad  # and again
     assert (x * x).requires_grad
+
+
+@capability("requires_grad and no_grad")
+def test_no_grad_around_a_generator_covers_its_steps_and_nothing_between(engine):
+    x = engine.number(2.0)
+
+    @engine.package.no_grad()
+    def squares(n):
+        try:
+            for _ in range(n):
+                sent = yield x * x
+        except KeyError:
+            yield x * 2.0
+        return sent
+
+    steps = squares(2)
+    assert not next(steps).requires_grad
+    assert (x * x).requires_grad
+    assert not steps.send("sent").requires_grad
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value is None
+    steps = squares(2)
+    next(steps)
+    assert not steps.throw(KeyError).requires_grad
+    steps.close()
+    assert (x * x).requires_grad
+
+
+@capability("requires_grad and no_grad")
+def test_no_grad_is_of_its_task_alone(engine):
+    x, seen = engine.number(2.0), []
+
+    async def quiet():
+        with engine.package.no_grad():
+            await asyncio.sleep(0)
+            seen.append((x * x).requires_grad)
+
+    async def loud():
+        await asyncio.sleep(0)
+        seen.append((x * x).requires_grad)
+
+    async def both():
+        await asyncio.gather(quiet(), loud())
+
+    asyncio.run(both())
+    assert sorted(seen) == [False, True]
+
+
+@capability("numbers in expressions")
+def test_a_tensor_is_a_number_where_it_is_one(engine):
+    loss = engine.number(1.5) * 2.0
+    assert (float(loss), f"{loss:.2f}", math.floor(float(loss)), round(loss, 1)) == (3.0, "3.00", 3, 3.0)
+    assert not math.isnan(loss)
+    assert loss > 2.0 and loss >= engine.number(3.0) and loss < 4 and loss <= 3.0 and loss == 3.0 and loss != 2.0
+    with pytest.raises(TypeError):
+        operator.lt(loss, "4")
 
 
 @capability("requires_grad and no_grad")

@@ -328,3 +328,28 @@ def test_class_indices_may_be_an_array_of_another_library(engine):
 
     x = engine.Tensor(np.arange(6.0).reshape(2, 3))
     assert engine.F.cross_entropy(x, Column([0, 2])).item() == engine.F.cross_entropy(x, np.array([0, 2])).item()
+
+
+@modules
+@pytest.mark.parametrize("sizes", [(0, 3), (3, 0)])
+def test_a_linear_layer_of_no_features_is_pytorchs(engine, sizes):
+    reference = torch_engine()
+    grads = []
+    for lib in (engine, reference):
+        weight, bias = lib.tensor(np.ones(sizes[::-1])), lib.tensor(np.ones(sizes[1]))
+        x = lib.tensor(np.ones((4, sizes[0])))
+        out = lib.F.linear(x, weight, bias)
+        out.sum().backward()
+        grads.append([lib.value(out), *map(lib.grad, (x, weight, bias))])
+    for found, wanted in zip(*grads):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@modules
+def test_batch_statistics_of_many_rows_keep_their_digits(engine, stage):
+    """Their sums would be 1 % off, if each were added up in float32."""
+    rows = np.full((1_000_000, 2), 0.1, np.float32)
+    norm = stage.part("nn").BatchNorm1d(2, momentum=1.0)
+    norm(engine.package.tensor(rows))
+    np.testing.assert_allclose(norm.running_mean.numpy(), [0.1, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(norm.running_var.numpy(), [0, 0], atol=1e-7)

@@ -50,6 +50,10 @@ class Fault:
 grows_where_it_is = test_arrays.test_a_gradient_that_is_held_goes_on_growing_as_in_pytorch
 
 
+def sums_of_integers(engine):
+    test_arrays.test_functions_of_integers_have_pytorchs_dtype_and_values(engine, "sum")
+
+
 def infinite_gradients(engine):
     test_images.test_an_infinite_gradient_goes_through_max_pooling_to_the_largest_alone(engine, (2,), float("inf"))
 
@@ -88,7 +92,7 @@ FAULTS = {  # by the rung on which the text arrives
         ),
     ],
     2: [
-        Fault("rectify", "0.0", "1.0", "elementary functions"),
+        Fault("rectify", "_maximum(x, 0)", "_maximum(x, 1)", "elementary functions"),
         Fault("rectify_gradient", "where(out,", "where(out >= 0,", "elementary functions"),
         Fault("rectify_gradient", "g * (out != 0)", "g * (out >= 0)", "more elementwise functions"),
         Fault("rectify_gradient", "np.isfinite(g).all()", "True", "infinities and NaN"),
@@ -97,15 +101,18 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("_accumulate", "x._grad += g", "pass", grows_where_it_is),
         Fault("_accumulate", "x._grad += g", "x._grad = x._grad + g", grows_where_it_is),
         Fault("_array", "np.array(data,", "np.asarray(data,", test_arrays.test_a_callers_array_is_never_changed),
-        Fault("unbroadcast", "np.add.reduce(g, axis=(*range(missing), *repeated)).reshape(shape)", "g", "broadcasting"),
+        Fault("unbroadcast", "total(g,", "np.add.reduce(1 + g,", "broadcasting"),
         Fault("unbroadcast", "missing + i for i", "i for i", "broadcasting"),
         Fault("sqrt", "(2 * out)", "out", "more elementwise functions"),
         Fault("abs", "np.sign(x)", "(x > 0)", "more elementwise functions"),
         Fault("maximum", "x > y, y > x", "x >= y, y > x", "more elementwise functions"),
         Fault("minimum", "x < y, y < x", "x < y, y <= x", "more elementwise functions"),
         Fault("where", "np.where(condition, 0, g)", "np.where(condition, g, 0)", "comparisons and where"),
-        Fault("sum", "_restored(g, dim, keepdim)", "g", "sum and mean"),
-        Fault("mean", "backward(g / n)", "backward(g)", "sum and mean"),
+        Fault("sum", "_to_all(g,", "_to_all(2 * g,", "sum and mean"),
+        Fault("total", "> 256", "> 1e9", test_arrays.test_sums_of_many_numbers_keep_their_digits),
+        Fault("total", "np.int64", "np.int8", sums_of_integers),
+        Fault("mean", "_to_all(g / n", "_to_all(g", "sum and mean"),
+        Fault("average", "_count(x, dim)", "x.size", "reductions"),
         Fault("_restored", "keepdim or ", "", "reductions"),
         Fault("_extreme", " / count", "", "reductions"),
         Fault("var", "* 2 * centred", "* centred", "reductions"),
@@ -247,7 +254,7 @@ FAULTS = {  # by the rung on which the text arrives
     3: [
         Fault("affine", "out += bias", "out -= bias", "modules"),
         Fault("affine_to_x", "g.dot(weight)", "2 * g.dot(weight)", "modules"),
-        Fault("affine_to_weight", "g.reshape(-1, g.shape[-1])", "g.reshape(-1, g.shape[-1])[::-1]", "modules"),
+        Fault("affine_to_weight", "_rows(g)", "_rows(g)[::-1]", "modules"),
         Fault("affine_to_bias", "np.ones", "np.zeros", "modules"),
         Fault("gelu", "x * _exp(", "_exp(", "modules"),
         Fault("logsigmoid", "sigmoid(-x)", "sigmoid(x)", "losses"),
@@ -255,9 +262,9 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("nll", "_log(total) - x[", "_log(total) + x[", "losses"),
         Fault("nll_gradient", "g[:, None] * probabilities", "1 * probabilities", "losses"),
         Fault("nll_gradient", "-= g", "-= 1", "losses"),
-        Fault("moments", "x.mean(", "x.max(", "modules"),
+        Fault("moments", "np.square(", "np.abs(", "modules"),
         Fault("normalized", "var + eps", "var", "modules"),
-        Fault("normalized_gradient", " - unit * along", "", "modules"),
+        Fault("normalized_gradient", " - unit * average(to_unit * unit, dim)", "", "modules"),
         Fault("normalized_gradient", "g * unit, weight.shape", "to_unit * unit, weight.shape", "modules"),
         Fault("normalized_gradient", "unbroadcast(g, weight.shape)", "unbroadcast(to_unit, weight.shape)", "modules"),
         Fault("_reduced", "getattr(loss, reduction)()", "loss.sum()", "losses"),

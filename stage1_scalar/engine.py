@@ -1,24 +1,13 @@
 """The graph: a Tensor remembers which rule made it from which inputs, and `backward()` walks from it to the leaves."""
 
-from contextlib import contextmanager
-from contextvars import ContextVar
+import operator
 from functools import wraps
 from numbers import Real
 
 from . import ops
+from .grad_mode import recording as _recording
 
-_recording = ContextVar("recording", default=True)
 _new = object.__new__
-
-
-@contextmanager
-def no_grad():
-    """Inside, results remember nothing and require no grad. Works as a decorator too, like `torch.no_grad`."""
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
 
 
 def _node(data, op=None, x=None, dx=None, y=None, dy=None):
@@ -80,6 +69,16 @@ def _binary(rule):
         return x if x is NotImplemented else method(x, y)
 
     return method, reflected
+
+
+def _comparison(compare):
+    """A comparison of the numbers."""
+
+    def method(x, y):
+        y = y.data if isinstance(y, Tensor) else y
+        return compare(x.data, y) if isinstance(y, Real) else NotImplemented
+
+    return method
 
 
 class Tensor:
@@ -144,6 +143,20 @@ class Tensor:
     tanh = _unary(ops.tanh)
     sigmoid = _unary(ops.sigmoid)
     relu = _unary(ops.relu)
+
+    __eq__, __ne__ = _comparison(operator.eq), _comparison(operator.ne)
+    __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
+    __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
+    __hash__ = object.__hash__
+
+    def __float__(self):
+        return self.data
+
+    def __round__(self, ndigits=None):
+        return round(self.data, ndigits)
+
+    def __format__(self, spec):
+        return format(self.data, spec)
 
     def __repr__(self):
         return f"Tensor({self.data}, grad={self.grad})"

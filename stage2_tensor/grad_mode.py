@@ -2,29 +2,10 @@
 
 from contextlib import ContextDecorator
 from contextvars import ContextVar
+from functools import partial, wraps
+from inspect import isgeneratorfunction
 
 recording = ContextVar("recording", default=True)
-
-
-class set_grad_enabled(ContextDecorator):
-    """From now on results remember how they were made or, with False, nothing; as a context, until its end."""
-
-    def __init__(self, mode):
-        self._mode, self._before = bool(mode), recording.get()
-        recording.set(self._mode)
-
-    def __call__(self, function):
-        recording.set(self._before)
-        return super().__call__(function)
-
-    def _recreate_cm(self):
-        return type(self)(self._mode)  # each call of a decorated function has its own
-
-    def __enter__(self):
-        recording.set(self._mode)
-
-    def __exit__(self, *error):
-        recording.set(self._before)
 
 
 class no_grad(ContextDecorator):
@@ -35,6 +16,9 @@ class no_grad(ContextDecorator):
     def __new__(cls, function=None):
         made = super().__new__(cls)
         return made(function) if function else made
+
+    def __call__(self, function):
+        return _each_step(self._recreate_cm, function) if isgeneratorfunction(function) else super().__call__(function)
 
     def _recreate_cm(self):
         return type(self)()  # each call of a decorated function has its own
@@ -47,10 +31,52 @@ class no_grad(ContextDecorator):
         recording.set(self._before)
 
 
+def _each_step(mode, function):
+    """The generator function, with its steps in the mode and what happens between them outside it."""
+
+    @wraps(function)
+    def generator(*args, **options):
+        steps = function(*args, **options)
+        step = partial(next, steps)
+        while True:
+            with mode():
+                try:
+                    out = step()
+                except StopIteration as end:
+                    return end.value
+            try:
+                step = partial(steps.send, (yield out))
+            except BaseException as error:  # thrown in from outside, as when it is closed early
+                step = partial(steps.throw, error)
+
+    return generator
+
+
 class enable_grad(no_grad):
     """Inside, results remember how they were made, also within `no_grad`, as `torch.enable_grad`."""
 
     _mode = True
+
+
+class set_grad_enabled(ContextDecorator):
+    """From now on results remember how they were made or, with False, nothing; as a context, until its end."""
+
+    def __init__(self, mode):
+        self._mode, self._before = bool(mode), recording.get()
+        recording.set(self._mode)
+
+    def __call__(self, function):
+        recording.set(self._before)
+        return _each_step(self._recreate_cm, function) if isgeneratorfunction(function) else super().__call__(function)
+
+    def _recreate_cm(self):
+        return type(self)(self._mode)  # each call of a decorated function has its own
+
+    def __enter__(self):
+        recording.set(self._mode)
+
+    def __exit__(self, *error):
+        recording.set(self._before)
 
 
 def inference_mode(mode=True):

@@ -82,7 +82,7 @@ def relu(x):
 
 def rectify(x):
     """max(x, 0), the loop apart from its rule."""
-    return _maximum(x, 0.0)
+    return _maximum(x, 0)
 
 
 def rectify_gradient(g, out):
@@ -99,7 +99,7 @@ def unbroadcast(g, shape):
     """The gradient of broadcasting: g summed over every axis along which an array of `shape` was repeated."""
     missing = g.ndim - len(shape)
     repeated = [missing + i for i, n in enumerate(shape) if n == 1]
-    return np.add.reduce(g, axis=(*range(missing), *repeated)).reshape(shape)
+    return total(g, (*range(missing), *repeated)).astype(g.dtype, copy=False).reshape(shape)
 
 
 def sqrt(x):
@@ -154,14 +154,27 @@ def _restored(g, dim, keepdim):
 def sum(x, dim=None, keepdim=False):
     """Σx over dim;  d/dx = 1."""
     dim, shape = dim if dim is None else dims_of(x, dim), x.shape
+    out = total(x, dim, keepdim)
+    out = out if out.dtype is x.dtype or x.dtype.kind != "f" else out.astype(x.dtype)
+    return out, lambda g: (_to_all(g, shape, dim, keepdim),)
 
-    def backward(g):
-        gradient = np.empty_like(g, shape=shape)
-        gradient[...] = _restored(g, dim, keepdim)
-        return (gradient,)
 
-    whole = np.int64 if x.dtype.kind in "bui" else None
-    return np.add.reduce(x, dim, whole, keepdims=keepdim), backward
+def total(x, dim=None, keepdim=False):
+    """Σx over dim, with the digits that PyTorch's has and, for that, perhaps a wider dtype.
+
+    NumPy adds up in pairs only along the last dims; along others one number after another, where each sum is rounded.
+    """
+    dtype = None
+    if x.dtype.kind != "f":
+        dtype = np.int64
+    elif x.dtype.itemsize == 2:
+        dtype = np.float32
+    elif dim is not None and x.size > 4096:
+        in_pairs = x.ndim
+        while in_pairs - 1 in dim:
+            in_pairs -= 1
+        dtype = np.float64 if math.prod([x.shape[i] for i in dim if i < in_pairs]) > 256 else None
+    return np.add.reduce(x, dim, dtype, keepdims=keepdim)
 
 
 def mean(x, dim=None, keepdim=False):
@@ -169,9 +182,20 @@ def mean(x, dim=None, keepdim=False):
     if x.dtype.kind != "f":
         raise TypeError(f"wanted floating-point numbers, got {x.dtype}")
     dim = dim if dim is None else dims_of(x, dim)
-    total, backward = sum(x, dim, keepdim)
-    n = _count(x, dim)
-    return total / n, lambda g: backward(g / n)
+    n, shape = _count(x, dim), x.shape
+    return average(x, dim, keepdim, n), lambda g: (_to_all(g / n, shape, dim, keepdim),)
+
+
+def average(x, dim, keepdim=True, n=None):
+    """Σx/n over dim, for n how many they are unless it is given."""
+    return (total(x, dim, keepdim) / (_count(x, dim) if n is None else n)).astype(x.dtype, copy=False)
+
+
+def _to_all(g, shape, dim, keepdim):
+    """The gradient of a sum, in the place of each number that went into it."""
+    gradient = np.empty_like(g, shape=shape)
+    gradient[...] = _restored(g, dim, keepdim)
+    return gradient
 
 
 def _count(x, dim):
@@ -208,11 +232,11 @@ def var(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
     """
     if isinstance(dim, bool):
         unbiased, dim = dim, None
-    dim = dims_of(x, dim)
-    centred = x - x.mean(axis=dim, keepdims=True)
-    total, backward = sum(centred * centred, dim, keepdim)
-    n = max(0, _count(x, dim) - (int(unbiased) if correction is None else correction))
-    return total / n, lambda g: (backward(g / n)[0] * 2 * centred,)
+    dim, count = dims_of(x, dim), _count(x, dims_of(x, dim))
+    centred = x - average(x, dim)
+    n = max(0, count - (int(unbiased) if correction is None else correction))
+    out = average(centred * centred, dim, keepdim, n)
+    return out, lambda g: (_to_all(g / n, centred.shape, dim, keepdim) * 2 * centred,)
 
 
 def std(x, dim=None, unbiased=True, keepdim=False, *, correction=None):

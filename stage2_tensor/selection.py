@@ -248,7 +248,7 @@ def prod(x, dim=None, keepdim=False):
         others = _products_before(x, dim) * np.flip(_products_before(np.flip(x, dim), dim), dim)
         return (_restored(g, dim, keepdim) * others,)
 
-    return x.prod(axis=dim, keepdims=keepdim), backward
+    return x.prod(axis=dim, dtype=None if x.dtype.kind == "f" else np.int64, keepdims=keepdim), backward
 
 
 def norm(x, p=2, dim=None, keepdim=False):

@@ -83,7 +83,7 @@ def relu(x):
 
 def rectify(x):
     """max(x, 0), the loop apart from its rule."""
-    return _maximum(x, 0.0)
+    return _maximum(x, 0)
 
 
 def rectify_gradient(g, out):
@@ -100,7 +100,7 @@ def unbroadcast(g, shape):
     """The gradient of broadcasting: g summed over every axis along which an array of `shape` was repeated."""
     missing = g.ndim - len(shape)
     repeated = [missing + i for i, n in enumerate(shape) if n == 1]
-    return np.add.reduce(g, axis=(*range(missing), *repeated)).reshape(shape)
+    return total(g, (*range(missing), *repeated)).astype(g.dtype, copy=False).reshape(shape)
 
 
 def sqrt(x):
@@ -155,14 +155,27 @@ def _restored(g, dim, keepdim):
 def sum(x, dim=None, keepdim=False):
     """Σx over dim;  d/dx = 1."""
     dim, shape = dim if dim is None else dims_of(x, dim), x.shape
+    out = total(x, dim, keepdim)
+    out = out if out.dtype is x.dtype or x.dtype.kind != "f" else out.astype(x.dtype)
+    return out, lambda g: (_to_all(g, shape, dim, keepdim),)
 
-    def backward(g):
-        gradient = np.empty_like(g, shape=shape)
-        gradient[...] = _restored(g, dim, keepdim)
-        return (gradient,)
 
-    whole = np.int64 if x.dtype.kind in "bui" else None
-    return np.add.reduce(x, dim, whole, keepdims=keepdim), backward
+def total(x, dim=None, keepdim=False):
+    """Σx over dim, with the digits that PyTorch's has and, for that, perhaps a wider dtype.
+
+    NumPy adds up in pairs only along the last dims; along others one number after another, where each sum is rounded.
+    """
+    dtype = None
+    if x.dtype.kind != "f":
+        dtype = np.int64
+    elif x.dtype.itemsize == 2:
+        dtype = np.float32
+    elif dim is not None and x.size > 4096:
+        in_pairs = x.ndim
+        while in_pairs - 1 in dim:
+            in_pairs -= 1
+        dtype = np.float64 if math.prod([x.shape[i] for i in dim if i < in_pairs]) > 256 else None
+    return np.add.reduce(x, dim, dtype, keepdims=keepdim)
 
 
 def mean(x, dim=None, keepdim=False):
@@ -170,9 +183,20 @@ def mean(x, dim=None, keepdim=False):
     if x.dtype.kind != "f":
         raise TypeError(f"wanted floating-point numbers, got {x.dtype}")
     dim = dim if dim is None else dims_of(x, dim)
-    total, backward = sum(x, dim, keepdim)
-    n = _count(x, dim)
-    return total / n, lambda g: backward(g / n)
+    n, shape = _count(x, dim), x.shape
+    return average(x, dim, keepdim, n), lambda g: (_to_all(g / n, shape, dim, keepdim),)
+
+
+def average(x, dim, keepdim=True, n=None):
+    """Σx/n over dim, for n how many they are unless it is given."""
+    return (total(x, dim, keepdim) / (_count(x, dim) if n is None else n)).astype(x.dtype, copy=False)
+
+
+def _to_all(g, shape, dim, keepdim):
+    """The gradient of a sum, in the place of each number that went into it."""
+    gradient = np.empty_like(g, shape=shape)
+    gradient[...] = _restored(g, dim, keepdim)
+    return gradient
 
 
 def _count(x, dim):
@@ -209,11 +233,11 @@ def var(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
     """
     if isinstance(dim, bool):
         unbiased, dim = dim, None
-    dim = dims_of(x, dim)
-    centred = x - x.mean(axis=dim, keepdims=True)
-    total, backward = sum(centred * centred, dim, keepdim)
-    n = max(0, _count(x, dim) - (int(unbiased) if correction is None else correction))
-    return total / n, lambda g: (backward(g / n)[0] * 2 * centred,)
+    dim, count = dims_of(x, dim), _count(x, dims_of(x, dim))
+    centred = x - average(x, dim)
+    n = max(0, count - (int(unbiased) if correction is None else correction))
+    out = average(centred * centred, dim, keepdim, n)
+    return out, lambda g: (_to_all(g / n, centred.shape, dim, keepdim) * 2 * centred,)
 
 
 def std(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
@@ -492,13 +516,18 @@ def affine_to_x(g, weight):
 
 def affine_to_weight(g, x):
     """gᵀ x, summed over all rows: (…, out), (…, in) -> (out, in)."""
-    return g.reshape(-1, g.shape[-1]).T.dot(x.reshape(-1, x.shape[-1]))
+    return _rows(g).T.dot(_rows(x))
 
 
 def affine_to_bias(g):
     """Σg, over all rows: (…, out) -> (out,)."""
-    rows = g.reshape(-1, g.shape[-1])
+    rows = _rows(g)
     return np.ones_like(rows, shape=len(rows)).dot(rows)  # as a product, their sum goes fastest
+
+
+def _rows(x):
+    """All dims but the last as one, which -1 can't stand for where x is empty."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def gelu(x):
@@ -545,8 +574,8 @@ def normalize(x, weight, bias, mean, var, eps, dim):
 
 def moments(x, dim):
     """Mean and variance of the numbers of x over dim, which stays with size 1."""
-    mean = x.mean(axis=dim, keepdims=True)
-    return mean, np.square(x - mean).mean(axis=dim, keepdims=True)
+    mean = average(x, dim)
+    return mean, average(np.square(x - mean), dim)
 
 
 def normalized(x, weight, bias, mean, var, eps):
@@ -559,6 +588,5 @@ def normalized_gradient(g, x, weight, mean, var, eps, dim):
     scale = 1 / np.sqrt(var + eps)
     unit = (x - mean) * scale
     to_unit = g * weight
-    along = (to_unit * unit).mean(axis=dim, keepdims=True)
-    to_x = (to_unit - to_unit.mean(axis=dim, keepdims=True) - unit * along) * scale
+    to_x = (to_unit - average(to_unit, dim) - unit * average(to_unit * unit, dim)) * scale
     return to_x, unbroadcast(g * unit, weight.shape), unbroadcast(g, weight.shape)

@@ -8,6 +8,7 @@ PyTorch's files are read as well.
 import io
 import json
 import os
+import secrets
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,9 +198,9 @@ def _read_safetensors(content):
 @contextmanager
 def whole_file(path):
     """A file to write, moved to `path` once it is on the disk, and removed if that fails."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")  # its own, also beside threads and containers
     try:
-        with open(aside, "wb") as file:
+        with open(aside, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -1,6 +1,7 @@
 """What the demos share: flags, lines, bars and pictures. Bars need tqdm and pictures matplotlib; both are optional."""
 
 import argparse
+import io
 import math
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ def run(main, description, **defaults):
 
     A wrong flag ends the program with a sentence and status 2 before anything has begun, Ctrl-C with one and 130.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may have no sign for ×
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     for name, default in defaults.items():
         parser.add_argument("--" + name.replace("_", "-"), default=default, **FLAGS[name])

@@ -12,6 +12,8 @@ from .inplace import changed, clock as _clock
 
 _new = object.__new__
 _float64 = np.dtype(np.float64)
+_OF_FLOATS = {"acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp2", "expm1", "log"}
+_OF_FLOATS |= {"log10", "log1p", "log2", "rsqrt", "sigmoid", "sin", "sinh", "sqrt", "tan", "tanh"}
 _VIEWS = {ops.reshape, ops.flatten, ops.squeeze, ops.unsqueeze, ops.transpose, ops.permute, ops.expand, ops.getitem}
 
 
@@ -56,11 +58,19 @@ def _failed(op, inputs, error, others=()):
 
 
 def _narrowed(out, inputs):
-    """float64 only if PyTorch would give it: for float64 inputs, those with dims if there are any; else float32."""
+    """float64 in PyTorch's dtype: the widest of the floating-point inputs, those with dims if there are any.
+
+    Where all inputs are integers, that is float32.
+    """
     arrays = [x._data for x in inputs if hasattr(x._data, "dtype")]
     floats = [x for x in arrays if x.dtype.kind == "f"]
-    decisive = [x for x in floats if x.ndim] or floats
-    return out if any([x.dtype is _float64 for x in decisive]) else out.astype(np.float32)
+    decisive = [x.dtype for x in floats if x.ndim] or [x.dtype for x in floats] or [np.dtype(np.float32)]
+    return out.astype(max(decisive, key=lambda dtype: dtype.itemsize), copy=False)
+
+
+def _widened(x):
+    """The tensor or, of integers of 8 bits, one of float32: NumPy's functions of these are float16."""
+    return x.to(np.float32) if getattr(x._data, "itemsize", 8) == 1 else x
 
 
 def _named(op, x, options):
@@ -75,10 +85,12 @@ def _named(op, x, options):
 def _unary(rule):
     """The method of one Tensor that a rule describes."""
 
-    is_view = rule in _VIEWS
+    is_view, of_floats = rule in _VIEWS, rule.__name__ in _OF_FLOATS
 
     @wraps(rule)
     def method(x, *args, **options):
+        if of_floats:
+            x = _widened(x)
         if options:
             x, options = _named(rule.__name__, x, options)
         try:
@@ -132,6 +144,9 @@ def apply(rule, inputs, *args, **options):
         arrays = [x._data for x in inputs]
     except AttributeError:
         inputs = tuple([x if isinstance(x, Tensor) else _operand(rule.__name__, x) for x in inputs])
+        arrays = [x._data for x in inputs]
+    if rule.__name__ in _OF_FLOATS:
+        inputs = tuple(map(_widened, inputs))
         arrays = [x._data for x in inputs]
     try:
         out, backward = rule(*arrays, *args, **options)

@@ -59,8 +59,7 @@ def mnist(split="train"):
     The files are looked up in `$GRADUAL_DATA/mnist`, by default `~/.cache/gradual/mnist`, else downloaded to there.
     OSError if they can't be had, ValueError if one that is there isn't MNIST's.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "gradual")
-    folder = Path(os.environ.get("GRADUAL_DATA") or cache, "mnist")
+    folder = data_folder() / "mnist"
     part = {"train": "train", "test": "t10k"}[_split("mnist", split)]
     paths = [folder / f"{part}-images-idx3-ubyte.gz", folder / f"{part}-labels-idx1-ubyte.gz"]
     for path in paths:
@@ -68,6 +67,15 @@ def mnist(split="train"):
             download(path, _MIRRORS, _SHA256[path.name])
         check_sha256(path, path.read_bytes(), _SHA256[path.name])
     return read_mnist(*paths)
+
+
+def data_folder():
+    """Where data sets are: in `$GRADUAL_DATA` or, by default, the user's cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "gradual")
+    try:
+        return Path(os.environ.get("GRADUAL_DATA") or cache).expanduser()
+    except RuntimeError as error:
+        raise OSError(f"there is no folder for data: {error} Say which in GRADUAL_DATA") from None
 
 
 def _split(name, split):

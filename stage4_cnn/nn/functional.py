@@ -99,7 +99,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     shape = tuple(normalized_shape)
     if input._data.shape[-len(shape) :] != shape:
         raise ValueError(f"LayerNorm: wanted last dims {shape}, got {input._data.shape}")
-    return _normalized(input, weight, bias, eps, tuple(range(-len(shape), 0)), shape)
+    return _normalized(input, weight, bias, eps, tuple(range(input.ndim - len(shape), input.ndim)), shape)
 
 
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
@@ -136,7 +136,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     if c % num_groups:
         raise ValueError(f"group_norm: {c} channels don't divide into {num_groups} groups")
     groups = input.reshape(n, num_groups, math.prod(input.shape[1:]) // num_groups)
-    out = _normalized(groups, None, None, eps, (-1,), (1,)).reshape(input.shape)
+    out = _normalized(groups, None, None, eps, (2,), (1,)).reshape(input.shape)
     channels = (-1,) + (1,) * (input.ndim - 2)
     out = out if weight is None else out * weight.reshape(channels)
     return out if bias is None else out + bias.reshape(channels)
