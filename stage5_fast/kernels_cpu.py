@@ -656,9 +656,9 @@ def _column_sums(x):
     n, c = x.shape
     together = math.gcd(n, 16)
     x = x.reshape(n // together, together * c)
-    sums = np.empty((share(x.size), x.shape[1]), x.dtype)
+    sums = np.empty((share(x.size), x.shape[1]))  # float64: there are many rows, and one after the other is added
     _add_up(len(sums), x, sums)
-    return sums.reshape(-1, c).sum(axis=0)
+    return sums.reshape(-1, c).sum(axis=0).astype(x.dtype)
 
 
 def affine_to_bias(g):
@@ -813,7 +813,7 @@ def moments(x, dim):
         return NotImplemented
     table, kept = _table_of(x), (1, x.shape[1], *(1,) * (x.ndim - 2))
     mean = _column_sums(table) / x.dtype.type(len(table))
-    sums = np.empty((share(x.size), x.shape[1]))  # float64: there are many rows, and one after the other is added
+    sums = np.empty((share(x.size), x.shape[1]))
     _add_up_squares(len(sums), table, mean, sums)
     return mean.reshape(kept), (sums.sum(axis=0) / len(table)).astype(x.dtype).reshape(kept)
 
