@@ -325,9 +325,9 @@ def test_a_terminal_shows_a_bar_and_keeps_every_line(name, demo):
 # Stopping and going on
 
 
-def slow(name):
-    """Flags for a run of some seconds: many small steps."""
-    return ["--data", "digits", "--epochs", 4, "--batch-size", 5]
+def slow(stage):
+    """Flags for a run of some seconds: many small steps, or fewer where a step is a network's of images."""
+    return ["--data", "digits", "--epochs", 4, "--batch-size", 5 if stage.number == 3 else 15]
 
 
 def stop_after(process, line, how):
@@ -350,17 +350,17 @@ def test_ctrl_c_ends_with_a_sentence(demo):
 @TRAINED
 def test_a_resumed_run_gives_the_numbers_of_one_never_stopped(name, stage, demo, tmp_path):
     load, never = stage.package.load, tmp_path / "never.npz"
-    wanted = demo.figures(name, *slow(name), "--save", never)
+    wanted = demo.figures(name, *slow(stage), "--save", never)
     for how, suffix in ((signal.SIGINT, ".pt"), (signal.SIGKILL, ".safetensors")):
         path = tmp_path / f"stopped{suffix}"
-        status, err = stop_after(demo.start(name, *slow(name), "--save", path), "epoch 2/4", how)
+        status, err = stop_after(demo.start(name, *slow(stage), "--save", path), "epoch 2/4", how)
         assert status == (130 if how == signal.SIGINT else -signal.SIGKILL)
         if how == signal.SIGINT:
             kept = f"{path} holds the run up to its last whole epoch: add --resume {path}"
             assert err == f"\nStopped by Ctrl-C.\n{kept}\n"
         assert 2 <= load(path)["run"]["done"] < 4, "the run was stopped too late to show anything"
 
-        resumed = demo.figures(name, *slow(name), "--resume", path, "--save", path)
+        resumed = demo.figures(name, *slow(stage), "--resume", path, "--save", path)
         assert resumed[-2:] == wanted[-2:]
         assert as_lists(load(path)) == as_lists(load(never))
 
@@ -422,6 +422,8 @@ def test_mnist_is_read_as_well_as_promised(stage, real):
 
 
 @capability("convolution")
-def test_the_autoencoder_beats_the_mean_image_of_mnist_threefold(real):
+def test_the_autoencoder_beats_the_mean_image_of_mnist_threefold(stage, real):
+    if stage.number > 4:
+        pytest.skip("half a minute, on stage 4: the digits are enough for the same text with kernels")
     result = real.lines("autoencoder")[-1]
     assert float(re.search(r"([\d.]+) times as much", result)[1]) >= 3
