@@ -65,7 +65,8 @@ def _narrowed(out, inputs):
     arrays = [x._data for x in inputs if hasattr(x._data, "dtype")]
     floats = [x for x in arrays if x.dtype.kind == "f"]
     decisive = [x.dtype for x in floats if x.ndim] or [x.dtype for x in floats] or [np.dtype(np.float32)]
-    return out.astype(max(decisive, key=lambda dtype: dtype.itemsize), copy=False)
+    dtype = max(decisive, key=lambda dtype: dtype.itemsize)
+    return out if dtype is _float64 else out.astype(dtype)
 
 
 def _widened(x):
