@@ -13,6 +13,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from .device import device_of, moved
 
+_float32 = np.dtype(np.float32)
 _maximum, _minimum = np.maximum, np.minimum
 
 
@@ -99,7 +100,7 @@ def unbroadcast(g, shape):
     """The gradient of broadcasting: g summed over every axis along which an array of `shape` was repeated."""
     missing = g.ndim - len(shape)
     repeated = [missing + i for i, n in enumerate(shape) if n == 1]
-    return total(g, (*range(missing), *repeated)).astype(g.dtype, copy=False).reshape(shape)
+    return total(g, (*range(missing), *repeated)).reshape(shape)
 
 
 def sqrt(x):
@@ -164,17 +165,18 @@ def total(x, dim=None, keepdim=False):
 
     NumPy adds up in pairs only along the last dims; along others one number after another, where each sum is rounded.
     """
-    dtype = None
-    if x.dtype.kind != "f":
-        dtype = np.int64
-    elif x.dtype.itemsize == 2:
-        dtype = np.float32
-    elif dim is not None and x.size > 4096:
-        in_pairs = x.ndim
-        while in_pairs - 1 in dim:
-            in_pairs -= 1
-        dtype = np.float64 if math.prod([x.shape[i] for i in dim if i < in_pairs]) > 256 else None
-    return np.add.reduce(x, dim, dtype, keepdims=keepdim)
+    dtype, wider = x.dtype, None
+    if dtype is _float32:
+        if dim is not None and x.size > 4096:
+            in_pairs = x.ndim
+            while in_pairs - 1 in dim:
+                in_pairs -= 1
+            wider = np.float64 if math.prod([x.shape[i] for i in dim if i < in_pairs]) > 256 else None
+    elif dtype.kind != "f":
+        wider = np.int64
+    elif dtype.itemsize == 2:
+        wider = np.float32
+    return np.add.reduce(x, dim, wider, keepdims=keepdim)
 
 
 def mean(x, dim=None, keepdim=False):
