@@ -235,9 +235,9 @@ def var(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
     """
     if isinstance(dim, bool):
         unbiased, dim = dim, None
-    dim, count = dims_of(x, dim), _count(x, dims_of(x, dim))
+    dim = dims_of(x, dim)
     centred = x - average(x, dim)
-    n = max(0, count - (int(unbiased) if correction is None else correction))
+    n = max(0, _count(x, dim) - (int(unbiased) if correction is None else correction))
     out = average(centred * centred, dim, keepdim, n)
     return out, lambda g: (_to_all(g / n, centred.shape, dim, keepdim) * 2 * centred,)
 

@@ -36,11 +36,10 @@ def _cache_folder():
     texts = [(HERE / name).read_bytes() for name in ("jit.py", "kernels_cpu.py", "simd.py")]
     name = f"kernels-{hashlib.sha256(b''.join(texts) + bytes([config.BOUNDSCHECK or 0])).hexdigest()[:16]}"
     own = HERE / "__pycache__"
-    folders = [Path(config.CACHE_DIR)] if config.CACHE_DIR else [own]
-    if not config.CACHE_DIR:
-        with suppress(RuntimeError):  # a user without a home
-            folders.append(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "gradual").expanduser())
-    for folder in folders:
+    folders = [own]
+    with suppress(RuntimeError):  # a user without a home
+        folders.append(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "gradual").expanduser())
+    for folder in [Path(config.CACHE_DIR)] if config.CACHE_DIR else folders:
         with suppress(OSError):
             (folder / name).mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=folder / name).close()

@@ -76,9 +76,7 @@ def _load(source, arguments, constants):
     name, arch = source.__name__.strip("_"), cupy.cuda.Device().compute_capability
     signature = types.void(*map(_type, arguments))
     what = f"{_text()} {name} {signature} {arch} " + " ".join(f"{k}={_plainly(v)}" for k, v in constants.items())
-    file = Path(
-        os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")
-    )  # where CuPy keeps its own
+    file = Path(os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache"))  # as CuPy's own
     file /= f"gradual_{name}_{hashlib.sha256(what.encode()).hexdigest()[:32]}.cubin"
     try:
         cubin = file.read_bytes()

@@ -76,7 +76,8 @@ def adam(p, g, m, v, top, t, lr, betas, eps, weight_decay, decoupled):
 
     `top` is the largest v so far, or None without amsgrad; `decoupled` is the decay of AdamW.
     """
-    beta1, beta2 = map(np.float64, betas)  # so that their powers are, where t is an array of float32
+    beta1, beta2 = betas
+    t = t + 0 * lr  # in float64, as lr is, where both are arrays
     if decoupled:
         p *= 1 - lr * weight_decay
     elif weight_decay:

@@ -56,7 +56,8 @@ def adagrad(p, g, s, t, lr, lr_decay, eps, weight_decay):
     """Step t, from 1, of Adagrad on p by its gradient g, in place; s is the sum of the squares."""
     if weight_decay:
         g = g + weight_decay * p
+    t = t + 0 * lr  # in float64, as lr is, where both are arrays
     s += g * g
     root = np.sqrt(s)
     root += eps
-    p -= lr / (1 + (t - 1) * np.float64(lr_decay)) * g / root
+    p -= lr / (1 + (t - 1) * lr_decay) * g / root
