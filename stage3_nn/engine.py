@@ -14,6 +14,7 @@ _new = object.__new__
 _float64 = np.dtype(np.float64)
 _OF_FLOATS = {"acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp2", "expm1", "log"}
 _OF_FLOATS |= {"log10", "log1p", "log2", "rsqrt", "sigmoid", "sin", "sinh", "sqrt", "tan", "tanh"}
+_when_made = operator.attrgetter("_made")
 _VIEWS = {ops.reshape, ops.flatten, ops.squeeze, ops.unsqueeze, ops.transpose, ops.permute, ops.expand, ops.getitem}
 
 
@@ -524,21 +525,17 @@ def _unwrapped_index(index):
 def topological_order(root):
     """Every tensor that a rule made on the way to `root`, each once, inputs before what they made; leaves are left out.
 
-    Depth first and without recursion: None on the stack says that all inputs of the tensor below it are done.
+    A result is younger than its inputs, so this is the order in which they were made.
     """
-    order, seen, stack, latest = [], set(), [root] if root.op else [], inplace.latest
+    stack, latest = [root] if root.op else [], inplace.latest
+    found = set(stack)
     while stack:
         tensor = stack.pop()
-        if tensor is None:
-            order.append(stack.pop())
-        elif tensor not in seen:
-            seen.add(tensor)
-            stack.append(tensor)
-            stack.append(None)
-            for x in tensor.inputs if tensor._made > latest else inplace.inputs_then(tensor):
-                if x.op:
-                    stack.append(x)
-    return order
+        for x in tensor.inputs if tensor._made > latest else inplace.inputs_then(tensor):
+            if x.op and x not in found:
+                found.add(x)
+                stack.append(x)
+    return sorted(found, key=_when_made)
 
 
 def _accumulate(x, g, incoming):

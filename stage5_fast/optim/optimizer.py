@@ -89,11 +89,11 @@ class Optimizer:
         for group in self.param_groups:
             names, lr = self._names(group), self._rate(group)
             begins = [(p, names and not self.state.get(p)) for p in group["params"] if p._grad is not None]
+            changed(*[p._data for p, _ in begins])
             for p, first in begins:
-                array, g = memory(p), p._grad
+                array, g = p._data if type(p._data) is np.ndarray else memory(p), p._grad
                 state = self._arrays(p, names) if names else {}
                 self._update(array, -g if group["maximize"] else g, state, lr.beside(array), group, first)
-                changed(array)
         return loss
 
     def _rate(self, group):
