@@ -129,7 +129,7 @@ def sanitizer(session):
 @nox.session(venv_backend="none", requires=["environment"])
 def simulator(session):
     """Test rung 5's CUDA kernels without a GPU, in Numba's simulator of one."""
-    tests = ["shared_tests/test_kernels_gpu.py", "shared_tests/test_devices.py", "--stage", "stage5_fast", "-k"]
+    tests = ["shared_tests/test_devices.py", "shared_tests/test_kernels_gpu.py", "--stage", "stage5_fast", "-k"]
     chosen = "test_kernels_gpu or simulated"
     test(session, *tests, chosen, *session.posargs, NUMBA_ENABLE_CUDASIM="1")
 
