@@ -12,7 +12,7 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -605,25 +605,43 @@ def test_the_same_seed_gives_the_same_bits(stage, trained):
     np.testing.assert_array_equal(weights, trained[1])
 
 
+@pytest.fixture(scope="module")
+def elsewhere(stage):
+    """Number of threads, as a text -> what training gives in a process of its own that has so many, and its pools.
+
+    NumPy's pools are looked at before, Numba's after the kernels ran.
+    """
+    before = 'import threadpoolctl\npools = {pool["num_threads"] for pool in threadpoolctl.threadpool_info()'
+    before += ' if pool["user_api"] == "blas"}'
+    after = """
+import importlib, numba
+def loads(layer):
+    try:
+        return bool(importlib.import_module(f"numba.np.ufunc.{layer}"))
+    except ImportError:
+        return False
+better = loads("tbbpool") or loads("omppool")
+print(dict(losses=losses, digest=digest(weights), pools=pools, better=better, layer=numba.threading_layer()))
+"""
+    return lru_cache(lambda n: SimpleNamespace(**eval(run(stage, before + TRAIN + after, NUMBA_NUM_THREADS=n)[0])))
+
+
 @threads
-def test_another_process_gives_the_same_bits(stage, trained):
-    out, _ = run(stage, TRAIN + "print(digest(weights))")
-    assert out == digest(trained[1])
+def test_another_process_gives_the_same_bits(trained, elsewhere):
+    assert elsewhere(os.environ.get("NUMBA_NUM_THREADS")).digest == digest(trained[1])
 
 
 @threads
 @pytest.mark.parametrize("n", ["1", "3"])
-def test_any_number_of_threads_gives_the_same_losses(stage, trained, n):
-    out, _ = run(stage, TRAIN + "print(losses)", NUMBA_NUM_THREADS=n)
-    assert eval(out) == pytest.approx(trained[0], rel=1e-4)
+def test_any_number_of_threads_gives_the_same_losses(trained, elsewhere, n):
+    assert elsewhere(n).losses == pytest.approx(trained[0], rel=1e-4)
 
 
 @threads
-def test_numbas_number_of_threads_is_obeyed(stage):
-    code = "import numba\nnumba.set_num_threads(1)" + TRAIN
-    one, _ = run(stage, code + "print(losses, digest(weights))", NUMBA_NUM_THREADS="3")
-    other, _ = run(stage, TRAIN + "print(losses, digest(weights))", NUMBA_NUM_THREADS="1")
-    assert one == other
+def test_numbas_number_of_threads_is_obeyed(stage, elsewhere):
+    code = "import numba\nnumba.set_num_threads(1)" + TRAIN + "print([losses, digest(weights)])"
+    out, _ = run(stage, code, NUMBA_NUM_THREADS="3")
+    assert eval(out) == [elsewhere("1").losses, elsewhere("1").digest]
 
 
 @threads
@@ -643,24 +661,12 @@ def test_the_environments_number_of_threads_is_obeyed(stage, environment, n):
 
 
 @threads
-def test_there_is_one_pool_of_threads_and_it_is_no_workqueue(stage):
+def test_there_is_one_pool_of_threads_and_it_is_no_workqueue(elsewhere):
     """NumPy's own pool has one thread; kernels run on TBB's or OpenMP's wherever Numba can load one of them."""
-    code = """
-import importlib, numba
-def loads(layer):
-    try:
-        return bool(importlib.import_module(f"numba.np.ufunc.{layer}"))
-    except ImportError:
-        return False
-print(loads("tbbpool") or loads("omppool"))
-print(numba.threading_layer())
-"""
-    pools = 'import threadpoolctl\nprint({pool["num_threads"] for pool in threadpoolctl.threadpool_info()'
-    pools += ' if pool["user_api"] == "blas"})'
-    pools, better, layer = run(stage, pools + TRAIN + code, NUMBA_NUM_THREADS="2")[0].splitlines()
-    assert eval(pools) <= {1}
-    assert layer in ("tbb", "omp", "workqueue")
-    assert layer != "workqueue" or better == "False"
+    there = elsewhere("2")
+    assert there.pools <= {1}
+    assert there.layer in ("tbb", "omp", "workqueue")
+    assert there.layer != "workqueue" or not there.better
 
 
 @threads
