@@ -741,7 +741,7 @@ def nll(x, target):
 
 
 def nll_gradient(g, probabilities, target):
-    _fit(g.shape == target.shape == probabilities.shape[:1], g, probabilities, target)
+    _fit(probabilities.ndim == 2 and g.shape == target.shape == probabilities.shape[:1], g, probabilities, target)
     gradient = empty(probabilities.shape, g.dtype)
     target = _plain(target.astype(np.int64, copy=False))
     _nll_gradient(share(probabilities.size), _plain(g), _plain(probabilities), target, gradient)
