@@ -59,8 +59,8 @@ class Stage:
 # Since programs written for PyTorch run here, arguments are PyTorch's and each function has all of them: rungs 2 to 5
 # may add 565, 1650, 420 and 2150, without the files beside the lesson, in which most of that breadth stands. Rung 2
 # changes 35 % of rung 1, as data and grad are no longer plain. Rung 1 has 45 lines more than its 180: a Tensor is a
-# number there in a comparison and a format, and `no_grad`, in a file of its own, covers generators. Of rung 3's lines 100
-# check what a file or a state says before it is believed.
+# number there in a comparison and a format, and `no_grad`, in a file of its own, covers generators. Of rung 3's lines
+# 100 check what a file or a state says before it is believed.
 STAGES = (
     Stage(
         number=1,
