@@ -496,11 +496,11 @@ runpy.run_module("{stage.name}.{name}", run_name="__main__", alter_sys=True)
 
 @DEMOS
 def test_training_that_has_become_nan_says_so_at_once_and_leaves_what_was_saved(name, stage, demo, tmp_path):
-    flags = [] if name == "moons" else ["--save", tmp_path / "run.npz"]
-    status, out, err = demo.run(name, *small(name), "--lr", 1e38, *flags)
+    flags = ["--epochs", 4] if name == "moons" else ["--save", tmp_path / "run.npz"]
+    status, out, err = demo.run(name, *small(name), *flags, "--lr", 1e38)
     assert status == 1 and "Result" not in out
     assert re.search(r"(?m)^Stopped in epoch [1-3]: the loss or a weight has become infinite or NaN", err)
-    if flags:
+    if name != "moons":
         state = stage.package.load(tmp_path / "run.npz")
         assert state["run"]["done"] == 0 and all(np.isfinite(x.numpy()).all() for x in state["model"].values())
 
