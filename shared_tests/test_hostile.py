@@ -362,6 +362,7 @@ OF_ADAM = [
     ("param_groups", 0, "lr", None, "the loaded lr: wanted a number, got None"),
     ("param_groups", 0, "lr", -1.0, "Invalid learning rate: -1.0"),
     ("param_groups", 0, "lr", ..., "wanted lr, betas, .* in the loaded settings"),
+    ("param_groups", 0, "initial_lr", NAN, "the loaded initial_lr: wanted a number, got nan"),
     ("param_groups", 0, "betas", (0.9, 1.5), "Invalid beta parameter at index 1: 1.5"),
     ("param_groups", 0, "betas", (0.9,), r"the loaded betas: wanted 2 values, got \(0.9,\)"),
     ("param_groups", 0, "betas", (0.9, NAN), r"the loaded betas\[1\]: wanted a number, got nan"),

@@ -883,13 +883,12 @@ def _adam(t, parts, p, g, m, v, top, beta1, beta2, rate, scale, eps, decay, shri
 
 
 @parallel
-def _rmsprop(t, parts, p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum, centered, floor):
+def _rmsprop(t, parts, p, g, v, m, buffer, lr, alpha, eps, momentum, centered, floor):
     first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
     p, g, v, m, buffer = p[first:last], g[first:last], v[first:last], m[first:last], buffer[first:last]
-    lr, keep, new, eps = real(lr), real(alpha), real(1 - alpha), real(eps)
-    weight_decay, momentum = real(weight_decay), real(momentum)
+    lr, keep, new, eps, momentum = real(lr), real(alpha), real(1 - alpha), real(eps), real(momentum)
     for i in range(p.size):
-        step = g[i] + weight_decay * p[i] if weight_decay != 0 else g[i]
+        step = g[i]
         b = keep * v[i] + new * (step * step)
         v[i] = b if b > floor else b * 0
         if centered:
@@ -956,7 +955,8 @@ def adam(p, g, m, v, top, t, lr, betas, eps, weight_decay, decoupled):
 
 
 def rmsprop(p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum):
-    return _step(_rmsprop, p, g, [v, m, buffer], (lr, alpha, eps, weight_decay, momentum), m is not None)
+    g = g + p.dtype.type(weight_decay) * p if weight_decay else g  # in the kernel it would cost all its vectors
+    return _step(_rmsprop, p, g, [v, m, buffer], (lr, alpha, eps, momentum), m is not None)
 
 
 def adagrad(p, g, s, t, lr, lr_decay, eps, weight_decay):

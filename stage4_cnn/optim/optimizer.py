@@ -149,8 +149,8 @@ class Optimizer:
                 )
         groups, state, left = [], defaultdict(dict), dict(states)
         for group, new in zip(self.param_groups, saved):
-            for name in self.defaults.keys() & new.keys():
-                alike(f"{type(self).__name__}: the loaded {name}", self.defaults[name], new[name])
+            for name, value in new.items():
+                alike(f"{type(self).__name__}: the loaded {name}", self.defaults.get(name, value), value)
             self._valid(**{**self.defaults, **new})
             kept = {name: group[name] for name in ("params", "param_names") if name in group}
             groups.append({**self.defaults, **copy.deepcopy(new), **kept})
