@@ -17,6 +17,10 @@ SEED = int(os.environ.get("GRADUAL_CALLS_SEED", 0 if N == 400 else np.random.See
 KINDS = {}
 
 
+class Unasked(RuntimeError):
+    """Why PyTorch is not asked."""
+
+
 def kind(function):
     """A kind of call: a function that draws one from a generator, as its arrays and a function of P and its tensors."""
     KINDS[function.__name__] = function
@@ -71,6 +75,8 @@ def pooling(rng):
     order = rng.integers(3)
 
     def run(P, x):
+        if P is torch and options["padding"] and options["dilation"] > 1:
+            raise Unasked("where a place is all padding, its backward() writes beyond its memory")
         pool, relu = P.nn.MaxPool2d(k, **options), P.nn.ReLU()
         return P.nn.Sequential(*[[pool], [pool, relu], [relu, pool]][order])(x)
 
@@ -220,6 +226,8 @@ def test_random_calls_give_the_same_on_rungs_4_and_5_and_in_pytorch(name, stage)
                 assert type(four) is type(five) and _without_op(four) == _without_op(five)
             else:
                 agree(five, four)
+            if isinstance(wanted, Unasked):
+                continue
             if isinstance(wanted, Exception):
                 assert isinstance(five, Exception), wanted
             elif all(np.isfinite(x).all() for x in arrays) or name == "step":
