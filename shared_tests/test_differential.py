@@ -58,7 +58,7 @@ def convolution(rng):
     if rng.random() < 0.7:
         arrays.append(alike(rng, x, rng.choice([f * groups] * 9 + [1])))
     if rng.random() < 0.25:
-        arrays[1] = alike(rng, x, c * groups, f, *k)
+        arrays[1:] = [alike(rng, x, c * groups, f, *k), *[x.astype(arrays[0].dtype) for x in arrays[2:]]]
         options["output_padding"] = number(rng, 0, 0, 1)
         return arrays, lambda P, *xs: P.nn.functional.conv_transpose2d(*xs, **options, groups=int(groups))
     return arrays, lambda P, *xs: P.nn.functional.conv2d(*xs, **options, groups=int(groups))
