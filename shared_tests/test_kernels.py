@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -717,10 +718,16 @@ print(losses)
 
 
 @kernels
-def test_a_choice_of_kernels_that_is_none_is_refused(stage):
-    code = "print(package.ops.rectify)"
-    with pytest.raises(AssertionError, match="GRADUAL_KERNELS: wanted .*numpy.*, got 'fortran'"):
-        run(stage, code, GRADUAL_KERNELS="fortran")
+@pytest.mark.parametrize("threads", ["abc", "0", "-2", ""])
+def test_an_environment_that_makes_no_sense_is_ignored_with_a_sentence(stage, threads):
+    code = "import numba\nprint(hasattr(package.ops.rectify, 'numpy'), numba.get_num_threads() > 0)"
+    out, said = run(stage, code, GRADUAL_KERNELS="fortran", NUMBA_NUM_THREADS=threads, OMP_NUM_THREADS=None)
+    assert out == "True True"
+    sentences = re.findall(r"UserWarning: (.*)", said)
+    assert sentences == [
+        "GRADUAL_KERNELS: wanted 'compiled' or 'numpy', got 'fortran', which is ignored",
+        f"NUMBA_NUM_THREADS: wanted a number from 1 to 999, got {threads!r}, which is ignored",
+    ]
 
 
 # In memory

@@ -498,6 +498,8 @@ def linear(x, weight, bias=None):
     """x Wᵀ + b: (…, in), (out, in), (out,) -> (…, out);  d/dx = g W,  d/dW = gᵀ x,  d/db = Σg."""
     if x.ndim == 0 or x.shape[-1] != weight.shape[1] or x.dtype != weight.dtype:
         raise ValueError(f"wanted (…, {weight.shape[1]}) of {weight.dtype}, got {x.shape} of {x.dtype}")
+    if bias is not None and (bias.dtype != weight.dtype or bias.shape not in (weight.shape[:1], (1,), ())):
+        raise ValueError(f"bias: wanted {weight.shape[:1]} of {weight.dtype}, got {bias.shape} of {bias.dtype}")
     return affine(x, weight, bias), lambda g: (
         lambda: affine_to_x(g, weight),
         lambda: affine_to_weight(g, x),

@@ -35,7 +35,9 @@ def _constant(x):
     """What meets a Tensor in an expression, as a Tensor that requires no grad. A number keeps the other's dtype."""
     if isinstance(x, np.generic):
         x = x.item()
-    return _node(x) if isinstance(x, (float, int)) or hasattr(x, "__array_function__") else NotImplemented
+    if isinstance(x, (float, int)):
+        return _node(x)
+    return _node(_of_numbers(x, x)) if hasattr(x, "__array_function__") else NotImplemented
 
 
 def _operand(op, x):
@@ -226,9 +228,15 @@ def _array(data):
     """The data of a new Tensor: an array of its own, of numbers."""
     data = _unwrapped(data)
     array = np.array(data, like=data if hasattr(data, "__array_function__") else None)
+    _of_numbers(array, data)
+    return array.astype(np.float32) if array.dtype == np.float64 and not hasattr(data, "dtype") else array
+
+
+def _of_numbers(array, data):
+    """The array made of the data. TypeError if it holds complex numbers, objects or words."""
     if array.dtype.kind not in "fiub":
         raise TypeError(f"Tensor: wanted numbers, got {type(data).__name__} of dtype {array.dtype}")
-    return array.astype(np.float32) if array.dtype == np.float64 and not hasattr(data, "dtype") else array
+    return array
 
 
 def _fitting(name, tensor, value):

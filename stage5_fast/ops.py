@@ -503,6 +503,8 @@ def linear(x, weight, bias=None, forward=None):
     """
     if x.ndim == 0 or x.shape[-1] != weight.shape[1] or x.dtype != weight.dtype:
         raise ValueError(f"wanted (…, {weight.shape[1]}) of {weight.dtype}, got {x.shape} of {x.dtype}")
+    if bias is not None and (bias.dtype != weight.dtype or bias.shape not in (weight.shape[:1], (1,), ())):
+        raise ValueError(f"bias: wanted {weight.shape[:1]} of {weight.dtype}, got {bias.shape} of {bias.dtype}")
     return (forward or affine)(x, weight, bias), lambda g: (
         lambda: affine_to_x(g, weight),
         lambda: affine_to_weight(g, x),
