@@ -12,6 +12,7 @@ from numpy import abs as _abs, exp as _exp, log as _log, power as _pow, tanh as 
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from .device import device_of, erf as _erf, kernel, moved
+from .pointwise import signs
 
 _float32 = np.dtype(np.float32)
 _maximum, _minimum = np.maximum, np.minimum
@@ -42,9 +43,14 @@ def pow(x, y):
     """xʸ;  d/dx = y·xʸ⁻¹, and 0 where y = 0;  d/dy = xʸ·log x, and 0 where x = 0 ≤ y."""
     out = _pow(x, y)
     return out, lambda g: (
-        lambda: g * y * _pow(x, y - (y != 0)),
+        lambda: _where(y != 0, g * y * _pow(x, y - (y != 0))),
         lambda: g * out * _log(x + ((x == 0) & (y >= 0))),
     )
+
+
+def _where(condition, g):
+    """g where the condition holds, else 0, which infinity times 0 would not be."""
+    return np.where(condition, g, 0)
 
 
 def neg(x):
@@ -113,22 +119,22 @@ def sqrt(x):
 
 def abs(x):
     """|x|;  d/dx = the sign of x, 0 at 0."""
-    return _abs(x), lambda g: (g * np.sign(x),)
+    return _abs(x), lambda g: (g * signs(x),)
 
 
 def maximum(x, y):
     """The larger of x and y;  the gradient goes to it, half to each where they are equal."""
-    return _maximum(x, y), lambda g: _to_chosen(g, x > y, y > x)
+    return _maximum(x, y), lambda g: _to_chosen(g, x == y, x < y, y < x)
 
 
 def minimum(x, y):
     """The smaller of x and y;  the gradient goes to it, half to each where they are equal."""
-    return _minimum(x, y), lambda g: _to_chosen(g, x < y, y < x)
+    return _minimum(x, y), lambda g: _to_chosen(g, x == y, x > y, y > x)
 
 
-def _to_chosen(g, first, second):
-    half = g / 2
-    return np.where(first, g, np.where(second, 0, half)), np.where(second, g, np.where(first, 0, half))
+def _to_chosen(g, equal, not_x, not_y):
+    each = np.where(equal, g / 2, g)  # beside NaN all to both, as in PyTorch
+    return np.where(not_x, 0, each), np.where(not_y, 0, each)
 
 
 def where(x, y, condition):
