@@ -12,8 +12,7 @@ from numpy import abs as _abs, exp as _exp, log as _log, power as _pow, tanh as 
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from .device import device_of, moved
-from .pointwise import signs
-from .pointwise import error_function as _erf
+from .pointwise import error_function as _erf, signs
 
 _float32 = np.dtype(np.float32)
 _maximum, _minimum = np.maximum, np.minimum

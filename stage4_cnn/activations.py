@@ -48,7 +48,7 @@ def elu(x, alpha, scale, stretch):
     """scale·x where x > 0, else scale·α(e^(stretch·x) − 1);  d/dx = scale, or scale·α·stretch·e^(stretch·x)."""
     below = np.minimum(x, 0) * stretch
     out = np.where(x > 0, scale * x, scale * alpha * np.expm1(below))
-    return out, lambda g: (np.where(x <= 0, g * (scale * alpha * stretch * np.exp(below)), scale * g),)
+    return out, lambda g: (np.where(x > 0, scale * g, g * (scale * alpha * stretch * np.exp(below))),)
 
 
 def silu(x):

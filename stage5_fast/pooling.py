@@ -9,8 +9,7 @@ from .conv import as_images, blank, check_images, cropped, named, padded, pair, 
 from .device import kernel
 from .engine import apply, array_of, constant
 from .nn.module import Module
-from .ops import average
-from .ops import rectify, rectify_gradient
+from .ops import average, rectify, rectify_gradient
 
 # Loops over pixels: arrays in, arrays out
 
