@@ -265,6 +265,62 @@ def test_numpy_and_detach_share_the_array_as_in_pytorch(Tensor):
     assert np.shares_memory(x.detach().data, x.data)
 
 
+@pytest.mark.capability("joining and padding")
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda F, given: F.cat(given),
+        lambda F, given: F.stack(given),
+        lambda F, given: F.hstack(given),
+        lambda F, given: F.vstack(given),
+        lambda F, given: F.einsum("i,j->ij", given),
+        lambda F, given: F.cat(x * 1.0 for x in given),
+    ],
+    ids=["cat", "stack", "hstack", "vstack", "einsum", "cat of a generator"],
+)
+def test_a_list_that_changes_after_it_was_joined_changes_no_gradient(engine, join):
+    gradients = []
+    for changes in (False, True):
+        x, y, other = (engine.tensor(np.array(numbers)) for numbers in ([1.0, 2.0], [3.0, 5.0], [7.0, 11.0]))
+        given = [x, y]
+        out = join(engine.F, given)
+        if changes:
+            given[:] = [other]
+        engine.backward(out, np.arange(4.0).reshape(out.shape))
+        gradients.append([engine.grad(x), engine.grad(y)])
+        assert other.grad is None
+    np.testing.assert_array_equal(*gradients)
+    assert gradients[0][0].any() and gradients[0][1].any()
+
+
+@pytest.mark.capability("indexing")
+@pytest.mark.parametrize(
+    "take, given",
+    [
+        (lambda x, rows: x[rows], [0, 2]),
+        (lambda x, rows: x[np.asarray(rows)], [2, 2]),
+        (lambda x, dims: x.sum(dims), [0, 1]),
+        (lambda x, dims: x.amax(dims), [0, 1]),
+        (lambda x, dims: x.permute(dims), [1, 0]),
+        (lambda x, shape: x.reshape(shape), [4, 3]),
+        (lambda x, shape: x.expand(shape), [3, 4]),
+        (lambda x, shifts: x.roll(shifts, [0, 1]), [1, 1]),
+        (lambda x, sizes: x.split(sizes)[1], [1, 2]),
+        (lambda x, sizes: x.repeat(sizes), [2, 1]),
+    ],
+)
+def test_a_list_of_numbers_that_changes_afterwards_changes_no_gradient(engine, take, given):
+    gradients = []
+    for changes in (False, True):
+        x, numbers = engine.tensor(np.arange(12.0).reshape(3, 4)), list(given)
+        out = take(x, numbers)
+        if changes:
+            numbers[:] = [0] * len(numbers)
+        engine.backward(out, np.arange(1.0, out.numel() + 1).reshape(out.shape))
+        gradients.append(engine.grad(x))
+    np.testing.assert_array_equal(*gradients)
+
+
 @capability("ownership of arrays")
 def test_no_op_changes_its_inputs(engine):
     """In-place arithmetic inside a rule would show in the caller's tensors."""

@@ -279,7 +279,7 @@ def log_softmax(x, dim):
 def logsumexp(x, dim, keepdim=False):
     """log Σeˣ over dim;  d/dx = softmax(x)."""
     dim = dims_of(x, dim)
-    top = x.max(axis=dim, keepdims=True)
+    top = x.max(axis=dim, keepdims=True) if x.size else x.sum(axis=dim, keepdims=True)
     top = np.where(np.isfinite(top), top, 0)
     kept = _log(_exp(x - top).sum(axis=dim, keepdims=True)) + top
     out = kept if keepdim else kept.squeeze(axis=dim)
@@ -475,7 +475,9 @@ def _index(item):
 def cat(*arrays, dim=0):
     """Arrays joined along dim, of which empty rows may have any other dims;  each gets its part of the gradient."""
     shapes = [x.shape for x in arrays]
-    out = np.concatenate([x for x in arrays if x.shape != (0,)] or arrays, axis=dim)
+    full = [x for x in arrays if x.shape != (0,)]
+    dim = dim if full else 0
+    out = np.concatenate(full or arrays, axis=dim)
     ends = np.cumsum([0 if shape == (0,) else shape[dim] for shape in shapes])
     return out, lambda g: [part.reshape(shape) for part, shape in zip(np.split(g, ends[:-1], axis=dim), shapes)]
 

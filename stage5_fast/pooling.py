@@ -346,6 +346,8 @@ class MaxPool2d(_MaxPool):
         moves = _moves("MaxPool2d", 2, self.kernel_size, self.stride, self.padding, self.dilation)
         return undone(apply(max_pooling_relu, (images,), *moves, bool(self.ceil_mode)))
 
+    alone = _MaxPool.forward  # which that stands for, with ReLU's
+
 
 class AvgPool1d(Module):
     """The mean under each place of the kernel: (N, C, L) -> (N, C, L')."""

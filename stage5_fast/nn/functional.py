@@ -119,12 +119,12 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         out = (input - array_of(running_mean).reshape(channels)) * (scale if weight is None else weight * scale)
         return out if bias is None else out + bias
     dim = (0, *range(2, len(shape)))
-    n = math.prod(shape) // (shape[1] or 1)
-    if n < 2 and shape[1]:
+    n = math.prod([shape[i] for i in dim])
+    if n == 1:
         raise ValueError(f"batch_norm: training needs more than one number per channel, got {shape}")
     mean, var = ops.moments(input._data, dim)
     for running, of_batch in ((running_mean, mean), (running_var, var * (n / (n - 1)))):
-        if running is not None:
+        if running is not None and n:
             running = array_of(running)
             running += momentum * (of_batch.ravel() - running)
             changed(running)
