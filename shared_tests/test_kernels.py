@@ -706,6 +706,12 @@ print(losses)
 
 
 @kernels
+def test_where_numba_is_not_to_compile_numpys_bodies_run(stage, trained):
+    losses = run(stage, TRAIN + "print(losses)", NUMBA_DISABLE_JIT="1")[0]
+    assert eval(losses) == pytest.approx(trained[0], rel=1e-4)
+
+
+@kernels
 def test_a_choice_of_kernels_that_is_none_is_refused(stage):
     code = "print(package.ops.rectify)"
     with pytest.raises(AssertionError, match="GRADUAL_KERNELS: wanted .*numpy.*, got 'fortran'"):
