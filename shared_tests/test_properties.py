@@ -150,8 +150,8 @@ def mixed_indices(draw, shape, repeated):
     if "array" not in kinds and first < last:
         items[first:last] = [draw(hnp.arrays(bool, shape[first:last]))]
     if draw(st.booleans()):
-        items = items[: draw(st.integers(0, len(items)))]
-        items.insert(draw(st.integers(0, len(items))), ...) if len(items) < len(shape) else None
+        first = draw(st.integers(0, len(items)))
+        items[first : draw(st.integers(first, len(items)))] = [...]
     for _ in range(draw(st.integers(0, 2))):
         items.insert(draw(st.integers(0, len(items))), None)
     return tuple(items)
@@ -166,7 +166,7 @@ def as_said(lib, index, form):
 FORMS = {
     "tensors": lambda lib, item: lib.tensor(item) if lib is not torch_engine() else lib.constant(item),
     "arrays": lambda lib, item: lib.constant(item),
-    "lists": lambda lib, item: item.tolist() if item.size else lib.constant(item),
+    "lists": lambda lib, item: item.tolist() if item.size and item.dtype != bool else lib.constant(item),
 }
 
 
