@@ -321,6 +321,45 @@ def test_a_list_of_numbers_that_changes_afterwards_changes_no_gradient(engine, t
     np.testing.assert_array_equal(*gradients)
 
 
+# What the graph holds of functions that go different ways into it
+
+
+OF_X = {
+    "unary": lambda F, x: x.exp(),
+    "view": lambda F, x: x.reshape(6),
+    "binary": lambda F, x: x * 2.0,
+    "reflected": lambda F, x: 2.0 - x,
+    "matmul": lambda F, x: x @ np.ones((3, 2)),
+    "getitem": lambda F, x: x[0],
+    "rows": lambda F, x: x[[0, 1, 1]],
+    "cat": lambda F, x: F.cat([x, x]),
+    "stack": lambda F, x: F.stack([x, x]),
+    "where": lambda F, x: F.where(np.ones((2, 3), bool), x, 0.0),
+    "sum": lambda F, x: x.sum(0),
+    "softmax": lambda F, x: x.softmax(0),
+    "pad": lambda F, x: x.pad((1, 1)),
+    "to": lambda F, x: x.to(np.float64),
+    "sort": lambda F, x: F.sort(x)[0],
+    "max": lambda F, x: F.max(x),
+    "einsum": lambda F, x: F.einsum("ij->j", x),
+}
+
+
+@capability("requires_grad and no_grad")
+@pytest.mark.parametrize("name", OF_X)
+def test_a_result_requires_grad_if_an_input_does_and_the_graph_is_recorded(engine, name):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for requires_grad in (True, False):
+        x = engine.Tensor(array, requires_grad=requires_grad)
+        out = OF_X[name](engine.F, x)
+        assert out.requires_grad is requires_grad
+        assert (out.op is not None) is requires_grad
+        with engine.package.no_grad():
+            out = OF_X[name](engine.F, x)
+        assert not out.requires_grad and out.op is None
+        assert not any(y.op for y in out.inputs)
+
+
 @capability("ownership of arrays")
 def test_no_op_changes_its_inputs(engine):
     """In-place arithmetic inside a rule would show in the caller's tensors."""
