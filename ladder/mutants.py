@@ -87,7 +87,18 @@ def survivors(stage, count, seed, root, tests=nearest):
     shutil.copy(stage.root / "pyproject.toml", root)
 
     def passes(test):
-        command = [sys.executable, "-B", "-m", "pytest", "-qx", "-p", "no:cacheprovider", "--stage", stage.package]
+        command = [
+            sys.executable,
+            "-B",
+            "-m",
+            "pytest",
+            "-qx",
+            "-p",
+            "no:cacheprovider",
+            "--whole",
+            "--stage",
+            stage.package,
+        ]
         try:
             return not subprocess.run(
                 [*command, f"shared_tests/test_{test}.py"], cwd=root, capture_output=True, timeout=LONGEST

@@ -195,4 +195,5 @@ def _generator(*names):
 
 def _cast(array, dtype):
     array = np.asarray(array)
-    return array.astype(dtype) if array.dtype.kind == "f" else array
+    with np.errstate(over="ignore"):  # of 1e300, float32 makes infinity
+        return array.astype(dtype) if array.dtype.kind == "f" else array

@@ -49,7 +49,7 @@ def named(names, *shapes, out=None, kinds=(NUMBERS, GRADIENTS), **options):
         1: lambda F, x, name: getattr(F, name)(x, **options),
         2: lambda F, x, y, name: getattr(F, name)(x, y, **options),
     }
-    text = "".join(f" {key}={value}" for key, value in options.items())
+    text = "".join([f" {shape}" for shape in shapes[1:]] + [f" {key}={value}" for key, value in options.items()])
     each = [(name, partial(bodies[len(shapes or (ROWS,))], name=name)) for name in names.split()]
     return [case for name, body in each for case in infinite(name + text, body, *shapes, out=out, kinds=kinds)]
 
@@ -128,7 +128,7 @@ GROUPS = {
     ],
     "activations": [
         *named(
-            "leaky_relu elu celu selu silu mish softplus softsign hardtanh hardswish relu6 softshrink hardshrink",
+            "elu celu selu silu mish softplus softsign hardtanh hardswish relu6 softshrink hardshrink",
             kinds=KINDS,
         ),
         *named("tanhshrink logsigmoid gelu", kinds=KINDS),
@@ -151,9 +151,9 @@ GROUPS = {
     "padding": infinite("pad", lambda F, x: F.pad(x, (1, 2), value=inf), out=(4, 9)),
     "pooling": [
         *infinite("max_pool2d", lambda F, x: F.max_pool2d(x, 3, 2, 1), IMAGES, out=(2, 3, 3, 3)),
-        *infinite("avg_pool2d", lambda F, x: F.avg_pool2d(x, 3, 2, 1), IMAGES, out=(2, 3, 3, 3)),
-        *infinite("adaptive_avg_pool2d", lambda F, x: F.adaptive_avg_pool2d(x, 4), IMAGES, out=(2, 3, 4, 4)),
-        *infinite("adaptive_avg_pool2d to 1", lambda F, x: F.adaptive_avg_pool2d(x, 1), IMAGES, out=(2, 3, 1, 1)),
+        *infinite("avg_pool2d", lambda F, x: F.avg_pool2d(x, 3, 2, 1) + 4, IMAGES, out=(2, 3, 3, 3)),
+        *infinite("adaptive_avg_pool2d", lambda F, x: F.adaptive_avg_pool2d(x, 4) + 4, IMAGES, out=(2, 3, 4, 4)),
+        *infinite("adaptive_avg_pool2d to 1", lambda F, x: F.adaptive_avg_pool2d(x, 1) + 4, IMAGES, out=(2, 3, 1, 1)),
         *infinite("adaptive_max_pool2d", lambda F, x: F.adaptive_max_pool2d(x, 4), IMAGES, out=(2, 3, 4, 4)),
     ],
     "scaling of images": [

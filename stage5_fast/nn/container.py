@@ -93,7 +93,7 @@ def _with_relu(first, second=None):
         relu, other, both = second, first, first.then_relu
     else:
         return None
-    return both if _runs(relu, _RELU) and _runs(other, other.alone) else None
+    return both if _runs(relu, _RELU) and _runs(other, type(other).alone) else None
 
 
 _CALL, _RELU = Module.__call__, ReLU.forward
