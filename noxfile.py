@@ -33,6 +33,7 @@ nox.options.sessions = ["lint", "ladder", "tools", *NAMES, "kernels", "simulator
 # threads than cores would only wait for each other. Kernels have two: how they share their work is part of the tests.
 SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "8", "--dist", "worksteal"]
 THREADS = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # even where it is set: hundreds of processes import the same rungs
 
 
 @nox.session(default=False)
@@ -54,7 +55,7 @@ def in_environment(session, *arguments, **options):
 def test(session, *arguments, **settings):
     """Run pytest, with settings in its environment; on a GPU in one process, as all would have to share it."""
     side_by_side = [] if "cuda" in arguments else SIDE_BY_SIDE
-    in_environment(session, "-m", "pytest", *side_by_side, *arguments, env={**THREADS, **settings})
+    in_environment(session, "-m", "pytest", *side_by_side, *arguments, env={**THREADS, **COMPILED, **settings})
 
 
 def with_cuda(session):
@@ -128,7 +129,7 @@ def sanitizer(session):
 @nox.session(venv_backend="none", requires=["environment"])
 def simulator(session):
     """Test rung 5's CUDA kernels without a GPU, in Numba's simulator of one."""
-    tests = ["shared_tests/test_kernels_gpu.py", "shared_tests/test_devices.py", "--stage", "stage5_fast", "-k"]
+    tests = ["shared_tests/test_devices.py", "shared_tests/test_kernels_gpu.py", "--stage", "stage5_fast", "-k"]
     chosen = "test_kernels_gpu or simulated"
     test(session, *tests, chosen, *session.posargs, NUMBA_ENABLE_CUDASIM="1")
 

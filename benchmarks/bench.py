@@ -60,7 +60,7 @@ def main():
     parser.add_argument("--write", action="store_true", help="put the tables into README.md, the picture into docs/")
     flags = parser.parse_args()
 
-    rounds, share = (2, 10) if flags.quick else (flags.rounds, 1)
+    rounds, share = (2, 50) if flags.quick else (flags.rounds, 1)
     cpu, found, chosen = cpu_model(), versions(), flags.only or parts
     installed = ", ".join(f"{name} {version}" for name, version in found.items())
     setting = f"{cpu}, {os.cpu_count()} cores; {flags.threads} threads, {rounds} rounds\n{installed}"

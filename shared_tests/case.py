@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from zlib import crc32
 
 import numpy as np
@@ -85,10 +86,15 @@ class Case:
     host: bool = False
     capability: str = ""
 
-    @property
+    @cached_property
+    def parameters(self):
+        """The body's parameters."""
+        return inspect.signature(self.body).parameters
+
+    @cached_property
     def names(self):
         """The inputs, as the body calls them; parameters that have a value already are the case's own."""
-        parameters = inspect.signature(self.body).parameters.values()
+        parameters = self.parameters.values()
         return [x.name for x in parameters if x.name != "F" and x.default is x.empty and x.kind is not x.VAR_KEYWORD]
 
     def arrays(self, engine, dtype="float64"):
@@ -111,7 +117,7 @@ class Case:
             name: engine.tensor(array) if self.is_variable(name, array) else engine.constant(array)
             for name, array in arrays.items()
         }
-        namespace = {"F": engine.F} if "F" in inspect.signature(self.body).parameters else {}
+        namespace = {"F": engine.F} if "F" in self.parameters else {}
         out = self.body(**namespace, **tensors)
         return out, {name: tensors[name] for name in arrays if self.is_variable(name, arrays[name])}
 

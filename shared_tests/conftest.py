@@ -5,6 +5,7 @@ repeated, and without it every rung that is built is tested. `--device cuda` run
 on an array that has the manners of the GPU's, as far as they can be had without one.
 """
 
+import gc
 import importlib
 import os
 from collections import Counter, defaultdict
@@ -173,6 +174,12 @@ def _same_below(item, names):
 @cache
 def _below(number, arrived):
     return same_below(next(stage for stage in STAGES if stage.number == number), arrived)
+
+
+def pytest_collection_finish(session):
+    """Spare the garbage collector, which some tests ask what is left, the thousands of tests and PyTorch's modules."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

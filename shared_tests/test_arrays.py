@@ -492,3 +492,14 @@ def test_a_mistake_is_named(engine, name):
     mistake, message = MISTAKES[name]
     with pytest.raises((ValueError, TypeError, IndexError), match=message):
         mistake(engine.package, engine.Tensor)
+
+
+@pytest.mark.capability("arrays in expressions")
+@pytest.mark.parametrize("other", [np.array([1j, 2]), np.array([None, 1]), np.array(["a", "b"])], ids=str)
+def test_what_holds_no_real_numbers_is_refused_by_name(other, engine):
+    x = engine.tensor(np.ones(2))
+    for call in (lambda: x + other, lambda: other * x, lambda: x @ other, lambda: x**other):
+        with pytest.raises(TypeError, match=f"wanted numbers, got ndarray of dtype {other.dtype}"):
+            call()
+    with pytest.raises(TypeError, match="complex"):
+        x + 1j

@@ -1,9 +1,11 @@
 """Every demo, run as its reader runs it: `python -m stage4_cnn.mnist`, most on the small digits and few steps."""
 
 import ast
+import math
 import os
 import random
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -94,7 +96,21 @@ class Demo:
 
     def figures(self, name, *flags):
         """The same without what the clock says."""
-        return [re.sub(r"( +[\d.]+ s .*/s|, in [\d.]+ s)$", "", line) for line in self.lines(name, *flags)]
+        return without_clock(self.lines(name, *flags))
+
+    def usual(self, name):
+        """The lines of a short run, which several tests look at."""
+        key = self.package, *self.flags, name
+        if key not in USUAL:
+            USUAL[key] = self.lines(name, *small(name))
+        return USUAL[key]
+
+
+USUAL = {}
+
+
+def without_clock(lines):
+    return [re.sub(r"( +[\d.]+ s .*/s|, in [\d.]+ s)$", "", line) for line in lines]
 
 
 @pytest.fixture
@@ -114,7 +130,7 @@ def small(name):
 
 @DEMOS
 def test_a_demo_says_what_it_runs_then_a_line_an_epoch_then_the_result(name, demo):
-    first, *epochs, result = demo.lines(name, *small(name))
+    first, *epochs, result = demo.usual(name)
     assert re.match(
         r"Moons: 100 points" if name == "moons" else r"UCI digits: 1,500 training and 297 test images", first
     )
@@ -127,8 +143,8 @@ def test_a_demo_says_what_it_runs_then_a_line_an_epoch_then_the_result(name, dem
 
 @DEMOS
 def test_the_same_seed_gives_the_same_numbers_and_another_gives_others(name, demo):
-    once, again = (demo.figures(name, *small(name), "--seed", 3) for _ in range(2))
-    assert once == again
+    once = without_clock(demo.usual(name))
+    assert demo.figures(name, *small(name), "--seed", 0) == once
     assert demo.figures(name, *small(name), "--seed", 4)[1:] != once[1:]
 
 
@@ -270,6 +286,9 @@ def test_a_flag_that_makes_no_sense_is_refused(name, demo):
         ("--lr", "nan"): "a number above 0, got nan",
         ("--lr", "fast"): "a number above 0, got fast",
         ("--seed", "-1"): "a whole number of at least 0, got -1",
+        ("--epochs", str(10**20)): f"a whole number of at most 18 digits, got {10**20}",
+        ("--seed", "9" * 5000): f"a whole number of at most 18 digits, got {'9' * 100}…",
+        ("--lr", "9" * 5000): f"a number above 0, got {'9' * 100}…",
     }
     for (flag, _), rule, err in zip(wanted, wanted.values(), demo.refusals(name, *wanted)):
         assert err.splitlines()[-1].endswith(f"error: argument {flag}: wanted {rule}")
@@ -281,7 +300,12 @@ def test_a_flag_of_training_that_makes_no_sense_is_refused(name, demo):
         ("--batch-size", "0"): "wanted a whole number of at least 1, got 0",
         ("--data", "cifar"): "invalid choice: 'cifar'",
         ("--save", "nowhere/run.npz"): "there is no folder nowhere",
+        ("--save", "x" * 5000): f"{'x' * 100}…: File name too long",
+        ("--save", str(demo.folder)): f"{demo.folder} is a folder, a pipe or a device, no file",
+        ("--save", os.devnull): f"{os.devnull} is a folder, a pipe or a device, no file",
     }
+    if Path("/proc").exists():
+        wanted["--save", "/proc/run.npz"] = "/proc/run.npz: "  # where nobody may write
     for (flag, _), rule, err in zip(wanted, wanted.values(), demo.refusals(name, *wanted)):
         assert f"error: argument {flag}: {rule}" in err
 
@@ -314,6 +338,9 @@ def test_a_plot_is_a_picture_with_something_in_it(name, demo, tmp_path):
 def test_a_plot_that_can_not_be_written_is_refused_before_training(name, demo):
     pytest.importorskip("matplotlib")
     wanted = {"plot.doc": "wanted a file ending in one of", "no/plot.png": "no folder no"}
+    wanted["x" * 300 + ".png"] = "x…: File name too long"
+    if not shutil.which("xelatex"):
+        wanted["plot.pgf"] = "matplotlib draws no .pgf here: 'xelatex' not found"
     for rule, err in zip(wanted.values(), demo.refusals(name, *[[*small(name), "--plot", file] for file in wanted])):
         assert rule in err
 
@@ -366,7 +393,7 @@ def test_a_terminal_shows_a_bar_and_keeps_every_line(name, demo):
 
 def slow(stage):
     """Flags for a run of some seconds: many small steps, or fewer where a step is a network's of images."""
-    return ["--data", "digits", "--epochs", 4, "--batch-size", 5 if stage.number == 3 else 15]
+    return ["--data", "digits", "--epochs", 3, "--batch-size", 5 if stage.number == 3 else 15]
 
 
 def stop_after(process, line, how):
@@ -381,10 +408,11 @@ def stop_after(process, line, how):
     return process.returncode, err
 
 
-def test_ctrl_c_ends_with_a_sentence(demo):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_with_a_sentence(how, demo):
     epochs = 60 if demo.package == "stage1_scalar" else 10_000
-    status, err = stop_after(demo.start("moons", "--epochs", epochs), "epoch ", signal.SIGINT)
-    assert (status, err) == (130, "\nStopped by Ctrl-C.\n")
+    status, err = stop_after(demo.start("moons", "--epochs", epochs), "epoch ", how)
+    assert (status, err) == (130, "\nStopped.\n")
 
 
 @TRAINED
@@ -393,12 +421,12 @@ def test_a_resumed_run_gives_the_numbers_of_one_never_stopped(name, stage, demo,
     wanted = demo.figures(name, *slow(stage), "--save", never)
     for how, suffix in ((signal.SIGINT, ".pt"), (signal.SIGKILL, ".safetensors")):
         path = tmp_path / f"stopped{suffix}"
-        status, err = stop_after(demo.start(name, *slow(stage), "--save", path), "epoch 2/4", how)
+        status, err = stop_after(demo.start(name, *slow(stage), "--save", path), "epoch 1/3", how)
         assert status == (130 if how == signal.SIGINT else -signal.SIGKILL)
         if how == signal.SIGINT:
             kept = f"{path} holds the run up to its last whole epoch: add --resume {path}"
-            assert err == f"\nStopped by Ctrl-C.\n{kept}\n"
-        assert 2 <= load(path)["run"]["done"] < 4, "the run was stopped too late to show anything"
+            assert err == f"\nStopped.\n{kept}\n"
+        assert 1 <= load(path)["run"]["done"] < 3, "the run was stopped too late to show anything"
 
         resumed = demo.figures(name, *slow(stage), "--resume", path, "--save", path)
         assert resumed[-2:] == wanted[-2:]
@@ -447,6 +475,128 @@ def test_what_can_not_be_resumed_is_named(name, demo, tmp_path):
     refusals = demo.refusals(name, *[[*small(name), "--resume", path] for path in paths], said=1)
     for path, rule, err in zip(paths, wanted.values(), refusals):
         assert err.startswith(f"--resume {path}: ") and rule in err
+
+
+@TRAINED
+def test_a_file_that_holds_a_run_is_not_begun_anew(name, demo, tmp_path):
+    """Whatever is in it."""
+    path, link = tmp_path / "run.npz", tmp_path / "link.npz"
+    path.write_bytes(b"somebody's thesis")
+    link.symlink_to(path)
+    for file, err in zip(
+        (path, link), demo.refusals(name, ["--save", path], ["--save", link, "--resume", "other.npz"])
+    ):
+        assert err.endswith(f"argument --save: {file} is there already: add --resume {file}, or name another file\n")
+    assert path.read_bytes() == b"somebody's thesis"
+
+
+@TRAINED
+def test_a_run_that_can_not_be_is_not_gone_on_with(name, stage, demo, tmp_path):
+    """Each is refused before training, in one sentence that names what is wrong."""
+    load, save, path = stage.package.load, stage.package.save, tmp_path / "run.npz"
+    demo.lines(name, *small(name), "--save", path)
+    spoilt = [
+        ("run", "done", 3, "of that run's 2 epochs 3 are done"),
+        ("run", "done", -1, "of that run's 2 epochs -1 are done"),
+        ("run", "done", "two", "of that run's 2 epochs two are done"),
+        ("run", "done", True, "of that run's 2 epochs True are done"),
+        ("run", "seed", "\x1b[2J" * 99, r"that run had seed \x1b[2J"),
+        ("optimizer", "param_groups", [{}], "Adam: wanted lr"),
+        ("scheduler", "last_epoch", math.nan, "LambdaLR: the loaded last_epoch: wanted a number, got nan"),
+    ]
+    paths = [tmp_path / f"{i}.npz" for i in range(len(spoilt))]
+    for file, (part, key, value, _) in zip(paths, spoilt):
+        run = load(path)
+        run[part][key] = value
+        save(run, file)
+    refusals = demo.refusals(name, *[[*small(name), "--resume", file] for file in paths], said=1)
+    for file, (*_, rule), err in zip(paths, spoilt, refusals):
+        assert err.startswith(f"--resume {file}: {rule}") and err[:-1].isprintable()
+
+
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="not there: /dev/full")
+
+
+@TRAINED
+@FULL
+def test_a_disk_that_is_full_costs_the_last_epoch_alone(name, stage, demo, tmp_path):
+    """The first write succeeds, at the start, and each one after it fails."""
+    code = f"""
+import os, runpy, sys
+written, sync = [], os.fsync
+def fsync(number):
+    written.append(number)
+    if len(written) > 2:
+        os.write(os.open("/dev/full", os.O_WRONLY), b"x")
+    sync(number)
+os.fsync = fsync
+runpy.run_module("{stage.name}.{name}", run_name="__main__", alter_sys=True)
+"""
+    flags = [*small(name), "--save", tmp_path / "run.npz"]
+    command = [sys.executable, "-c", code, *demo.flags, *map(str, flags)]
+    done = subprocess.run(command, cwd=ROOT, env=demo.env, capture_output=True, text=True)
+    said = f"--save {tmp_path / 'run.npz'}: No space left on device; what was there is there still\n"
+    assert (done.returncode, done.stderr) == (1, said)
+    assert stage.package.load(tmp_path / "run.npz")["run"]["done"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["run.npz"]
+
+
+# What takes no more
+
+
+@DEMOS
+def test_training_that_has_become_nan_says_so_at_once_and_leaves_what_was_saved(name, stage, demo, tmp_path):
+    flags = ["--epochs", 4] if name == "moons" else ["--save", tmp_path / "run.npz"]
+    status, out, err = demo.run(name, *small(name), *flags, "--lr", 1e38)
+    assert status == 1 and "Result" not in out
+    assert re.search(r"(?m)^Stopped in epoch [1-3]: the loss or a weight has become infinite or NaN", err)
+    if name != "moons":
+        state = stage.package.load(tmp_path / "run.npz")
+        assert state["run"]["done"] == 0 and all(np.isfinite(x.numpy()).all() for x in state["model"].values())
+
+
+def test_where_nobody_reads_on_it_ends_without_a_word(demo):
+    process = demo.start("moons", "--epochs", 100_000)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait(60) == 141
+    process.stderr.close()
+
+
+@FULL
+def test_a_full_device_ends_it_with_a_sentence_and_a_closed_output_not_at_all(demo):
+    with open("/dev/full", "w") as full:
+        process = demo.start("moons", "--epochs", 3, stdout=full)
+        assert process.communicate() == (None, "moons.py: [Errno 28] No space left on device\n")
+        assert process.returncode == 1
+    if os.name == "posix":
+        process = demo.start("moons", "--epochs", 3, stdout=None, preexec_fn=lambda: os.close(1))
+        assert process.communicate() == (None, "") and process.returncode == 0
+
+
+@PLOTS
+@FULL
+def test_a_picture_that_can_not_be_finished_leaves_the_one_before(name, stage, demo, tmp_path):
+    pytest.importorskip("matplotlib")
+    code = f"""
+import runpy, sys, os
+from matplotlib.figure import Figure
+drawn, savefig = [], Figure.savefig
+def fail(figure, file, **options):
+    drawn.append(file)
+    if len(drawn) > 1:  # the first is tried before training
+        os.write(os.open("/dev/full", os.O_WRONLY), b"x")
+    savefig(figure, file, **options)
+Figure.savefig = fail
+runpy.run_module("{stage.name}.{name}", run_name="__main__", alter_sys=True)
+"""
+    path = tmp_path / "plot.png"
+    path.write_bytes(b"before")
+    command = [sys.executable, "-c", code, *demo.flags, *map(str, small(name)), "--plot", path]
+    done = subprocess.run(command, cwd=ROOT, env=demo.env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"--plot {path}: No space left on device\n")
+    assert done.stdout.splitlines()[-1].startswith("Result: ")
+    assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
 
 
 # MNIST itself

@@ -12,9 +12,11 @@ SCORES = np.array([[0.5, -1.0, 2.0], [30.0, 0.0, -30.0]])
 CHANCES = np.array([0.25, 0.5, 0.9])
 KINDS = {  # how it is made of arrays, and values that it can have
     "Categorical of probs": ("Categorical", {"probs": WEIGHTS}, np.array([2, 0])),
+    "Categorical of one row": ("Categorical", {"probs": WEIGHTS[0]}, np.array(2)),
     "Categorical of logits": ("Categorical", {"logits": SCORES}, np.array([[1, 0], [0, 1]])),
     "Bernoulli of probs": ("Bernoulli", {"probs": CHANCES}, np.array([1.0, 0.0, 1.0])),
     "Bernoulli of logits": ("Bernoulli", {"logits": np.array([-2.0, 0.0, 40.0])}, np.array([1.0, 0.0, 1.0])),
+    "Bernoulli of one number": ("Bernoulli", {"probs": np.array(0.3)}, np.array(1.0)),
     "Normal": ("Normal", {"loc": np.array([0.0, 1.0]), "scale": np.array([0.5, 2.0])}, np.array([[0.3, -1.0]])),
 }
 

@@ -264,3 +264,18 @@ def test_weights_of_convolutions_begin_as_pytorchs(engine, build):
         assert ours.shape == tuple(theirs.shape)
         largest = np.abs(engine.value(ours)).max(), theirs.abs().max().item()
         assert largest[0] == pytest.approx(largest[1], rel=0.15 if theirs.ndim == 1 else 1e-3)
+
+
+@pytest.mark.capability("convolution")
+@pytest.mark.parametrize("two", [np.int8(2), np.uint8(2), np.int64(2), (np.int8(2), 2)], ids=repr)
+def test_a_stride_may_be_any_whole_number_of_numpys(two, engine):
+    functional, x = engine.nn.functional, np.random.default_rng(0).standard_normal((3, 2, 40, 40)).astype(np.float32)
+    weight = np.ones((4, 2, 3, 3), np.float32)
+    for call in (
+        lambda stride: functional.conv2d(engine.Tensor(x), engine.Tensor(weight), None, stride, stride, stride),
+        lambda stride: functional.max_pool2d(engine.Tensor(x), stride, stride),
+        lambda stride: functional.avg_pool2d(engine.Tensor(x), stride, stride),
+    ):
+        np.testing.assert_array_equal(engine.host(call(two)), engine.host(call(2)))
+    with pytest.raises(ValueError, match="stride: wanted a whole number of at least 1, or two, got True"):
+        functional.max_pool2d(engine.Tensor(x), 2, True)

@@ -424,3 +424,36 @@ def test_batch_norm_refuses_inputs_of_other_dims_as_pytorchs(engine, stage, kind
         getattr(stage.part("nn"), kind)(3)(engine.Tensor(np.ones(shape, np.float32)))
     with pytest.raises(ValueError, match="expected"):
         getattr(torch_engine().torch.nn, kind)(3)(torch_engine().torch.ones(shape))
+
+
+@modules
+def test_layers_that_can_not_be_are_refused_at_once(engine):
+    nn, x = engine.nn, engine.Tensor(np.ones((2, 3), np.float32))
+    for make, named in {
+        lambda: nn.Linear(-1, 3): r"wanted sizes of at least 0, got \(3, -1\)",
+        lambda: nn.Bilinear(0, 1, 2): r"in1_features must be > 0, but got \(in1_features=0\)",
+        lambda: nn.GroupNorm(0, 2): "2 channels don't divide into 0 groups",
+        lambda: nn.GroupNorm(-1, 2): "2 channels don't divide into -1 groups",
+        lambda: nn.functional.group_norm(x, 0): "3 channels don't divide into 0 groups",
+        lambda: nn.Embedding(-1, 2): r"wanted sizes of at least 0, got \(-1, 2\)",
+    }.items():
+        with pytest.raises((RuntimeError, ValueError), match=named):
+            make()
+
+
+@modules
+def test_the_bias_of_linear_is_of_its_dtype_and_has_a_number_for_each_row_or_one_for_all(engine):
+    torch = pytest.importorskip("torch")
+
+    def linear(tensor, functional, bias):
+        arrays = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32), bias
+        return functional.linear(*map(tensor, arrays)).tolist()
+
+    for bias in (np.ones(4, np.float32), np.float32([2]), np.array(3, np.float32)):
+        ours = linear(engine.Tensor, engine.nn.functional, bias)
+        assert ours == linear(torch.tensor, torch.nn.functional, bias)
+    for bias in (np.ones(4), np.ones(4, np.int64), np.ones(3, np.float32), np.ones((4, 4), np.float32)):
+        with pytest.raises(ValueError, match=r"linear of .*: bias: wanted \(4,\) of float32, got \("):
+            linear(engine.Tensor, engine.nn.functional, bias)
+        with pytest.raises(RuntimeError):
+            linear(torch.tensor, torch.nn.functional, bias)

@@ -233,7 +233,7 @@ def test_state_of_another_kind_is_refused(sides):
     step, cosine = ours.add("StepLR", {"step_size": 1}), ours.add("CosineAnnealingLR", {"T_max": 3})
     with pytest.raises(ValueError, match="CosineAnnealingLR: the loaded state has no T_max, eta_min"):
         cosine.load_state_dict(step.state_dict())
-    with pytest.raises(ValueError, match="StepLR: wanted 2 base_lrs in the loaded state"):
+    with pytest.raises(ValueError, match="StepLR: the loaded base_lrs: wanted 2 of them"):
         step.load_state_dict({**step.state_dict(), "base_lrs": [0.1]})
 
 

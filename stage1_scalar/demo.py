@@ -3,8 +3,13 @@
 import argparse
 import io
 import math
+import os
+import secrets
+import signal
 import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 try:
     from tqdm import tqdm
@@ -15,26 +20,46 @@ except ImportError:
 def run(main, description, **defaults):
     """Run `main(flags)` with the flags that `defaults` names, read from the command line.
 
-    A wrong flag ends the program with a sentence and status 2 before anything has begun, Ctrl-C with one and 130.
+    A wrong flag ends the program with a sentence and status 2 before anything has begun, Ctrl-C or SIGTERM with one and
+    130. Where a disk or a terminal takes no more, it ends with one and 1; where nobody reads on, as `head -1`, with
+    none and 141.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - to the end
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may have no sign for ×
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     for name, default in defaults.items():
         parser.add_argument("--" + name.replace("_", "-"), default=default, **FLAGS[name])
-    flags = parser.parse_args()
+    with _ended_in_a_sentence(parser.prog):
+        try:
+            main(parser.parse_args())
+        except KeyboardInterrupt:
+            print("\nStopped.", file=sys.stderr)
+            sys.exit(130)
+        finally:
+            sys.stdout.flush()
+
+
+@contextmanager
+def _ended_in_a_sentence(name):
     try:
-        main(flags)
-    except KeyboardInterrupt:
-        print("\nStopped by Ctrl-C.", file=sys.stderr)
-        sys.exit(130)
+        yield
+    except OSError as error:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more at the end
+        sys.exit(141 if isinstance(error, BrokenPipeError) else f"{name}: {error}")
 
 
 def _whole(least):
     def whole(text):
+        if text.isdecimal() and len(text) > 18:
+            raise argparse.ArgumentTypeError(f"wanted a whole number of at most 18 digits, got {_short(text)}")
         if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"wanted a whole number of at least {least}, got {text}")
+            raise argparse.ArgumentTypeError(f"wanted a whole number of at least {least}, got {_short(text)}")
         return int(text)
 
     return whole
@@ -46,13 +71,25 @@ def _rate(text):
     except ValueError:
         rate = math.nan
     if not 0 < rate < math.inf:
-        raise argparse.ArgumentTypeError(f"wanted a number above 0, got {text}")
+        raise argparse.ArgumentTypeError(f"wanted a number above 0, got {_short(text)}")
     return rate
 
 
-def _path(text):
-    if not Path(text).parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {Path(text).parent}")
+def _short(text):
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def _to_write(text):
+    """A path where a file can be written: what is in the way is said now, not after training."""
+    try:
+        path = Path(os.path.realpath(text))
+        if path.exists() and not path.is_file():
+            raise argparse.ArgumentTypeError(f"{_short(text)} is a folder, a pipe or a device, no file")
+        if not path.parent.is_dir():
+            raise argparse.ArgumentTypeError(f"there is no folder {_short(str(Path(text).parent))}")
+        TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{_short(text)}: {error.strerror}") from None
     return text
 
 
@@ -61,10 +98,17 @@ def _picture(text):
         from matplotlib.figure import Figure
     except ImportError:
         raise argparse.ArgumentTypeError("pictures need matplotlib: pip install matplotlib") from None
-    kinds = Figure().canvas.get_supported_filetypes()
-    if Path(text).suffix[1:] not in kinds:
-        raise argparse.ArgumentTypeError(f"wanted a file ending in one of {', '.join(kinds)}, got {text}")
-    return _path(text)
+    figure, kind = Figure(), Path(text).suffix[1:]
+    kinds = figure.canvas.get_supported_filetypes()
+    if kind not in kinds:
+        raise argparse.ArgumentTypeError(f"wanted a file ending in one of {', '.join(kinds)}, got {_short(text)}")
+    figure.text(0, 0, "a word")
+    try:
+        figure.savefig(io.BytesIO(), format=kind)
+    except Exception as error:  # some kinds need other programs, such as LaTeX
+        why = str(error).partition("\n")[0]
+        raise argparse.ArgumentTypeError(f"matplotlib draws no .{kind} here: {why}") from None
+    return _to_write(text)
 
 
 FLAGS = {
@@ -100,6 +144,25 @@ def report(epoch, epochs, examples, seconds, **figures):
     say("   ".join([*parts, f"{seconds:6.2f} s", f"{examples / seconds:7,.0f}/s"]))
 
 
+def check_finite(epoch, loss, weights):
+    """End the program with a sentence, and status 1, if the loss of an epoch or the sum of all weights is no number."""
+    if not math.isfinite(loss + weights):
+        sys.exit(f"Stopped in epoch {epoch}: the loss or a weight has become infinite or NaN; a lower --lr may help")
+
+
+def write_picture(figure, path):
+    """Draw a figure into a file; what was there stays until all of it is drawn, and if that fails."""
+    place = Path(os.path.realpath(path))
+    aside = place.with_name(f"{secrets.token_hex(8)}{place.suffix}")
+    try:
+        figure.savefig(aside, dpi=150)
+        os.replace(aside, place)
+    except OSError as error:
+        sys.exit(f"--plot {path}: {error.strerror}")
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def plot_moons(path, score, points, labels):
     """Draw the points of two classes over the score that a network gives to the plane; it decides by the sign.
 
@@ -120,5 +183,5 @@ def plot_moons(path, score, points, labels):
     axes.set(xlabel="x₁", ylabel="x₂", title="Two moons and where the network tells them apart", aspect="equal")
     axes.legend(loc="upper right")
     figure.colorbar(shown, shrink=0.9, label="score of the network (black line: 0)")
-    figure.savefig(path, dpi=150)
+    write_picture(figure, path)
     say(f"The decision boundary is in {path}")

@@ -9,7 +9,7 @@ from math import cos, pi, sin
 from time import perf_counter
 
 from . import Tensor, no_grad
-from .demo import plot_moons, progress, report, run, say
+from .demo import check_finite, plot_moons, progress, report, run, say
 
 
 def make_moons(n=100, noise=0.1, seed=0):
@@ -115,6 +115,7 @@ def main(flags):
     for epoch in progress(range(flags.epochs), "moons"):
         start = perf_counter()
         loss, train = step(model, inputs, labels, flags.lr * (1 - 0.9 * epoch / flags.epochs))
+        check_finite(epoch + 1, loss, sum(p.data for p in model.parameters()))
         figures = {"loss": f"{loss:.4f}", "train": f"{train:7.2%}"}
         report(epoch + 1, flags.epochs, len(points), perf_counter() - start, **figures)
     seconds = perf_counter() - began

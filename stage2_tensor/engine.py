@@ -15,6 +15,7 @@ _new = object.__new__
 _float64 = np.dtype(np.float64)
 _OF_FLOATS = {"acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp2", "expm1", "log"}
 _OF_FLOATS |= {"log10", "log1p", "log2", "rsqrt", "sigmoid", "sin", "sinh", "sqrt", "tan", "tanh"}
+_when_made = operator.attrgetter("_made")
 warnings.filterwarnings("ignore", category=RuntimeWarning, module=__package__)  # NumPy's, of infinities and NaN
 _VIEWS = {ops.reshape, ops.flatten, ops.squeeze, ops.unsqueeze, ops.transpose, ops.permute, ops.expand, ops.getitem}
 
@@ -36,7 +37,9 @@ def _constant(x):
     """What meets a Tensor in an expression, as a Tensor that requires no grad. A number keeps the other's dtype."""
     if isinstance(x, np.generic):
         x = x.item()
-    return _node(x) if isinstance(x, (float, int)) or hasattr(x, "__array_function__") else NotImplemented
+    if isinstance(x, (float, int)):
+        return _node(x)
+    return _node(_of_numbers(x, x)) if hasattr(x, "__array_function__") else NotImplemented
 
 
 def _operand(op, x):
@@ -252,12 +255,18 @@ def _array(data):
     """The data of a new Tensor: an array of its own, of numbers."""
     data = _unwrapped(data)
     array = np.array(data, like=data if hasattr(data, "__array_function__") else None)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"Tensor: wanted numbers, got {type(data).__name__} of dtype {array.dtype}")
+    _of_numbers(array, data)
     if array.dtype != np.float64 or hasattr(data, "dtype"):
         return array
     with np.errstate(all="ignore"):
         return array.astype(np.float32)
+
+
+def _of_numbers(array, data):
+    """The array made of the data. TypeError if it holds complex numbers, objects or words."""
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"Tensor: wanted numbers, got {type(data).__name__} of dtype {array.dtype}")
+    return array
 
 
 def _fitting(name, tensor, value):
@@ -556,21 +565,17 @@ def _unwrapped_index(index):
 def topological_order(root):
     """Every tensor that a rule made on the way to `root`, each once, inputs before what they made; leaves are left out.
 
-    Depth first and without recursion: None on the stack says that all inputs of the tensor below it are done.
+    A result is younger than its inputs, so this is the order in which they were made.
     """
-    order, seen, stack, latest = [], set(), [root] if root.op else [], inplace.latest
+    stack, latest = [root] if root.op else [], inplace.latest
+    found = set(stack)
     while stack:
         tensor = stack.pop()
-        if tensor is None:
-            order.append(stack.pop())
-        elif tensor not in seen:
-            seen.add(tensor)
-            stack.append(tensor)
-            stack.append(None)
-            for x in tensor.inputs if tensor._made > latest else inplace.inputs_then(tensor):
-                if x.op:
-                    stack.append(x)
-    return order
+        for x in tensor.inputs if tensor._made > latest else inplace.inputs_then(tensor):
+            if x.op and x not in found:
+                found.add(x)
+                stack.append(x)
+    return sorted(found, key=_when_made)
 
 
 def _accumulate(x, g, incoming):

@@ -7,6 +7,7 @@ than what was made from it has been updated since.
 """
 
 from bisect import bisect
+from functools import partial
 from itertools import count
 from weakref import ref
 
@@ -31,23 +32,27 @@ def owner(array):
     return array
 
 
-def changed(array, within_graph=False):
-    """Note that the memory of the array was changed in place, so that graphs which saved it know; gives the time."""
+def changed(*arrays, within_graph=False):
+    """Note that the memory of arrays was changed in place, so that graphs which saved it know; gives the time."""
     global latest, latest_recorded
-    latest = next(clock)
+    latest = now = next(clock)
     if within_graph:
-        latest_recorded = latest
-    holder = array if type(array) is np.ndarray and array.base is None else owner(array)
-    key = id(holder)
-    change = _changes.get(key)
-    if change is None:
-        if not hasattr(holder, "__array_function__"):
-            return latest  # a bare number has no memory
-        change = _changes[key] = [0, [], ref(holder, lambda _: _changes.pop(key, None))]
-    change[0] = latest
-    if within_graph:
-        change[1].append(latest)
-    return latest
+        latest_recorded = now
+    for array in arrays:
+        holder = array if type(array) is np.ndarray and array.base is None else owner(array)
+        change = _changes.get(id(holder))
+        if change is None:
+            if not hasattr(holder, "__array_function__"):
+                continue  # a bare number has no memory
+            change = _changes[id(holder)] = [0, [], ref(holder, partial(_forget, id(holder)))]
+        change[0] = now
+        if within_graph:
+            change[1].append(now)
+    return now
+
+
+def _forget(key, _):
+    _changes.pop(key, None)
 
 
 def memory(x, slot="_data"):

@@ -7,7 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from . import Tensor, no_grad
-from .demo import plot_moons, progress, report, run, say
+from .demo import check_finite, plot_moons, progress, report, run, say
 
 
 def make_moons(n=100, noise=0.1, seed=0):
@@ -99,6 +99,7 @@ def main(flags):
     for epoch in progress(range(flags.epochs), "moons"):
         start = perf_counter()
         loss, train = step(model, points, labels, flags.lr * (1 - 0.9 * epoch / flags.epochs))
+        check_finite(epoch + 1, loss, sum(p.detach().sum() for p in model.parameters()).item())
         figures = {"loss": f"{loss:.4f}", "train": f"{train:7.2%}"}
         report(epoch + 1, flags.epochs, len(points), perf_counter() - start, **figures)
     seconds = perf_counter() - began

@@ -15,7 +15,7 @@ from .device import device_of, moved
 from .pointwise import signs
 
 _float32 = np.dtype(np.float32)
-_maximum, _minimum = np.maximum, np.minimum
+_maximum, _minimum, _add_up = np.maximum, np.minimum, np.add.reduce
 
 
 def add(x, y):
@@ -106,7 +106,8 @@ def unbroadcast(g, shape):
     """The gradient of broadcasting: g summed over every axis along which an array of `shape` was repeated."""
     missing = g.ndim - len(shape)
     repeated = [missing + i for i, n in enumerate(shape) if n == 1]
-    return total(g, (*range(missing), *repeated)).reshape(shape)
+    out = total(g, (*range(missing), *repeated)).reshape(shape)
+    return out if out.dtype is g.dtype else out.astype(g.dtype)
 
 
 def sqrt(x):
@@ -160,7 +161,7 @@ def _restored(g, dim, keepdim):
 
 def sum(x, dim=None, keepdim=False):
     """Σx over dim;  d/dx = 1."""
-    dim, shape = dim if dim is None else dims_of(x, dim), x.shape
+    dim, shape = None if dim is None else dims_of(x, dim), x.shape
     out = total(x, dim, keepdim)
     out = out if out.dtype is x.dtype or x.dtype.kind != "f" else out.astype(x.dtype)
     return out, lambda g: (_to_all(g, shape, dim, keepdim),)
@@ -182,27 +183,28 @@ def total(x, dim=None, keepdim=False):
         wider = np.int64
     elif dtype.itemsize == 2:
         wider = np.float32
-    return np.add.reduce(x, dim, wider, keepdims=keepdim)
+    return _add_up(x, dim, wider, None, keepdim)
 
 
 def mean(x, dim=None, keepdim=False):
     """Σx/n over the n numbers of dim;  d/dx = 1/n."""
     if x.dtype.kind != "f":
         raise TypeError(f"wanted floating-point numbers, got {x.dtype}")
-    dim = dim if dim is None else dims_of(x, dim)
-    n, shape = _count(x, dim), x.shape
+    dim, shape = None if dim is None else dims_of(x, dim), x.shape
+    n = x.size if dim is None else _count(x, dim)
     return average(x, dim, keepdim, n), lambda g: (_to_all(g / n, shape, dim, keepdim),)
 
 
 def average(x, dim, keepdim=True, n=None):
     """Σx/n over dim, for n how many they are unless it is given."""
-    return (total(x, dim, keepdim) / (_count(x, dim) if n is None else n)).astype(x.dtype, copy=False)
+    out = total(x, dim, keepdim) / (_count(x, dim) if n is None else n)
+    return out if out.dtype is x.dtype else out.astype(x.dtype)
 
 
 def _to_all(g, shape, dim, keepdim):
     """The gradient of a sum, in the place of each number that went into it."""
     gradient = np.empty_like(g, shape=shape)
-    gradient[...] = _restored(g, dim, keepdim)
+    gradient[...] = g if keepdim or dim is None else np.expand_dims(g, dim)
     return gradient
 
 

@@ -7,10 +7,7 @@ PyTorch's files are read as well.
 
 import io
 import json
-import os
-import secrets
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -18,6 +15,7 @@ import numpy as np
 
 from .device import moved
 from .engine import array_of, constant
+from .files import plain, room, shown, whole_file
 from .unpickle import float32_of, read_torch
 
 _TREE = "tree.json"  # beside the arrays of a .npz, whose names all end in .npy
@@ -43,7 +41,7 @@ def save(
         raise ValueError("save: nothing is pickled, so there is no other module, protocol or format to choose")
     arrays = {}
     tree = json.dumps(_tree(obj, (), arrays))
-    if tree == json.dumps({"dict": [[name, {"array": name}] for name in arrays]}):
+    if arrays and tree == json.dumps({"dict": [[name, {"array": name}] for name in arrays]}):
         tree = None  # arrays are a flat dict without being told
     write = _write_safetensors if str(f).endswith(".safetensors") else _write_npz
     if hasattr(f, "write"):
@@ -120,39 +118,77 @@ def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=No
     if not isinstance(map_location, (str, type(None))):
         raise ValueError(f"load: map_location: wanted the name of a device or None, got {map_location!r}")
     moved(np.empty(0), map_location or "cpu")  # an error if there is no such device
-    path, content = (None, f.read()) if hasattr(f, "read") else (Path(f), Path(f).read_bytes())
+    path = None if hasattr(f, "read") else plain(Path(f))
+    file = path.open("rb") if path else io.BytesIO(f.read())
     try:
-        return _read(content, lambda array: constant(moved(array, map_location or "cpu")))
+        with file:
+            return _read(file, lambda array: constant(moved(array, map_location or "cpu")))
     except UnpicklingError as error:
-        raise ValueError(f"load: {path or 'the file'}: {error}") from None
+        raise ValueError(f"load: {path or 'the file'}: {shown(error)}") from None
     except Exception as error:
         kind = path and path.suffix or "checkpoint"
-        raise ValueError(f"load: {path or 'this'} is not a whole {kind} file: {error}") from error
+        raise ValueError(f"load: {path or 'this'} is not a whole {kind} file: {shown(error)}") from None
 
 
-def _read(content, tensor):
-    """What the bytes of a file hold, `tensor` made of each array. Of which kind they are, they say in the beginning."""
-    if content[:2] == b"PK":
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for name in archive.namelist():
+def _read(file, tensor):
+    """What a file holds, `tensor` made of each array. Of which kind it is, it says in the beginning."""
+    beginning, most = file.read(9), room(file)
+    if beginning[:2] == b"PK":
+        with zipfile.ZipFile(file) as archive:
+            names = _checked(archive, most)
+            for name in names:
                 if name.endswith("/data.pkl"):
-                    return read_torch(archive, name.removesuffix("data.pkl"), tensor)
+                    return read_torch(archive, name.removesuffix("data.pkl"), tensor, most)
             arrays, tree = _read_npz(archive)
-    elif content[8:9] == b"{":
-        arrays, tree = _read_safetensors(content)
-    elif content[:1] == b"\x80":
+    elif beginning[8:] == b"{":
+        arrays, tree = _read_safetensors(file, most)
+    elif beginning[:1] == b"\x80":
         raise UnpicklingError(
             "a bare pickle, as PyTorch wrote before 1.6; to read it is to run it. Load it in PyTorch and save it anew"
         )
     else:
-        raise ValueError(f"it begins with {content[:8]}")
+        raise ValueError(f"it begins with {beginning[:8]}")
     tensors = {name: tensor(_native(name, array)) for name, array in arrays.items()}
+    if tree is None:
+        return tensors
 
-    def branch(node):
-        ((kind, value),) = node.items()
-        return {"array": tensors.__getitem__, "tuple": tuple, "dict": dict}[kind](value)
+    def branch(pairs):
+        ((kind, value),) = pairs
+        if kind == "array":
+            return tensors.pop(value)
+        if not isinstance(value, list):
+            raise ValueError(f"a {kind} of {value}")
+        return {"tuple": tuple, "dict": _dict}[kind](value)
 
-    return tensors if tree is None else json.loads(tree, object_hook=branch)
+    obj = json.loads(tree, object_pairs_hook=branch)
+    if tensors:
+        raise ValueError(f"{list(tensors)} stand beside what it holds")
+    return obj
+
+
+def _dict(pairs):
+    """A dict of pairs. ValueError if a name is there twice."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError(f"of {[name for name, _ in pairs]} one is there twice")
+    return made
+
+
+def _checked(archive, most):
+    """The names in a zip file, of which each is there once and unpacks to what was packed, and all to at most that."""
+    names, size = archive.namelist(), sum([entry.file_size for entry in archive.infolist()])
+    archive.fp.seek(-22, 2)
+    end = archive.fp.read()
+    if end[:4] != b"PK\5\6":
+        raise ValueError("something follows its end")
+    if not names or int.from_bytes(end[10:12], "little") != min(len(names), 0xFFFF):
+        raise ValueError(f"its directory has {len(names)} names, and others are in it")
+    _dict([(name, None) for name in names])
+    if size > most:
+        raise ValueError(f"it would unpack to {size:,} bytes, more than the limit of {most:,}")
+    if damaged := archive.testzip():
+        raise ValueError(f"{damaged} is damaged")
+    return names
 
 
 def _native(name, array):
@@ -170,40 +206,41 @@ def _read_npz(archive):
         with archive.open(name) as entry:
             if name == _TREE:
                 tree = entry.read()
+            elif not name.endswith(".npy"):
+                raise ValueError(f"{name} is no array")
             else:
                 arrays[name.removesuffix(".npy")] = np.lib.format.read_array(entry, allow_pickle=False)
+                if entry.read():
+                    raise ValueError(f"{name} goes on after its array")
     return arrays, tree
 
 
-def _read_safetensors(content):
-    """Its arrays and, if it has one, its tree."""
-    start = 8 + int.from_bytes(content[:8], "little")
-    header, arrays = json.loads(content[8:start]), {}
+def _read_safetensors(file, most):
+    """Its arrays and, if it has one, its tree. The arrays lie one after the other, and nothing between or behind."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    end = 8 + int.from_bytes(file.read(8), "little")
+    if not size <= most or end > size:
+        raise ValueError(f"a header up to {end:,} of {size:,} bytes, of which at most {most:,} would be read")
+    header, arrays, at = json.loads(file.read(end - 8), object_pairs_hook=_dict), {}, 0
     tree = header.pop("__metadata__", {}).get(_TREE)
-    for name, entry in header.items():
-        first, last = entry["data_offsets"]
-        if not 0 <= first <= last <= len(content) - start:
-            raise ValueError(f"{name} should be in bytes {first} to {last} of {len(content) - start}")
-        part = bytearray(memoryview(content)[start + first : start + last])
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        (first, last), shape = entry["data_offsets"], entry["shape"]
+        if first != at or not first <= last <= size - end:
+            raise ValueError(
+                f"{name} should be in bytes {first} to {last} of {size - end}, where byte {at} is the next"
+            )
+        if not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError(f"{name} has shape {shape}")
+        part, at = bytearray(last - first), last
+        file.readinto(part)
         if entry["dtype"] == "BF16":
             array = float32_of(np.frombuffer(part, "<u2"))
         elif entry["dtype"] in _DTYPES:
             array = np.frombuffer(part, "<" + _DTYPES[entry["dtype"]])
         else:
             raise UnpicklingError(f"{name} holds {entry['dtype']}, which NumPy has not")
-        arrays[name] = array.reshape(entry["shape"])
+        arrays[name] = array.reshape(shape)
+    if at != size - end:
+        raise ValueError(f"{size - end - at} bytes follow its end")
     return arrays, tree
-
-
-@contextmanager
-def whole_file(path):
-    """A file to write, moved to `path` once it is on the disk, and removed if that fails."""
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")  # its own, also beside threads and containers
-    try:
-        with open(aside, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

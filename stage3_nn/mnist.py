@@ -3,7 +3,7 @@
 from time import perf_counter
 
 from . import manual_seed, nn, no_grad, optim
-from .demo import Checkpoint, handwritten, progress, report, run, say, warm_up_and_cosine
+from .demo import Checkpoint, check_finite, handwritten, progress, report, run, say, warm_up_and_cosine
 from .nn import functional as F
 from .utils.data import DataLoader
 
@@ -63,9 +63,10 @@ def main(flags):
             total += loss.detach().double() * len(labels)
             hits += right(logits, labels)
         seconds = perf_counter() - start
+        loss, hits = total.item() / len(train), hits.item() / len(train)
+        check_finite(epoch, loss, sum(p.detach().sum() for p in model.parameters()).item())
         checkpoint.save(epoch)
         score = accuracy(model, test)
-        loss, hits = total.item() / len(train), hits.item() / len(train)
         figures = {"loss": f"{loss:.4f}", "train": f"{hits:7.2%}", "test": f"{score:7.2%}"}
         report(epoch, flags.epochs, len(train), seconds, **figures)
     score = accuracy(model, test) if score is None else score

@@ -1,7 +1,9 @@
 """Files from the network, by more than one way and checked by their sums."""
 
 import hashlib
+from contextlib import nullcontext
 from http.client import HTTPException
+from time import monotonic
 from urllib.request import urlopen
 
 try:
@@ -9,16 +11,18 @@ try:
 except ImportError:
     tqdm = None
 
-from .checkpoint import whole_file
+from .files import whole_file
+
+SLOWEST = 10_000  # bytes a second, after the first ten seconds
 
 
-def download(path, mirrors, sha256):
+def download(path, mirrors, size, sha256):
     """Fetch the file of this name from the first of the addresses that gives it whole; OSError says why none did."""
     faults = []
     for mirror in mirrors:
         try:
-            content = fetch(mirror + path.name)
-            check_sha256(mirror + path.name, content, sha256)
+            content = fetch(mirror + path.name, size)
+            check(mirror + path.name, content, size, sha256)
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as file:
                 file.write(content)
@@ -28,18 +32,29 @@ def download(path, mirrors, sha256):
     raise OSError(f"{path} is not there and could not be downloaded: {'; '.join(faults)}")
 
 
-def fetch(url):
-    """The bytes at the address, behind a progress bar where the terminal can show one."""
-    with urlopen(url, timeout=3) as response:
-        size = int(response.headers.get("Content-Length", 0))
-        if not tqdm:
-            return response.read()
-        with tqdm.wrapattr(response, "read", size, desc=url.rpartition("/")[2], disable=None) as watched:
-            return b"".join(iter(lambda: watched.read(1 << 16), b""))
+def fetch(url, size):
+    """The bytes at the address, at most one more than `size`, behind a bar where the terminal can show one.
+
+    TimeoutError if they are too slow in coming.
+    """
+    parts, got, start = [], 0, monotonic()
+    bar = tqdm(total=size, desc=url.rpartition("/")[2], unit="B", disable=None) if tqdm else nullcontext()
+    with urlopen(url, timeout=3) as response, bar:
+        while part := response.read1(min(1 << 16, size + 1 - got)):
+            parts.append(part)
+            got += len(part)
+            if tqdm:
+                bar.update(len(part))
+            if monotonic() - start > 10 + got / SLOWEST:
+                raise TimeoutError(f"gave it up after {got:,} bytes: less than {SLOWEST:,} a second")
+    return b"".join(parts)
 
 
-def check_sha256(name, content, wanted):
-    """ValueError, which names what the bytes are from, unless their SHA-256 is the one wanted."""
+def check(name, content, size, sha256):
+    """ValueError, which names what the bytes are from, unless they are as many and their SHA-256 is the one wanted."""
+    if len(content) != size:
+        what = "more" if len(content) > size else "less"
+        raise ValueError(f"{name}: damaged or another file: {what} than {size:,} bytes")
     found = hashlib.sha256(content).hexdigest()
-    if found != wanted:
-        raise ValueError(f"{name}: damaged or another file: its SHA-256 is {found}, wanted {wanted}")
+    if found != sha256:
+        raise ValueError(f"{name}: damaged or another file: its SHA-256 is {found}, wanted {sha256}")

@@ -3,7 +3,7 @@
 from time import perf_counter
 
 from . import datasets, manual_seed, nn, no_grad, optim, tensor
-from .demo import plot_moons, progress, report, run, say
+from .demo import check_finite, plot_moons, progress, report, run, say
 
 
 def accuracy(scores, labels):
@@ -39,6 +39,7 @@ def main(flags):
         start = perf_counter()
         loss, train = step(model, optimizer, points, labels)
         scheduler.step()
+        check_finite(epoch + 1, loss, sum(p.detach().sum() for p in model.parameters()).item())
         figures = {"loss": f"{loss:.4f}", "train": f"{train:7.2%}"}
         report(epoch + 1, flags.epochs, len(points), perf_counter() - start, **figures)
     seconds = perf_counter() - began

@@ -276,7 +276,7 @@ def _moves(op, dims, kernel_size, stride, padding, dilation=1):
     size, padding = pair(op, dims, "kernel_size", kernel_size), pair(op, dims, "padding", padding, 0)
     if any(2 * p > k for p, k in zip(padding, size)):
         raise ValueError(f"{op}: padding: wanted at most half the kernel {size[-dims:]}, got {padding[-dims:]}")
-    stride = kernel_size if stride in (None, (), []) else stride
+    stride = kernel_size if stride is None or np.size(stride) == 0 else stride
     return size, pair(op, dims, "stride", stride), padding, pair(op, dims, "dilation", dilation)
 
 

@@ -3,7 +3,7 @@
 from time import perf_counter
 
 from . import cat, manual_seed, nn, no_grad, optim
-from .demo import Checkpoint, handwritten, progress, report, run, say, warm_up_and_cosine
+from .demo import Checkpoint, check_finite, handwritten, progress, report, run, say, warm_up_and_cosine, write_picture
 from .nn import functional as F
 from .utils.data import DataLoader, TensorDataset
 
@@ -43,7 +43,7 @@ def plot_pairs(path, images, copies):
         axes.set(xticks=[], yticks=[])
     for row, label in enumerate(("original", "drawn again")):
         figure.axes[row * len(images)].set_ylabel(label)
-    figure.savefig(path, dpi=150)
+    write_picture(figure, path)
     say(f"Originals and copies are in {path}")
 
 
@@ -74,9 +74,11 @@ def main(flags):
             scheduler.step()
             total += loss.detach().double() * len(images)
         seconds = perf_counter() - start
+        loss = total.item() / len(train)
+        check_finite(epoch, loss, sum(p.detach().sum() for p in model.parameters()).item())
         checkpoint.save(epoch)
         error = F.mse_loss(drawn(model, test), test)
-        figures = {"loss": f"{total / len(train):.4f}", "test": f"{error:.4f}"}
+        figures = {"loss": f"{loss:.4f}", "test": f"{error:.4f}"}
         report(epoch, flags.epochs, len(train), seconds, **figures)
     copies = drawn(model, test)
     error = F.mse_loss(copies, test)

@@ -283,8 +283,9 @@ def check_images(op, dims, input):
 def pair(op, dims, name, value, least=1):
     """One number for all dims, or one for each, as two ints: of a row, the first stands for its height of 1."""
     numbers = tuple(value) if isinstance(value, tuple | list) else (value,)
+    numbers = tuple([int(n) if isinstance(n, np.integer) else n for n in numbers])
     numbers = numbers * dims if len(numbers) == 1 else numbers
-    if len(numbers) != dims or not all([isinstance(n, int | np.integer) and n >= least for n in numbers]):
+    if len(numbers) != dims or not all([type(n) is int and n >= least for n in numbers]):
         raise ValueError(
             f"{op}: {name}: wanted a whole number of at least {least}{', or two' * (dims == 2)}, got {value}"
         )

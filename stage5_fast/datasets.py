@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .download import check_sha256, download
+from .download import check, download
 from .engine import constant
+from .files import plain
 
 
 def moons(n=100, noise=0.1, seed=0):
@@ -45,11 +46,11 @@ def digits(split="train"):
 
 
 _MIRRORS = "https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"
-_SHA256 = {
-    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+_FILES = {  # bytes, SHA-256
+    "train-images-idx3-ubyte.gz": (9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+    "train-labels-idx1-ubyte.gz": (28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+    "t10k-images-idx3-ubyte.gz": (1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+    "t10k-labels-idx1-ubyte.gz": (4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
 }
 
 
@@ -63,9 +64,11 @@ def mnist(split="train"):
     part = {"train": "train", "test": "t10k"}[_split("mnist", split)]
     paths = [folder / f"{part}-images-idx3-ubyte.gz", folder / f"{part}-labels-idx1-ubyte.gz"]
     for path in paths:
+        size, sha256 = _FILES[path.name]
         if not path.exists():
-            download(path, _MIRRORS, _SHA256[path.name])
-        check_sha256(path, path.read_bytes(), _SHA256[path.name])
+            download(path, _MIRRORS, size, sha256)
+        with open(plain(path), "rb") as file:
+            check(path, file.read(size + 1), size, sha256)
     return read_mnist(*paths)
 
 
@@ -97,15 +100,19 @@ def read_mnist(images_path, labels_path):
 def read_idx(path, ndim):
     """The array of bytes in a gzipped idx file: the number 2048 + ndim, the ndim sizes, all as >u4, then the bytes."""
     try:
-        with gzip.open(path) as file:
-            content = file.read()
+        with gzip.open(plain(path)) as file:
+            header = file.read(4 + 4 * ndim)
+            magic, *shape = np.frombuffer(header.ljust(4 + 4 * ndim, b"\0"), ">u4").tolist()
+            if magic != 2048 + ndim:
+                raise ValueError(f"{path}: wanted an idx file with the magic number {2048 + ndim}, found {magic}")
+            if len(header) < 4 + 4 * ndim:
+                raise ValueError(f"{path}: ends in its header")
+            size = prod(shape)
+            can_be = size < 2000 * path.stat().st_size  # gzip packs about a thousand bytes into one, and no more
+            content = file.read(size + 1) if can_be else b""
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a whole gzip file: {error}") from None
-    header = 4 + 4 * ndim
-    magic, *shape = np.frombuffer(content[:header].ljust(header, b"\0"), ">u4").tolist()
-    if magic != 2048 + ndim:
-        raise ValueError(f"{path}: wanted an idx file with the magic number {2048 + ndim}, found {magic}")
-    if len(content) != header + prod(shape):
-        wanted = f"{header + prod(shape)} for the shape {tuple(shape)}"
-        raise ValueError(f"{path}: {len(content)} bytes when unpacked, wanted {wanted}")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    if len(content) != size:
+        what = "more" if len(content) > size else "less"
+        raise ValueError(f"{path}: {what} than the {size:,} bytes of its shape {tuple(shape)}")
+    return np.frombuffer(content, np.uint8).reshape(shape)

@@ -3,8 +3,12 @@
 import argparse
 import io
 import math
+import os
+import signal
 import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from textwrap import shorten
 
 import numpy as np
@@ -17,34 +21,60 @@ except ImportError:
 from . import datasets
 from .checkpoint import load, save
 from .device import moved
+from .files import shown, whole_file
 from .utils.data import TensorDataset
 
 
 def run(main, description, **defaults):
     """Run `main(flags)` with the flags that `defaults` names, read from the command line.
 
-    A wrong flag ends the program with a sentence and status 2 before anything has begun, Ctrl-C with one and 130.
+    A wrong flag ends the program with a sentence and status 2 before anything has begun, Ctrl-C or SIGTERM with one and
+    130. Where a disk or a terminal takes no more, it ends with one and 1; where nobody reads on, as `head -1`, with
+    none and 141.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - to the end
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may have no sign for ×
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     for name, default in defaults.items():
         parser.add_argument("--" + name.replace("_", "-"), default=default, **FLAGS[name])
-    flags = parser.parse_args()
+    file = None
+    with _ended_in_a_sentence(parser.prog):
+        try:
+            flags = parser.parse_args()
+            file = vars(flags).get("save")
+            if file and os.path.exists(file) and os.path.realpath(file) != os.path.realpath(flags.resume or ""):
+                parser.error(f"argument --save: {file} is there already: add --resume {file}, or name another file")
+            main(flags)
+        except KeyboardInterrupt:
+            print("\nStopped.", file=sys.stderr)
+            if file and os.path.exists(file):
+                print(f"{file} holds the run up to its last whole epoch: add --resume {file}", file=sys.stderr)
+            sys.exit(130)
+        finally:
+            sys.stdout.flush()
+
+
+@contextmanager
+def _ended_in_a_sentence(name):
     try:
-        main(flags)
-    except KeyboardInterrupt:
-        print("\nStopped by Ctrl-C.", file=sys.stderr)
-        if vars(flags).get("save"):
-            print(f"{flags.save} holds the run up to its last whole epoch: add --resume {flags.save}", file=sys.stderr)
-        sys.exit(130)
+        yield
+    except OSError as error:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries once more at the end
+        sys.exit(141 if isinstance(error, BrokenPipeError) else f"{name}: {error}")
 
 
 def _whole(least):
     def whole(text):
+        if text.isdecimal() and len(text) > 18:
+            raise argparse.ArgumentTypeError(f"wanted a whole number of at most 18 digits, got {_short(text)}")
         if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"wanted a whole number of at least {least}, got {text}")
+            raise argparse.ArgumentTypeError(f"wanted a whole number of at least {least}, got {_short(text)}")
         return int(text)
 
     return whole
@@ -56,13 +86,25 @@ def _rate(text):
     except ValueError:
         rate = math.nan
     if not 0 < rate < math.inf:
-        raise argparse.ArgumentTypeError(f"wanted a number above 0, got {text}")
+        raise argparse.ArgumentTypeError(f"wanted a number above 0, got {_short(text)}")
     return rate
 
 
-def _path(text):
-    if not Path(text).parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {Path(text).parent}")
+def _short(text):
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def _to_write(text):
+    """A path where a file can be written: what is in the way is said now, not after training."""
+    try:
+        path = Path(os.path.realpath(text))
+        if path.exists() and not path.is_file():
+            raise argparse.ArgumentTypeError(f"{_short(text)} is a folder, a pipe or a device, no file")
+        if not path.parent.is_dir():
+            raise argparse.ArgumentTypeError(f"there is no folder {_short(str(Path(text).parent))}")
+        TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{_short(text)}: {error.strerror}") from None
     return text
 
 
@@ -79,10 +121,17 @@ def _picture(text):
         from matplotlib.figure import Figure
     except ImportError:
         raise argparse.ArgumentTypeError("pictures need matplotlib: pip install matplotlib") from None
-    kinds = Figure().canvas.get_supported_filetypes()
-    if Path(text).suffix[1:] not in kinds:
-        raise argparse.ArgumentTypeError(f"wanted a file ending in one of {', '.join(kinds)}, got {text}")
-    return _path(text)
+    figure, kind = Figure(), Path(text).suffix[1:]
+    kinds = figure.canvas.get_supported_filetypes()
+    if kind not in kinds:
+        raise argparse.ArgumentTypeError(f"wanted a file ending in one of {', '.join(kinds)}, got {_short(text)}")
+    figure.text(0, 0, "a word")
+    try:
+        figure.savefig(io.BytesIO(), format=kind)
+    except Exception as error:  # some kinds need other programs, such as LaTeX
+        why = str(error).partition("\n")[0]
+        raise argparse.ArgumentTypeError(f"matplotlib draws no .{kind} here: {why}") from None
+    return _to_write(text)
 
 
 FLAGS = {
@@ -91,8 +140,8 @@ FLAGS = {
     "lr": {"type": _rate, "metavar": "RATE", "help": "learning rate, the highest where it changes (%(default)s)"},
     "seed": {"type": _whole(0), "metavar": "N", "help": "same seed, same numbers (%(default)s)"},
     "data": {"choices": ["mnist", "digits"], "help": "what to train on (%(default)s)"},
-    "save": {"type": _path, "metavar": "FILE", "help": "keep the run in this file"},
-    "resume": {"type": _path, "metavar": "FILE", "help": "go on, perhaps to more epochs, with the run in this file"},
+    "save": {"type": _to_write, "metavar": "FILE", "help": "keep the run in this file"},
+    "resume": {"metavar": "FILE", "help": "go on, perhaps to more epochs, with the run in this file"},
     "device": {"type": _device, "metavar": "NAME", "help": "where to run, cpu or cuda (%(default)s)"},
     "plot": {"type": _picture, "metavar": "FILE", "help": "draw what was learned, into this file"},
 }
@@ -123,6 +172,21 @@ def report(epoch, epochs, examples, seconds, **figures):
     say("   ".join([*parts, f"{seconds:6.2f} s", f"{examples / seconds:7,.0f}/s"]))
 
 
+def check_finite(epoch, loss, weights):
+    """End the program with a sentence, and status 1, if the loss of an epoch or the sum of all weights is no number."""
+    if not math.isfinite(loss + weights):
+        sys.exit(f"Stopped in epoch {epoch}: the loss or a weight has become infinite or NaN; a lower --lr may help")
+
+
+def write_picture(figure, path):
+    """Draw a figure into a file; what was there stays until all of it is drawn, and if that fails."""
+    try:
+        with whole_file(Path(path)) as file:
+            figure.savefig(file, format=Path(path).suffix[1:], dpi=150)
+    except OSError as error:
+        sys.exit(f"--plot {path}: {error.strerror}")
+
+
 def plot_moons(path, score, points, labels):
     """Draw the points of two classes over the score that a network gives to the plane; it decides by the sign.
 
@@ -143,7 +207,7 @@ def plot_moons(path, score, points, labels):
     axes.set(xlabel="x₁", ylabel="x₂", title="Two moons and where the network tells them apart", aspect="equal")
     axes.legend(loc="upper right")
     figure.colorbar(shown, shrink=0.9, label="score of the network (black line: 0)")
-    figure.savefig(path, dpi=150)
+    write_picture(figure, path)
     say(f"The decision boundary is in {path}")
 
 
@@ -181,7 +245,10 @@ class Checkpoint:
         """With `--save`, write the file for a run of which `done` epochs are done."""
         if self.flags.save:
             states = {name: part.state_dict() for name, part in self.parts.items()}
-            save({"run": {**self.settings, "done": done}, **states}, self.flags.save)
+            try:
+                save({"run": {**self.settings, "done": done}, **states}, self.flags.save)
+            except OSError as error:
+                sys.exit(f"--save {self.flags.save}: {error.strerror}; what was there is there still")
 
     def resume(self):
         """How many epochs are done: 0, or with `--resume` as many as in the file, whose state the parts take over."""
@@ -199,9 +266,14 @@ class Checkpoint:
                 say(f"{self.flags.epochs} epochs instead of {epochs}: the rest at the learning rates of so long a run")
             for name, value in self.settings.items():
                 if run.get(name) != value:
-                    raise ValueError(f"that run had {name} {run.get(name)}, this one has {value}")
+                    raise ValueError(f"that run had {name} {shown(run.get(name), 60)}, this one has {value}")
+            done = run.get("done")
+            if type(done) is not int or not 0 <= done <= self.flags.epochs:
+                raise ValueError(f"of that run's {self.flags.epochs} epochs {shown(done, 60)} are done")
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
-            return run["done"]
-        except (OSError, RuntimeError, ValueError) as error:
+            return done
+        except OSError as error:
+            sys.exit(f"--resume {shown(self.flags.resume)}: {error.strerror}")
+        except (RuntimeError, ValueError) as error:
             sys.exit(f"--resume {self.flags.resume}: {error}")

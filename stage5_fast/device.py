@@ -6,6 +6,8 @@ Nothing of CUDA is imported before the first array goes to the GPU.
 """
 
 import os
+import re
+import warnings
 from contextlib import contextmanager, suppress
 from functools import cache, lru_cache, wraps
 from importlib.util import find_spec
@@ -18,6 +20,15 @@ from .pointwise import error_function
 _COMPILED = (np.dtype(np.float32), np.dtype(np.float64))
 _EAGER_STEPS = 3  # before one is recorded: kernels get compiled and optimizers make their state
 
+for _name, _pattern, _wanted in (
+    ("GRADUAL_KERNELS", "compiled|numpy", "'compiled' or 'numpy'"),
+    ("NUMBA_NUM_THREADS", "0*[1-9][0-9]{0,2}", "a number from 1 to 999"),
+):
+    _value = os.environ.get(_name)
+    if _value is not None and not re.fullmatch(_pattern, _value):
+        warnings.warn(f"{_name}: wanted {_wanted}, got {_value!r}, which is ignored", stacklevel=2)
+        del os.environ[_name]
+
 
 def kernel(function):
     """The function on arrays, with the kernels of its name in its place for all float32 and float64 that these take.
@@ -27,10 +38,7 @@ def kernel(function):
     steps.
     """
     uncompiled = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
-    choice = os.environ.get("GRADUAL_KERNELS", "numpy" if uncompiled else "compiled")
-    if choice not in ("compiled", "numpy"):
-        raise ValueError(f"GRADUAL_KERNELS: wanted 'compiled' or 'numpy', got {choice!r}")
-    if choice == "numpy":
+    if os.environ.get("GRADUAL_KERNELS", "numpy" if uncompiled else "compiled") == "numpy":
         return function
     from . import kernels_cpu
 

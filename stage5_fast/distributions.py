@@ -45,7 +45,7 @@ class Categorical:
         """Integers drawn by chance: (*sample_shape, …)."""
         rows = self.probs.detach().reshape(-1, self.probs.shape[-1])
         drawn = multinomial(rows, math.prod(sample_shape), replacement=True)
-        return drawn.t().reshape(*sample_shape, *self.probs.shape[:-1])
+        return drawn.t().reshape((*sample_shape, *self.probs.shape[:-1]))
 
     def log_prob(self, value):
         """The logarithm of the probability of each integer."""
@@ -73,7 +73,7 @@ class Bernoulli:
 
     def sample(self, sample_shape=()):
         """Zeros and ones drawn by chance: (*sample_shape, …)."""
-        return self.probs.detach().expand(*sample_shape, *self.probs.shape).bernoulli()
+        return self.probs.detach().expand((*sample_shape, *self.probs.shape)).bernoulli()
 
     def log_prob(self, value):
         """The logarithm of the probability of each number."""

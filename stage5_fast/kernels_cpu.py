@@ -413,7 +413,7 @@ def convolve_to_x(g, weight, shape, stride, padding, dilation, groups):
     n, c, h, w = shape
     f, k, *kernel = weight.shape
     _fit(c == k * groups and g.shape == (n, f, *_places((h, w), kernel, stride, padding, dilation)), g, weight)
-    if not g.size:
+    if not g.size or not np.isfinite(weight).all():  # around g are zeros, which times infinity are NaN
         return NotImplemented
     g, width = _last(g), 2 * lanes(g.dtype)
     if k == 1 and groups > 1:
@@ -741,7 +741,7 @@ def nll(x, target):
 
 
 def nll_gradient(g, probabilities, target):
-    _fit(g.shape == target.shape == probabilities.shape[:1], g, probabilities, target)
+    _fit(probabilities.ndim == 2 and g.shape == target.shape == probabilities.shape[:1], g, probabilities, target)
     gradient = empty(probabilities.shape, g.dtype)
     target = _plain(target.astype(np.int64, copy=False))
     _nll_gradient(share(probabilities.size), _plain(g), _plain(probabilities), target, gradient)
@@ -854,10 +854,11 @@ def _sgd(t, parts, p, g, buffer, lr, momentum, share, weight_decay, nesterov, fl
     lr, momentum, share, weight_decay = real(lr), real(momentum), real(share), real(weight_decay)
     if momentum == 0:
         for i in range(p.size):
-            p[i] -= lr * (g[i] + weight_decay * p[i])
+            step = g[i] + weight_decay * p[i] if weight_decay != 0 else g[i]
+            p[i] -= lr * step
     else:
         for i in range(p.size):
-            step = g[i] + weight_decay * p[i]
+            step = g[i] + weight_decay * p[i] if weight_decay != 0 else g[i]
             b = momentum * buffer[i] + share * step
             buffer[i] = b if abs(b) > floor else b * 0
             p[i] -= lr * (step + momentum * b if nesterov else b)
@@ -870,7 +871,7 @@ def _adam(t, parts, p, g, m, v, top, beta1, beta2, rate, scale, eps, decay, shri
     to_m, keep, to_v, rate, scale = real(1 - beta1), real(beta2), real(1 - beta2), real(rate), real(scale)
     eps, decay, shrink = real(eps), real(decay), real(shrink)
     for i in range(p.size):
-        step = g[i] + decay * p[i]
+        step = g[i] + decay * p[i] if decay != 0 else g[i]
         a = m[i] + to_m * (step - m[i])
         b = keep * v[i] + to_v * (step * step)
         m[i] = a if abs(a) > floor else a * 0
@@ -882,13 +883,12 @@ def _adam(t, parts, p, g, m, v, top, beta1, beta2, rate, scale, eps, decay, shri
 
 
 @parallel
-def _rmsprop(t, parts, p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum, centered, floor):
+def _rmsprop(t, parts, p, g, v, m, buffer, lr, alpha, eps, momentum, centered, floor):
     first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
     p, g, v, m, buffer = p[first:last], g[first:last], v[first:last], m[first:last], buffer[first:last]
-    lr, keep, new, eps = real(lr), real(alpha), real(1 - alpha), real(eps)
-    weight_decay, momentum = real(weight_decay), real(momentum)
+    lr, keep, new, eps, momentum = real(lr), real(alpha), real(1 - alpha), real(eps), real(momentum)
     for i in range(p.size):
-        step = g[i] + weight_decay * p[i]
+        step = g[i]
         b = keep * v[i] + new * (step * step)
         v[i] = b if b > floor else b * 0
         if centered:
@@ -908,7 +908,7 @@ def _adagrad(t, parts, p, g, s, rate, eps, weight_decay, floor):
     p, g, s = p[first:last], g[first:last], s[first:last]
     rate, eps, weight_decay = real(rate), real(eps), real(weight_decay)
     for i in range(p.size):
-        step = g[i] + weight_decay * p[i]
+        step = g[i] + weight_decay * p[i] if weight_decay != 0 else g[i]
         s[i] += step * step
         p[i] -= rate * step / (np.sqrt(s[i]) + eps)
 
@@ -919,7 +919,7 @@ def _adadelta(t, parts, p, g, v, u, lr, rho, eps, weight_decay, floor):
     p, g, v, u = p[first:last], g[first:last], v[first:last], u[first:last]
     lr, keep, new, eps, weight_decay = real(lr), real(rho), real(1 - rho), real(eps), real(weight_decay)
     for i in range(p.size):
-        step = g[i] + weight_decay * p[i]
+        step = g[i] + weight_decay * p[i] if weight_decay != 0 else g[i]
         b = keep * v[i] + new * (step * step)
         v[i] = b if b > floor else b * 0
         d = np.sqrt(u[i] + eps) / np.sqrt(b + eps) * step
@@ -955,7 +955,8 @@ def adam(p, g, m, v, top, t, lr, betas, eps, weight_decay, decoupled):
 
 
 def rmsprop(p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum):
-    return _step(_rmsprop, p, g, [v, m, buffer], (lr, alpha, eps, weight_decay, momentum), m is not None)
+    g = g + p.dtype.type(weight_decay) * p if weight_decay else g  # in the kernel it would cost all its vectors
+    return _step(_rmsprop, p, g, [v, m, buffer], (lr, alpha, eps, momentum), m is not None)
 
 
 def adagrad(p, g, s, t, lr, lr_decay, eps, weight_decay):

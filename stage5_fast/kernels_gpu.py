@@ -986,7 +986,7 @@ def _sgd(p, g, buffer, lr, momentum, dampening, weight_decay, n):
     i = cuda.grid(1)
     if i < n:
         old = p[i]
-        step = g[i] + real(weight_decay) * old
+        step = g[i] + real(weight_decay) * old if weight_decay != 0 else g[i]
         if MOMENTUM:
             b = real(momentum) * buffer[i] + real(1.0 - dampening) * step
             buffer[i] = b
@@ -1013,7 +1013,7 @@ def _adam(p, g, m, v, top, t, lr, beta1, beta2, eps, weight_decay, n):
         i = first + k * THREADS
         if i < n:
             old = p[i]
-            step = g[i] + decay * old
+            step = g[i] + decay * old if decay != 0 else g[i]
             a = m[i] + real(1.0 - beta1) * (step - m[i])
             b = real(beta2) * v[i] + real(1.0 - beta2) * (step * step)
             m[i], v[i] = a, b
@@ -1032,7 +1032,7 @@ def _rmsprop(p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum, n):
     i = cuda.grid(1)
     if i < n:
         old = p[i]
-        step = g[i] + real(weight_decay) * old
+        step = g[i] + real(weight_decay) * old if weight_decay != 0 else g[i]
         b = real(alpha) * v[i] + real(1.0 - alpha) * (step * step)
         v[i] = b
         if CENTERED:
@@ -1055,7 +1055,7 @@ def _adagrad(p, g, s, t, lr, lr_decay, eps, weight_decay, n):
     i = cuda.grid(1)
     if i < n:
         old = p[i]
-        step = g[i] + real(weight_decay) * old
+        step = g[i] + real(weight_decay) * old if weight_decay != 0 else g[i]
         b = s[i] + step * step
         s[i] = b
         rate = RATE(lr) / (1.0 + (np.float64(COUNT(t)) - 1.0) * lr_decay)
@@ -1070,7 +1070,7 @@ def _adadelta(p, g, v, u, lr, rho, eps, weight_decay, n):
     i = cuda.grid(1)
     if i < n:
         old = p[i]
-        step = g[i] + real(weight_decay) * old
+        step = g[i] + real(weight_decay) * old if weight_decay != 0 else g[i]
         b = real(rho) * v[i] + real(1.0 - rho) * (step * step)
         v[i] = b
         d = math.sqrt(u[i] + real(eps)) / math.sqrt(b + real(eps)) * step

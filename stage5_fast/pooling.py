@@ -299,7 +299,7 @@ def _moves(op, dims, kernel_size, stride, padding, dilation=1):
     size, padding = pair(op, dims, "kernel_size", kernel_size), pair(op, dims, "padding", padding, 0)
     if any(2 * p > k for p, k in zip(padding, size)):
         raise ValueError(f"{op}: padding: wanted at most half the kernel {size[-dims:]}, got {padding[-dims:]}")
-    stride = kernel_size if stride in (None, (), []) else stride
+    stride = kernel_size if stride is None or np.size(stride) == 0 else stride
     return size, pair(op, dims, "stride", stride), padding, pair(op, dims, "dilation", dilation)
 
 
@@ -340,10 +340,11 @@ class MaxPool2d(_MaxPool):
 
     def after_relu(self, input):
         """The largest of max(x, 0) is max(the largest of x, 0), of which there are fewer."""
-        if self.return_indices:
+        moves = _moves("MaxPool2d", 2, self.kernel_size, self.stride, self.padding, self.dilation)
+        in_padding = any(moves[2]) and max(moves[3]) > 1  # there may be a place all of which is, whose largest is −∞
+        if self.return_indices or in_padding:
             return self(input.relu())
         images, undone = as_images("MaxPool2d", 2, input)
-        moves = _moves("MaxPool2d", 2, self.kernel_size, self.stride, self.padding, self.dilation)
         return undone(apply(max_pooling_relu, (images,), *moves, bool(self.ceil_mode)))
 
     alone = _MaxPool.forward  # which that stands for, with ReLU's

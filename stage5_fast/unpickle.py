@@ -7,7 +7,9 @@ and those of the storages; every other is refused. What the pickle says of a ten
 
 import io
 import pickle
+import pickletools
 from collections import OrderedDict
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -54,10 +56,13 @@ class _Unpickler(pickle.Unpickler):
         return storage
 
 
-def read_torch(archive, folder, tensor):
-    """What is in the zip file that `torch.save` wrote, under that folder; `tensor` is called with each array."""
+def read_torch(archive, folder, tensor, most):
+    """What is in the zip file that `torch.save` wrote, under that folder; `tensor` is called with each array.
+
+    None of them may have more bytes than `most`, as a tensor whose strides are 0 can without taking any in the file.
+    """
     order = ">" if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") == b"big" else "<"
-    storages = {}
+    storages, made = {}, {}
 
     def numbers(kind, key):
         if (kind, key) not in storages:
@@ -67,9 +72,14 @@ def read_torch(archive, folder, tensor):
         return storages[kind, key]
 
     def built(x):
+        if id(x) not in made:  # what is there in a thousand places is made once
+            made[id(x)] = build(x)
+        return made[id(x)]
+
+    def build(x):
         if isinstance(x, _Strided):
             _, kind, key, *_ = x.storage
-            return tensor(_view(numbers(kind, key), *x[1:]))
+            return tensor(_view(numbers(kind, key), *x[1:], most))
         if isinstance(x, dict):
             return {built(key): built(value) for key, value in x.items()}
         if isinstance(x, (list, tuple)):
@@ -78,16 +88,24 @@ def read_torch(archive, folder, tensor):
             return x
         raise pickle.UnpicklingError(f"refused, as it holds a {type(x).__name__}")
 
-    return built(_Unpickler(io.BytesIO(archive.read(f"{folder}data.pkl"))).load())
+    content = archive.read(f"{folder}data.pkl")
+    for op, number, _ in pickletools.genops(content):
+        if op.name in ("PUT", "BINPUT", "LONG_BINPUT") and number > len(content):
+            raise ValueError(
+                f"it would keep {number} things, in {len(content)} bytes"
+            )  # and ask for the memory at once
+    return built(_Unpickler(io.BytesIO(content)).load())
 
 
-def _view(numbers, offset, shape, strides):
-    """The part of a storage that is a tensor; storages may be shared. ValueError if it isn't within."""
+def _view(numbers, offset, shape, strides, most):
+    """The part of a storage that is a tensor; storages may be shared. ValueError if it isn't within, or too large."""
     if len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in (offset, *shape, *strides)):
         raise ValueError(f"a tensor of shape {shape} with strides {strides} from {offset} on")
     end = offset + sum((n - 1) * stride for n, stride in zip(shape, strides)) + 1
     if 0 not in shape and end > len(numbers):
         raise ValueError(f"a tensor that ends at {end} in a storage of {len(numbers)} numbers")
+    if prod(shape) * numbers.itemsize > most:
+        raise ValueError(f"a tensor of {prod(shape) * numbers.itemsize:,} bytes, more than the limit of {most:,}")
     steps = [stride * numbers.itemsize for stride in strides]
     return np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps)
 

@@ -57,7 +57,7 @@ def small(tmp_path):
     """A rung of one function, and a test that notices the sign of its result alone."""
     for name, text in {
         "stage1_scalar/__init__.py": "def double(x):\n    return x * 2\n",
-        "shared_tests/conftest.py": "def pytest_addoption(parser):\n    parser.addoption('--stage')\n    parser.addoption('--whole', action='store_true')\n",
+        "shared_tests/conftest.py": CONFTEST,
         "shared_tests/test_engine.py": "from stage1_scalar import double\n\n\ndef test(): assert double(1.5) > 1\n",
         "ladder/__init__.py": "",
         "pyproject.toml": "",

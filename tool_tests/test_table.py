@@ -14,14 +14,14 @@ ENGINE = """
 import stage1_scalar
 
 class Tensor(stage1_scalar.Tensor):
-    tanh = stage1_scalar.Tensor.exp
+    tanh = lambda self: self * self.data
     sigmoid = None
 """
 
 
 def printed(folder, workers):
     """What a run of some tests on the first rung and on that engine prints at its end."""
-    tests = ["shared_tests/test_parity.py", "-k", "tanh or sigmoid", "--stage", "stage1_scalar", "--stage", "engine"]
+    tests = ["shared_tests/test_numeric.py", "-k", "tanh or sigmoid", "--stage", "stage1_scalar", "--stage", "engine"]
     command = [sys.executable, "-m", "pytest", *tests, "-n", str(workers), "--tb", "no", "-p", "no:cacheprovider"]
     path = os.pathsep.join([str(folder), str(ROOT)])
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
@@ -35,7 +35,6 @@ def total(text, outcome):
 
 
 def test_the_table_is_the_same_with_several_workers(tmp_path):
-    pytest.importorskip("torch")
     pytest.importorskip("xdist")
     (tmp_path / "engine.py").write_text(ENGINE)
     alone, together = (printed(tmp_path, workers) for workers in (0, 2))

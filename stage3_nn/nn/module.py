@@ -1,12 +1,15 @@
 """Modules: what holds parameters, buffers and other modules by name, and runs when it is called."""
 
 from collections import namedtuple
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
 
 from ..device import moved
-from ..engine import Tensor, array_of, changed, constant
+from ..engine import Tensor, changed, constant
+from ..files import shown
+from ..loaded import cast, numbers
 from .parameter import Parameter
 
 
@@ -185,31 +188,38 @@ class Module:
     def load_state_dict(self, state_dict, strict=True, assign=False):
         """Take over the numbers of a `state_dict` of Tensors or arrays, also PyTorch's, and say which keys were left.
 
-        If names are missing or left over, unless it isn't strict, or shapes differ: RuntimeError, and no change.
+        If names are missing or left over, unless it isn't strict, shapes differ, or it holds what are no numbers, or
+        numbers that the dtype has not: RuntimeError, and no change.
         """
         if assign:
             raise NotImplementedError("load_state_dict: assign=True is not supported: numbers are copied")
-        mine, new = dict(self._named_state()), {name: _numbers(value) for name, value in state_dict.items()}
-        keys = _Incompatible([name for name in mine if name not in new], [name for name in new if name not in mine])
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
+        mine, new = dict(self._named_state()), {}
+        missing = [name for name in mine if name not in state_dict]
+        keys = _Incompatible(missing, [name for name in state_dict if name not in mine])
         faults = []
         for kind, names in zip(("Missing", "Unexpected"), keys if strict else ()):
             if names:
-                faults.append(f"{kind} key(s) in state_dict: " + ", ".join(f'"{name}"' for name in names) + ".")
-        for name in [name for name in mine if name in new]:
-            shape, wanted = new[name].shape, mine[name].shape
-            if new[name].dtype.kind not in "fiub":
-                faults.append(f"{name} holds {new[name].dtype}, no numbers.")
-            elif shape != wanted:
-                faults.append(
-                    f"size mismatch for {name}: copying a param with shape {tuple(shape)} from checkpoint, "
-                    f"the shape in current model is {tuple(wanted)}."
-                )
+                text = ", ".join(f'"{shown(name)}"' for name in names)
+                faults.append(f"{kind} key(s) in state_dict: {shown(text, 2000)}.")
+        for name in [name for name in mine if name in state_dict]:
+            try:
+                array, wanted = numbers(name, state_dict[name]), mine[name].shape
+                if array.shape != wanted:
+                    raise ValueError(
+                        f"size mismatch for {name}: copying a param with shape {array.shape} from checkpoint, "
+                        f"the shape in current model is {tuple(wanted)}"
+                    )
+                new[name] = cast(name, array, mine[name]._data.dtype)
+            except ValueError as error:
+                faults.append(f"{error}.")
         if faults:
             raise RuntimeError("\n\t".join([f"Error(s) in loading state_dict for {type(self).__name__}:", *faults]))
-        for name, tensor in mine.items():
-            if name in new:
-                tensor._data[...] = moved(new[name], tensor.device)
-                changed(tensor._data)
+        for name, array in new.items():
+            tensor = mine[name]
+            tensor._data[...] = moved(array, tensor.device)
+            changed(tensor._data)
         return keys
 
     def train(self, mode=True):
@@ -297,11 +307,6 @@ def _snapshot(tensor):
     if isinstance(array, np.ndarray):  # others can't be locked
         array.flags.writeable = False
     return constant(array)
-
-
-def _numbers(value):
-    """The array in the host's memory of what a state_dict holds."""
-    return np.asarray(moved(array_of(value.detach() if hasattr(value, "detach") else value), "cpu"))
 
 
 def _converted(array, args, kwargs):

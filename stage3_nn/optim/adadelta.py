@@ -24,14 +24,16 @@ class Adadelta(Optimizer):
         maximize=False,
         differentiable=False,
     ):
-        valid(lr >= 0, f"learning rate: {lr}")
-        valid(0 <= rho <= 1, f"rho value: {rho}")
-        valid(eps >= 0, f"epsilon value: {eps}")
-        valid(weight_decay >= 0, f"weight_decay value: {weight_decay}")
         settings = {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         super().__init__(
             params, settings | {"capturable": capturable, "foreach": foreach, "differentiable": differentiable}
         )
+
+    def _valid(self, lr, rho, eps, weight_decay, **others):
+        valid(lr >= 0, f"learning rate: {lr}")
+        valid(0 <= rho <= 1, f"rho value: {rho}")
+        valid(eps >= 0, f"epsilon value: {eps}")
+        valid(weight_decay >= 0, f"weight_decay value: {weight_decay}")
 
     def _names(self, group):
         return "step", "square_avg", "acc_delta"

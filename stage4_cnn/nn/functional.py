@@ -134,7 +134,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     """Each of the groups of channels of an example brought to mean 0 and variance 1, then weight·x̂ + bias."""
     n, c = input.shape[:2]
-    if c % num_groups:
+    if num_groups < 1 or c % num_groups:
         raise ValueError(f"group_norm: {c} channels don't divide into {num_groups} groups")
     groups = input.reshape(n, num_groups, math.prod(input.shape[1:]) // num_groups)
     out = _normalized(groups, None, None, eps, (2,), (1,)).reshape(input.shape)

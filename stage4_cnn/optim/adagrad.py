@@ -27,14 +27,16 @@ class Adagrad(Optimizer):
         differentiable=False,
         fused=None,
     ):
+        settings = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay}
+        settings |= {"initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize}
+        super().__init__(params, settings | {"differentiable": differentiable, "fused": fused})
+
+    def _valid(self, lr, lr_decay, weight_decay, initial_accumulator_value, eps, **others):
         valid(lr >= 0, f"learning rate: {lr}")
         valid(lr_decay >= 0, f"lr_decay value: {lr_decay}")
         valid(weight_decay >= 0, f"weight_decay value: {weight_decay}")
         valid(initial_accumulator_value >= 0, f"initial_accumulator_value value: {initial_accumulator_value}")
         valid(eps >= 0, f"epsilon value: {eps}")
-        settings = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay}
-        settings |= {"initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize}
-        super().__init__(params, settings | {"differentiable": differentiable, "fused": fused})
 
     def add_param_group(self, param_group):
         super().add_param_group(param_group)

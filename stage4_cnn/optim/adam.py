@@ -29,15 +29,17 @@ class Adam(Optimizer):
         fused=None,
         decoupled_weight_decay=False,
     ):
+        settings = {"lr": lr, "betas": tuple(map(float, betas)), "eps": eps, "weight_decay": weight_decay}
+        settings |= {"amsgrad": amsgrad, "maximize": maximize, "foreach": foreach, "capturable": capturable}
+        settings |= {"differentiable": differentiable, "fused": fused}
+        super().__init__(params, settings | {"decoupled_weight_decay": decoupled_weight_decay})
+
+    def _valid(self, lr, betas, eps, weight_decay, **others):
         valid(lr >= 0, f"learning rate: {lr}")
         valid(eps >= 0, f"epsilon value: {eps}")
         valid(0 <= betas[0] < 1, f"beta parameter at index 0: {betas[0]}")
         valid(0 <= betas[1] < 1, f"beta parameter at index 1: {betas[1]}")
         valid(weight_decay >= 0, f"weight_decay value: {weight_decay}")
-        settings = {"lr": lr, "betas": tuple(map(float, betas)), "eps": eps, "weight_decay": weight_decay}
-        settings |= {"amsgrad": amsgrad, "maximize": maximize, "foreach": foreach, "capturable": capturable}
-        settings |= {"differentiable": differentiable, "fused": fused}
-        super().__init__(params, settings | {"decoupled_weight_decay": decoupled_weight_decay})
 
     def _names(self, group):
         return ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 4 if group["amsgrad"] else 3]

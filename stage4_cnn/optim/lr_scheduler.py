@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import Counter
 
 from ..engine import Tensor
+from ..loaded import alike
 from .optimizer import Optimizer
 
 
@@ -86,13 +87,42 @@ class LRScheduler:
         """Go on from a `state_dict`, PyTorch's too; the rates themselves are in the optimizer's. ValueError if it isn't
         one of this kind of scheduler.
         """
-        if missing := self.state_dict().keys() - state_dict.keys():
-            raise ValueError(f"{type(self).__name__}: the loaded state has no {', '.join(sorted(missing))}")
-        for name, part in vars(self).items():
-            if isinstance(part, list) and len(part) != len(state_dict.get(name, part)):
-                raise ValueError(f"{type(self).__name__}: wanted {len(part)} {name} in the loaded state")
+        self._check(state_dict)
         for name, value in state_dict.items():
             setattr(self, name, _restored(getattr(self, name, None), value))
+
+    def _check(self, state):
+        """ValueError, which names what is wrong, unless the state is one of such a scheduler."""
+        kind = type(self).__name__
+        if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+            raise ValueError(f"{kind}: wanted a dict of names and values as the loaded state")
+        if missing := self.state_dict().keys() - state.keys():
+            raise ValueError(f"{kind}: the loaded state has no {', '.join(sorted(missing))}")
+        for name, part in vars(self).items():
+            if name in state and name != "optimizer":
+                _check_part(f"{kind}: the loaded {name}", part, state[name])
+        for name, least in _LEAST.items():
+            if name in vars(self) and not (float(state[name]).is_integer() and state[name] >= least):
+                wanted = f"a whole number of at least {least}"
+                raise ValueError(f"{kind}: the loaded {name}: wanted {wanted}, got {state[name]}")
+
+
+_LEAST = {"last_epoch": -1, "_step_count": 0, "step_size": 1, "T_max": 1, "T_0": 1, "T_i": 1, "T_mult": 1}
+
+
+def _check_part(name, part, value):
+    """ValueError unless a part of a scheduler can go on from a value of its state."""
+    if isinstance(part, LRScheduler):
+        part._check(value)
+    elif isinstance(part, list):
+        if not isinstance(value, (list, tuple)) or len(value) != len(part):
+            raise ValueError(f"{name}: wanted {len(part)} of them")
+        for pair in zip(part, value):
+            _check_part(name, *pair)
+    elif not callable(part):
+        alike(name, part, value)
+    elif value is not None and not isinstance(value, dict):
+        raise ValueError(f"{name}: wanted the state of a function or None, got {type(value).__name__}")
 
 
 def _optimizer(x):
@@ -135,7 +165,7 @@ def _restored(part, value):
         if value is not None and not isinstance(part, types.FunctionType):
             vars(part).update(copy.deepcopy(value))
         return part
-    return copy.deepcopy(value)
+    return type(part)(value) if isinstance(part, dict) else copy.deepcopy(value)
 
 
 def _for_each_group(name, optimizer, value):

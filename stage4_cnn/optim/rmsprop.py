@@ -26,14 +26,16 @@ class RMSprop(Optimizer):
         maximize=False,
         differentiable=False,
     ):
+        settings = {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered}
+        settings |= {"weight_decay": weight_decay, "capturable": capturable, "foreach": foreach}
+        super().__init__(params, settings | {"maximize": maximize, "differentiable": differentiable})
+
+    def _valid(self, lr, alpha, eps, weight_decay, momentum, **others):
         valid(lr >= 0, f"learning rate: {lr}")
         valid(eps >= 0, f"epsilon value: {eps}")
         valid(momentum >= 0, f"momentum value: {momentum}")
         valid(weight_decay >= 0, f"weight_decay value: {weight_decay}")
         valid(alpha >= 0, f"alpha value: {alpha}")
-        settings = {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered}
-        settings |= {"weight_decay": weight_decay, "capturable": capturable, "foreach": foreach}
-        super().__init__(params, settings | {"maximize": maximize, "differentiable": differentiable})
 
     def _names(self, group):
         momentum = ("momentum_buffer",) if group["momentum"] > 0 else ()

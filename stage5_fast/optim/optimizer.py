@@ -7,9 +7,13 @@ from collections import defaultdict
 import numpy as np
 
 from ..device import Setting, moved
-from ..engine import Tensor, array_of, constant
+from ..engine import Tensor, constant
+from ..files import shown
 from ..grad_mode import enable_grad
 from ..inplace import changed, memory
+from ..loaded import alike, cast, numbers
+
+_AT_LEAST_0 = "step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "sum"  # of the names of state
 
 
 class Optimizer:
@@ -26,6 +30,7 @@ class Optimizer:
     def __init__(self, params, defaults):
         if isinstance(params, Tensor):
             raise TypeError("params argument given to the optimizer should be an iterable of Tensors or dicts")
+        self._valid(**defaults)
         self.defaults, self.state, self.param_groups = defaults, defaultdict(dict), []
         self._rates = {}
         self._stepped = type(self).step is not Optimizer.step  # whether a scheduler need not wait; others' aren't seen
@@ -90,11 +95,11 @@ class Optimizer:
         for group in self.param_groups:
             names, lr = self._names(group), self._rate(group)
             begins = [(p, names and not self.state.get(p)) for p in group["params"] if p._grad is not None]
+            changed(*[p._data for p, _ in begins])
             for p, first in begins:
-                array, g = memory(p), p._grad
+                array, g = p._data if type(p._data) is np.ndarray else memory(p), p._grad
                 state = self._arrays(p, names) if names else {}
                 self._update(array, -g if group["maximize"] else g, state, lr.beside(array), group, first)
-                changed(array)
         return loss
 
     def _rate(self, group):
@@ -104,6 +109,9 @@ class Optimizer:
     def __getstate__(self):
         """What a copy takes over: its groups are other dicts."""
         return {**vars(self), "_rates": {}}
+
+    def _valid(self, **settings):
+        """ValueError unless the settings can be: of the constructor, and of a state that is loaded."""
 
     def _names(self, group):
         return ()
@@ -135,47 +143,64 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict):
-        """Go on from a `state_dict`, PyTorch's too. ValueError, and no change, if it isn't for these parameters."""
+        """Go on from a `state_dict`, PyTorch's too. ValueError, and no change, if it isn't for these parameters or
+        holds what can't be: it names it.
+        """
         self._has("dict", state_dict, ("state", "param_groups"))
-        saved = state_dict["param_groups"]
-        if len(self.param_groups) != len(saved):
+        states, saved = state_dict["state"], state_dict["param_groups"]
+        self._has("state", states, ())
+        if not isinstance(saved, (list, tuple)) or len(self.param_groups) != len(saved):
             raise ValueError("loaded state dict has a different number of parameter groups")
-        if any(len(group["params"]) != len(new["params"]) for group, new in zip(self.param_groups, saved)):
-            raise ValueError(
-                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
-            )
-        groups, state = [], defaultdict(dict)
         for group, new in zip(self.param_groups, saved):
             self._has("settings", new, [name for name, x in self.defaults.items() if not isinstance(x, bool | None)])
+            if not isinstance(new.get("params"), (list, tuple)) or len(group["params"]) != len(new["params"]):
+                raise ValueError(
+                    "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+                )
+        groups, state, left = [], defaultdict(dict), dict(states)
+        for group, new in zip(self.param_groups, saved):
+            for name, value in new.items():
+                alike(f"{type(self).__name__}: the loaded {name}", self.defaults.get(name, value), value)
+            self._valid(**{**self.defaults, **new})
             kept = {name: group[name] for name in ("params", "param_names") if name in group}
             groups.append({**self.defaults, **copy.deepcopy(new), **kept})
             for i, p in zip(new["params"], group["params"]):
-                names = self._names(groups[-1])
-                if mine := self._loaded(p, state_dict["state"].get(i, {}), names):
-                    self._has(f"state of parameter {i}", mine, names)
+                if mine := self._loaded(i, p, left.pop(i, {}), self._names(groups[-1])):
                     state[p] = mine
+        for i, value in left.items():
+            if isinstance(i, int) or str(i).isdecimal():
+                raise ValueError(f"{type(self).__name__}: no parameter is the one of the loaded state {shown(repr(i))}")
+            state[i] = copy.deepcopy(value)
         for group, new in zip(self.param_groups, groups):
             group.clear()  # it stays the same dict: others may hold it
             group.update(new)
         self.state = state
 
     def _has(self, what, found, wanted):
-        if not all(name in found for name in wanted):
-            got = ", ".join(map(str, found))
-            raise ValueError(f"{type(self).__name__}: wanted {', '.join(wanted)} in the loaded {what}, got {got}")
+        """ValueError unless what was found is a dict with the names wanted, and with names alone, but for the state."""
+        fits = isinstance(found, dict) and (what == "state" or all(isinstance(name, str) for name in found))
+        if not fits or not all(name in found for name in wanted):
+            got = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
+            raise ValueError(
+                f"{type(self).__name__}: wanted {', '.join(wanted) or 'a dict'} in the loaded {what}, got {shown(got)}"
+            )
 
-    def _loaded(self, p, saved, names):
+    def _loaded(self, i, p, saved, names):
         """The state of a parameter made of a saved one: arrays in its shape, with its dtype and on its device."""
-        state = {}
+        self._has(f"state of parameter {i}", saved, ())
+        state, saved = {}, {name: value for name, value in saved.items() if value is not None}
+        self._has(f"state of parameter {i}", saved, names if saved else ())
         for name, value in saved.items():
-            if hasattr(value, "shape") or name in names and value is not None:
-                array = np.array(moved(array_of(value), "cpu"), np.float32 if name == "step" else p.dtype)
-                if array.shape not in ((), p.shape):
-                    shapes = f"has shape {array.shape}, its parameter {tuple(p.shape)}"
-                    raise ValueError(f"{type(self).__name__}: the loaded {name} {shapes}")
-                state[name] = constant(moved(array, p.device))
-            elif value is not None:
-                state[name] = copy.deepcopy(value)
+            what, dtype = f"{type(self).__name__}: the loaded {name}", np.float32 if name == "step" else p.dtype
+            if name in names:
+                array = cast(what, numbers(what, value, "fiu"), dtype)
+                if array.shape != (() if name == "step" else p.shape):
+                    raise ValueError(f"{shown(what)} has shape {array.shape}, its parameter {tuple(p.shape)}")
+                if name in _AT_LEAST_0 and not (array >= 0).all():
+                    raise ValueError(f"{what} has numbers below 0 or NaN")
+                state[name] = constant(moved(array.copy(), p.device))
+            else:
+                state[name] = _taken(what, value, dtype, p.device)
         return state
 
     def __repr__(self):
@@ -184,6 +209,17 @@ class Optimizer:
             settings = sorted(name for name in group if name != "params")
             lines += [f"Parameter Group {i}", *[f"    {name}: {group[name]}" for name in settings]]
         return "\n".join([f"{type(self).__name__} (", *lines, ")"])
+
+
+def _taken(name, value, dtype, device):
+    """A copy of what an optimizer of somebody's keeps: arrays with the dtype, and on the device, of the parameter."""
+    if hasattr(value, "__array__"):
+        return constant(moved(cast(name, numbers(name, value), dtype).copy(), device))
+    if isinstance(value, dict):
+        return {key: _taken(f"{name}.{key}", part, dtype, device) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([_taken(name, part, dtype, device) for part in value])
+    return copy.deepcopy(value)
 
 
 def valid(condition, what):

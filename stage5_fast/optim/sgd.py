@@ -25,14 +25,16 @@ class SGD(Optimizer):
         differentiable=False,
         fused=None,
     ):
+        settings = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        settings |= {"nesterov": nesterov, "maximize": maximize}
+        super().__init__(params, settings | {"foreach": foreach, "differentiable": differentiable, "fused": fused})
+
+    def _valid(self, lr, momentum, dampening, weight_decay, nesterov, **others):
         valid(lr >= 0, f"learning rate: {lr}")
         valid(momentum >= 0, f"momentum value: {momentum}")
         valid(weight_decay >= 0, f"weight_decay value: {weight_decay}")
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        settings = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        settings |= {"nesterov": nesterov, "maximize": maximize}
-        super().__init__(params, settings | {"foreach": foreach, "differentiable": differentiable, "fused": fused})
 
     def _names(self, group):
         return ("momentum_buffer",) if group["momentum"] else ()
