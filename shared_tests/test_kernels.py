@@ -801,13 +801,13 @@ def test_what_fades_becomes_zero(stage, kind, options, dtype):
 
 @pytest.fixture
 def copy(stage, tmp_path):
-    """A folder with a copy of the rung that has one more kernel, made of a function in another file."""
+    """A folder with a copy of the rung that has one more kernel: a new file, which uses a function of another."""
     folder = Path(stage.package.__file__).parent
     copy = shutil.copytree(folder, tmp_path / "here" / stage.name, ignore=shutil.ignore_patterns("__pycache__"))
-    with open(copy / "simd.py", "a") as file:
+    with open(copy / "kernels_cpu" / "registers.py", "a") as file:
         file.write("\n\nfrom numba import njit\n\n\n@njit\ndef factor():\n    return 2.0\n")
-    with open(copy / "kernels_cpu.py", "a") as file:
-        file.write("\n\nfrom .simd import factor\n\n\n@jit\ndef twice(x):\n    return factor() * x\n")
+    text = "from .jit import jit\nfrom .registers import factor\n\n__all__ = ['twice']\n\n\n@jit\ndef twice(x):\n"
+    (copy / "kernels_cpu" / "doubling.py").write_text(text + "    return factor() * x\n")
     return copy
 
 
@@ -832,8 +832,9 @@ def test_a_first_run_says_that_it_compiles_and_a_second_need_not(result):
 def test_an_edit_of_any_kernel_file_is_noticed(copy, result):
     """Also of one that the kernel's own file imports from, which Numba's cache doesn't look at."""
     assert result()[0] == "2.0"
-    text = (copy / "simd.py").read_text()
-    (copy / "simd.py").write_text(text.replace("return 2.0", "return 3.0"))
+    file = copy / "kernels_cpu" / "registers.py"
+    text = file.read_text()
+    file.write_text(text.replace("return 2.0", "return 3.0"))
     assert result()[0] == "3.0"
 
 
@@ -848,7 +849,7 @@ def test_processes_that_want_a_kernel_at_once_compile_it_once(result):
 
 @cache
 def test_a_package_that_cannot_be_written_to_has_its_cache_in_the_users_folder(copy, result, tmp_path):
-    (copy / "__pycache__").touch()  # no folder: nobody, not even root, can write into it
+    (copy / "kernels_cpu" / "__pycache__").touch()  # no folder: nobody, not even root, can write into it
     out, said = result()
     assert out == "2.0"
     assert "compil" in said
@@ -858,7 +859,7 @@ def test_a_package_that_cannot_be_written_to_has_its_cache_in_the_users_folder(c
 
 @cache
 def test_without_any_place_for_a_cache_kernels_are_compiled_each_time(copy, result, tmp_path):
-    (copy / "__pycache__").touch()
+    (copy / "kernels_cpu" / "__pycache__").touch()
     (tmp_path / "user").touch()
     for _ in range(2):
         out, said = result()

@@ -38,17 +38,29 @@ def gpu(stage, request):
     return SimpleNamespace(kernels=stage.part("kernels_gpu"), asarray=cupy.asarray, host=cupy.asnumpy, simulated=False)
 
 
+def rooms(gpu):
+    """The modules of the package of kernels, one a topic."""
+    return [room for room in vars(gpu.kernels).values() if inspect.ismodule(room)]
+
+
+def replace(gpu, monkeypatch, name, value):
+    """Put the value in place of what has that name, in all rooms that import it."""
+    for room in rooms(gpu):
+        if hasattr(room, name):
+            monkeypatch.setattr(room, name, value)
+
+
 @pytest.fixture(autouse=True)
 def strict(gpu, monkeypatch):
     """Results begin as POISON, and the simulator refuses indices below 0, which Python would count from the end."""
-    empty = gpu.kernels._empty
+    empty = gpu.kernels.launch._empty
 
     def poisoned(x, *shape, dtype=None):
         out = empty(x, *shape, dtype=dtype)
         out[...] = POISON
         return out
 
-    monkeypatch.setattr(gpu.kernels, "_empty", poisoned)
+    replace(gpu, monkeypatch, "_empty", poisoned)
     if gpu.simulated:
         from numba.cuda.simulator.cudadrv.devicearray import FakeWithinKernelCUDAArray as Array
 
@@ -68,14 +80,14 @@ def _refusing(method):
 @pytest.fixture
 def launched(gpu, monkeypatch):
     """The names of the kernels that ran, filled while the test goes on."""
-    names, specialized = set(), gpu.kernels.specialized
+    names, specialized = set(), gpu.kernels.launch.specialized
 
     def noted(kernel, *dtype, **constants):
         names.add(kernel.__name__)
         return specialized(kernel, *dtype, **constants)
 
-    monkeypatch.setattr(gpu.kernels, "specialized", noted)
-    gpu.kernels._product_kernel.cache_clear()
+    replace(gpu, monkeypatch, "specialized", noted)
+    gpu.kernels.matrix_product._product_kernel.cache_clear()
     return names
 
 
@@ -291,7 +303,7 @@ def test_a_kernel_has_the_parameters_of_its_numpy_function(gpu, stage, name):
 
 def test_every_kernel_takes_part(gpu, stage, launched):
     """None is left over that no door launches, and no door leaves what it is there for to NumPy."""
-    kernels = {name for name, f in vars(gpu.kernels).items() if "Grid:" in (inspect.getdoc(f) or "")}
+    kernels = {name for room in rooms(gpu) for name, f in vars(room).items() if "Grid:" in (inspect.getdoc(f) or "")}
     ran = set()
     for name in CASES:
         launched.clear()
@@ -312,7 +324,7 @@ def test_every_kernel_takes_part(gpu, stage, launched):
 def test_every_tile_gives_the_matrix_product(gpu, monkeypatch, side, m, k, n, parts, transposed, dtype):
     """Of matrices that it doesn't divide, in one part and in several."""
     tiles = -(-m // side) * -(-n // side)
-    monkeypatch.setattr(gpu.kernels, "_tiling", lambda *sizes: ((side, side), tiles, parts))
+    monkeypatch.setattr(gpu.kernels.matrix_product, "_tiling", lambda *sizes: ((side, side), tiles, parts))
     new = Drawn(dtype, side)
     a, b, bias = new(m, k), new(k, n), new(n)
     there = [gpu.asarray(x.T.copy()).T if t else gpu.asarray(x) for x, t in zip((a, b), transposed)]
@@ -322,7 +334,7 @@ def test_every_tile_gives_the_matrix_product(gpu, monkeypatch, side, m, k, n, pa
 @pytest.mark.parametrize("name", ["affine", "affine_relu"])
 @pytest.mark.parametrize("biased", [True, False])
 def test_a_bias_is_added_to_the_product_of_cublas(gpu, stage, monkeypatch, name, biased):
-    monkeypatch.setattr(gpu.kernels, "TILED", False)
+    monkeypatch.setattr(gpu.kernels.matrix_product, "TILED", False)
     arguments = drawn(name, 3, np.dtype("float32"))
     arguments["bias"] = arguments["bias"] if biased else None
     agree(given(name, gpu, stage, arguments), wanted(name, stage, arguments))

@@ -43,7 +43,7 @@ def kernel(function):
     from . import kernels_cpu
 
     name = function.__name__
-    compiled, least = getattr(kernels_cpu, name), kernels_cpu.LEAST.get(name, 0)
+    compiled, least = getattr(kernels_cpu, name), kernels_cpu.THRESHOLDS.get(name, 0)
 
     @wraps(function)
     def choose(x, *arguments):
@@ -296,11 +296,11 @@ def _without_cublas():
     """Linear layers use the tiled product of `kernels_gpu`: CuPy refuses to have calls of cuBLAS recorded."""
     from . import kernels_gpu
 
-    kernels_gpu.TILED = True
+    kernels_gpu.matrix_product.TILED = True
     try:
         yield
     finally:
-        kernels_gpu.TILED = kernels_gpu.SIMULATED
+        kernels_gpu.matrix_product.TILED = kernels_gpu.matrix_product.SIMULATED
 
 
 def _copied(out):

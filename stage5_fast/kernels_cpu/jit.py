@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 if os.name == "posix":
     from fcntl import LOCK_EX, lockf
 
-HERE = Path(__file__).parent
+HERE, PACKAGE = Path(__file__).parent, __package__.rpartition(".")[0]
 
 
 def _cache_folder():
@@ -33,7 +33,7 @@ def _cache_folder():
     Its name follows from the kernels' whole text, as Numba itself doesn't notice a change in another file. Beside the
     source, folders of earlier texts are cleared away.
     """
-    texts = [(HERE / name).read_bytes() for name in ("jit.py", "kernels_cpu.py", "simd.py")]
+    texts = [path.read_bytes() for path in sorted(HERE.glob("*.py"))]
     name = f"kernels-{hashlib.sha256(b''.join(texts) + bytes([config.BOUNDSCHECK or 0])).hexdigest()[:16]}"
     own = HERE / "__pycache__"
     folders = [own]
@@ -87,7 +87,7 @@ def parallel(part):
     one = jit(part)
     names = {"__name__": part.__module__, "prange": prange, "part": one}
     copy = FunctionType(_all_parts.__code__, names, part.__name__)
-    copy.__qualname__ = f"{part.__qualname__}_in_parts"
+    copy.__qualname__ = f"{part.__module__}.{part.__qualname__}_in_parts"  # by its name Numba's cache knows it
     launch = jit(copy, parallel=True)
 
     @wraps(part)
@@ -187,14 +187,14 @@ class _Progress(event.Listener):
 
     def on_start(self, event):
         function = event.data["dispatcher"].py_func
-        if function.__module__.startswith(__package__):
+        if function.__module__.startswith(PACKAGE):
             if not self.depth:
                 name = function.__name__.strip("_").replace("_", " ")
-                print(f"{__package__}: compiling a kernel, once: {name}", file=sys.stderr, flush=True)
+                print(f"{PACKAGE}: compiling a kernel, once: {name}", file=sys.stderr, flush=True)
             self.depth += 1
 
     def on_end(self, event):
-        if event.data["dispatcher"].py_func.__module__.startswith(__package__):
+        if event.data["dispatcher"].py_func.__module__.startswith(PACKAGE):
             self.depth -= 1
 
 

@@ -1,0 +1,42 @@
+"""Sums over all dims but one: the gradients of biases."""
+
+import math
+
+import numpy as np
+
+from .jit import parallel, share
+from .layout import _last, _plain
+
+__all__ = ["affine_to_bias", "convolve_to_bias"]
+THRESHOLDS = {"affine_to_bias": 8192}
+
+
+@parallel
+def _add_up(t, parts, x, sums):
+    """The sums of the columns of a part of the rows."""
+    total, rows = sums[t], x[t * len(x) // parts : (t + 1) * len(x) // parts]
+    total[:] = 0
+    for r in range(0, len(rows) - 3, 4):
+        a, b, c, d = rows[r], rows[r + 1], rows[r + 2], rows[r + 3]
+        for k in range(total.size):
+            total[k] += (a[k] + b[k]) + (c[k] + d[k])
+    for r in range(len(rows) // 4 * 4, len(rows)):
+        total += rows[r]
+
+
+def _column_sums(x):
+    """(rows, columns) -> (columns,). Several rows are taken for one first: a loop over few columns is mostly ends."""
+    n, c = x.shape
+    together = math.gcd(n, 16)
+    x = x.reshape(n // together, together * c)
+    sums = np.empty((share(x.size), x.shape[1]))  # float64: there are many rows, and one after the other is added
+    _add_up(len(sums), x, sums)
+    return sums.reshape(-1, c).sum(axis=0).astype(x.dtype)
+
+
+def affine_to_bias(g):
+    return _column_sums(_plain(g.reshape(-1, g.shape[-1])))
+
+
+def convolve_to_bias(g):
+    return _column_sums(_last(g).reshape(-1, g.shape[1]))

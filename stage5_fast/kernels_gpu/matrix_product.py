@@ -1,0 +1,261 @@
+"""Matrix products, of linear layers and, with other positions, of convolution: tiles in shared memory and registers."""
+
+# ruff: noqa: F821 - a name in capitals, or `real`, is one that `specialized` adds
+
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import cuda
+
+from ..kernels_cpu.layout import _fit
+from .activation import _itself, _positive, rectify
+from .launch import MOST, SIMULATED, THREADS, _blocks, _empty, _plain, _uniform, device, specialized, split
+from .reduction import _sums
+
+__all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "matmul"]
+
+TILED = SIMULATED  # whether linear layers use the matrix product that stands here, not the one of cuBLAS
+DEPTH = 8  # steps of a product whose numbers lie in shared memory at once
+SIDES = 128, 64, 32  # that a tile may have
+BUSY = 512  # so many blocks keep a large GPU busy
+
+
+def _product(a, b, bias, out, rows, columns, depth, numbers):
+    """out[r, c] = Σ a[r, k]·b[k, c] over the steps k, + bias; constants say what rows, columns and steps are in memory.
+
+    Grid: a block for each tile of ROWS × COLUMNS numbers of out, times groups of channels and parts of the steps.
+    A thread: DOWN × ACROSS numbers of the tile, which stay in registers from the first step to the last; up to four
+    neighbours each, which one instruction loads. It also fetches its share of what all threads of the block need.
+    Shared memory: DEPTH steps of ROWS numbers of a and of COLUMNS of b, twice: while all work on the one half, what is
+    fetched goes into the other. The four numbers between two steps keep threads that write out of each other's banks.
+    Bytes: a is read once for each tile of columns and b for each tile of rows; once each and out would be needed.
+    """
+    a_row, a_step, b_column, b_step, out_row, out_column = numbers[:6]
+    a_group, b_group, out_group, out_part, parts, size = numbers[6:12]
+    view = numbers[12:]
+    a_tile = cuda.shared.array(A_TILE, real)
+    b_tile = cuda.shared.array(B_TILE, real)
+    a_next = cuda.local.array(A_SHARE, real)
+    b_next = cuda.local.array(B_SHARE, real)
+    a_first = cuda.local.array(A_SHARE, np.int64)  # where a thread's rows begin, or -1
+    b_first = cuda.local.array(B_SHARE, np.int64)
+    b_place = cuda.local.array((B_SHARE, 2), np.int32)
+    left = cuda.local.array(DOWN, real)
+    top = cuda.local.array(ACROSS, real)
+    sums = cuda.local.array((DOWN, ACROSS), real)
+
+    t = cuda.threadIdx.x & 255  # so that the compiler knows it isn't negative
+    tiles = (rows + ROWS - 1) // ROWS
+    row = np.int64(cuda.blockIdx.x) % tiles * ROWS
+    column = np.int64(cuda.blockIdx.x) // tiles * COLUMNS
+    group = cuda.blockIdx.y // parts
+    part = cuda.blockIdx.y % parts
+    last = min((part + 1) * size, depth)
+    for e in range(A_SHARE):
+        r = row + across(t + e * THREADS, A_ALONG, ROWS)
+        a_first[e] = group * a_group + A_ROW(r, a_row, WINDOW, view)[0] if r < rows else -1
+    for e in range(B_SHARE):
+        c = column + across(t + e * THREADS, B_ALONG, COLUMNS)
+        start, y, x = B_COLUMN(c, b_column, WINDOW, view)
+        b_first[e] = group * b_group + start if c < columns else -1
+        b_place[e, 0], b_place[e, 1] = y, x
+    for i in range(DOWN):
+        for j in range(ACROSS):
+            sums[i, j] = 0
+
+    half = 1
+    for now in range(part * size - DEPTH, last, DEPTH):  # the first time only the next steps' numbers are fetched
+        ahead = now + DEPTH
+        for e in range(A_SHARE):
+            k = ahead + along(t + e * THREADS, A_ALONG, ROWS)
+            a_next[e] = 0
+            if k < last and a_first[e] >= 0:
+                a_next[e] = a[a_first[e] + A_STEP(k, a_step, WINDOW, view)[0]]
+        for e in range(B_SHARE):
+            k = ahead + along(t + e * THREADS, B_ALONG, COLUMNS)
+            b_next[e] = 0
+            if k < last and b_first[e] >= 0:
+                start, y, x = B_STEP(k, b_step, WINDOW, view)
+                i, there = LOOK(b_first[e] + start, b_place[e, 0] + y, b_place[e, 1] + x, GAP, view)
+                if there:
+                    b_next[e] = b[i]
+        if ahead > part * size:
+            for k in range(DEPTH):
+                for i in range(DOWN):
+                    left[i] = a_tile[half, k, own(i, t // 16, A_NEAR)]
+                for j in range(ACROSS):
+                    top[j] = b_tile[half, k, own(j, t % 16, B_NEAR)]
+                for i in range(DOWN):
+                    for j in range(ACROSS):
+                        sums[i, j] += left[i] * top[j]
+        half = 1 - half
+        for e in range(A_SHARE):
+            k, r = along(t + e * THREADS, A_ALONG, ROWS), across(t + e * THREADS, A_ALONG, ROWS)
+            a_tile[half, k, r] = a_next[e]
+        for e in range(B_SHARE):
+            k, c = along(t + e * THREADS, B_ALONG, COLUMNS), across(t + e * THREADS, B_ALONG, COLUMNS)
+            b_tile[half, k, c] = b_next[e]
+        cuda.syncthreads()
+
+    for j in range(ACROSS):
+        c = column + own(j, t % 16, B_NEAR)
+        start = group * out_group + part * out_part + OUT_COLUMN(c, out_column, WINDOW, view)[0]
+        for i in range(DOWN):
+            r = row + own(i, t // 16, A_NEAR)
+            if r < rows and c < columns:
+                total = sums[i, j]
+                if ROW_BIAS and part == 0:
+                    total += bias[group * rows + r]
+                if COLUMN_BIAS and part == 0:
+                    total += bias[c]
+                out[start + r * out_row] = total
+
+
+@device
+def along(t, steps_first, side):
+    """The step that thread t fetches, where numbers that lie side by side belong to steps or else to rows (columns)."""
+    return t % DEPTH if steps_first else t // side
+
+
+@device
+def across(t, steps_first, side):
+    """The row (column) of the tile whose number thread t fetches."""
+    return t // DEPTH if steps_first else t % side
+
+
+@device
+def own(i, t, near):
+    """Which row (column) of the tile is the i-th of a thread's own."""
+    return i // near * 16 * near + t * near + i % near
+
+
+@device
+def line(i, step, window, view):
+    """The i-th of rows or columns of a matrix."""
+    return i * step, 0, 0
+
+
+@device
+def plainly(start, y, x, gap, view):
+    """The position of a number of a matrix, and that it is there."""
+    return start, True
+
+
+class Positions(NamedTuple):
+    """What a row, a column or a step means: where it begins in memory and, of an image, at which pixel."""
+
+    A_ROW: object
+    A_STEP: object
+    B_COLUMN: object
+    B_STEP: object
+    OUT_COLUMN: object
+    LOOK: object  # the position of a number of b, and whether it is there
+
+
+MATRICES = Positions(line, line, line, line, line, plainly)
+
+
+def _side(n, most):
+    """The side of tiles over n rows or columns: large ones load less, but more of the last may lie beyond the end."""
+    return min([side for side in SIDES if side <= most], key=lambda side: -(-n // side) * (side + 16))
+
+
+@lru_cache(maxsize=1024)
+def _tiling(rows, columns, depth, count, most):
+    """The sides of tiles, how many there are, and in how many parts to take the steps where that are too few."""
+    for side in (side for side in SIDES if side <= most):
+        sides = _side(rows, side), _side(columns, side)
+        tiles = -(-rows // sides[0]) * -(-columns // sides[1])
+        if tiles * count * max(1, depth // 1024) >= BUSY // 4:  # smaller tiles cost less than parts, if those are short
+            break
+    parts = max(1, min(BUSY // (tiles * count), depth // 128)) if tiles * count < BUSY // 4 else 1
+    return sides, tiles, parts
+
+
+@cache
+def _product_kernel(dtype, kind, rows, columns, a_along, b_along, with_bias, window, gap):
+    sides = {"ROWS": rows, "A_TILE": (2, DEPTH, rows + 4), "A_SHARE": rows * DEPTH // THREADS, "DOWN": rows // 16}
+    sides |= {"COLUMNS": columns, "B_TILE": (2, DEPTH, columns + 4), "B_SHARE": columns * DEPTH // THREADS}
+    sides |= {"ACROSS": columns // 16, "A_NEAR": min(4, rows // 16), "B_NEAR": min(4, columns // 16)}
+    biases = {"ROW_BIAS": with_bias and kind is not MATRICES, "COLUMN_BIAS": with_bias and kind is MATRICES}
+    how = {"A_ALONG": a_along, "B_ALONG": b_along, "WINDOW": window, "GAP": gap}
+    return specialized(_product, dtype, **kind._asdict(), **sides, **biases, **how)
+
+
+def _multiply(kind, a, b, bias, shape, sizes, steps, groups=(0, 0, 0), view=(), window=(), gap=(), along=(True, False)):
+    """A product of `sizes` = rows, columns, depth and how many groups. Parts of the steps are added up afterwards."""
+    rows, columns, depth, count = sizes
+    sides, tiles, parts = _tiling(*sizes, SIDES[a.dtype.itemsize > 4])
+    size = -(-depth // (parts * DEPTH)) * DEPTH
+    out = _empty(a, parts, *shape)
+    launch = _product_kernel(a.dtype, kind, *sides, *along, bias is not None, window, gap)
+    numbers = (*steps, *groups, rows * columns * count, parts, size, *view)
+    a, b, bias = _plain(a), _plain(b), _plain(a if bias is None else bias)  # a stands for one that isn't looked at
+    launch((tiles, count * parts), a, b, bias, out, rows, columns, depth, numbers)
+    return out[0] if parts == 1 else _sums(out.reshape(parts, -1, 1)).reshape(shape)
+
+
+def matmul(a, b, bias=None):
+    """a b + bias: (m, k), (k, n), (n,) or None -> (m, n), by tiles. Either may be a transposed view."""
+    _fit(a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] and _uniform(a, b, bias), a, b)
+    _fit(bias is None or bias.shape == b.shape[1:], a, b)
+    (m, k), n = a.shape, b.shape[1]
+    if not m * n:
+        return _empty(a, m, n)
+    (a, *a_steps), (b, *b_steps) = _steps(a), _steps(b)
+    steps, along = (*a_steps, *b_steps[::-1], n, 1), (a_steps[1] == 1, b_steps[0] == 1)
+    return _multiply(MATRICES, a, b, bias, (m, n), (m, n, k, 1), steps, along=along)
+
+
+def _steps(x):
+    """A matrix as it lies in order in memory, and the steps there from row to row and from column to column."""
+    if x.T.flags.c_contiguous and not x.flags.c_contiguous:
+        return x.T, 1, x.shape[0]
+    return _plain(x), x.shape[1], 1
+
+
+def _affine(formula, x, weight, bias):
+    _fit(x.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1]), x, weight)
+    if not (x.size and weight.size and _uniform(x, weight, bias)) or x.size // x.shape[-1] * len(weight) >= MOST:
+        return NotImplemented
+    rows = x.reshape(-1, x.shape[-1])
+    out = matmul(rows, weight.T, bias) if TILED else rows.dot(weight.T)
+    if not TILED and bias is not None:
+        add_bias = specialized(_add_bias, out.dtype, FORMULA=formula)
+        add_bias(_blocks(out.size), _plain(bias), out, out.size, out.shape[1])
+    elif formula is _positive:
+        out = rectify(out)
+    return out.reshape(*x.shape[:-1], len(weight))
+
+
+def affine(x, weight, bias):
+    return _affine(_itself, x, weight, bias)
+
+
+def affine_relu(x, weight, bias):
+    return _affine(_positive, x, weight, bias)
+
+
+def affine_to_x(g, weight):
+    _fit(g.shape[-1] == len(weight), g, weight)
+    if not (TILED and g.size and weight.size and _uniform(g, weight)):
+        return NotImplemented  # as cuBLAS does it, there is nothing to add
+    return matmul(g.reshape(-1, g.shape[-1]), weight).reshape(*g.shape[:-1], weight.shape[1])
+
+
+def affine_to_weight(g, x):
+    _fit(g.shape[:-1] == x.shape[:-1], g, x)
+    if not (TILED and g.size and x.size and _uniform(g, x)):
+        return NotImplemented
+    return matmul(g.reshape(-1, g.shape[-1]).T, x.reshape(-1, x.shape[-1]))
+
+
+def _add_bias(bias, out, n, columns):
+    """out[r, c] = FORMULA(out[r, c] + bias[c]).
+
+    Grid: a thread for each number. Shared memory: none. Bytes: out is read and written, as must be.
+    """
+    i = cuda.grid(1)
+    if i < n:
+        out[i] = FORMULA(out[i] + bias[split(i, columns)[1]], out[i])
