@@ -209,6 +209,12 @@ def propagate(session):
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)
+def mutants(session):
+    """Plant random changes in a rung and print what the tests don't notice: nox -s mutants -- stage4 --count 100."""
+    in_environment(session, "-m", "ladder.mutants", *session.posargs, env=THREADS)
+
+
+@nox.session(venv_backend="none", requires=["environment"], default=False)
 def bench(session):
     """Measure the rungs against PyTorch and micrograd; what follows -- goes to benchmarks/bench.py."""
     in_environment(session, "benchmarks/bench.py", *session.posargs)

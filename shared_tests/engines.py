@@ -187,6 +187,7 @@ class ForeignEngine(ArrayEngine):
     """Somebody else's engine of arrays: `Tensor(array)` with `.data` or `.numpy()`, `.grad` and `.backward()`."""
 
     keep = {}
+    warns = True  # of infinities and NaN, as NumPy does
 
     def tensor(self, array):
         try:

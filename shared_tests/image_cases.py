@@ -181,7 +181,7 @@ POOLING = [
         ]
     ],
     *[
-        Case(f"{name} with indices of {what}", partial(indices(name), **options), values=[x], smooth=False, quiet=True)
+        Case(f"{name} with indices of {what}", partial(indices(name), **options), values=[x], smooth=False)
         for what, x in [("ties", [[[[1.0, 2.0, 2.0, 1.0, 2.0], [2.0, 1.0, 2.0, 2.0, 2.0]]]]), ("holes", HOLES)]
         for name, options in [
             ("max_pool2d", {"kernel_size": 2, "stride": 1}),
@@ -210,7 +210,6 @@ POOLING = [
         lambda F, x: F.adaptive_avg_pool2d(x, (2, 3)),
         values=[np.where(np.arange(35) == 17, inf, np.arange(35.0)).reshape(1, 1, 5, 7)],
         smooth=False,
-        quiet=True,
     ),
     *modules(
         ("MaxPool1d", (3, 2, 1), {}, (2, 3, 7)),

@@ -48,7 +48,22 @@ FUNCTIONS |= {
 FUNCTIONS |= {"argmin", "argwhere", "bincount", "cumprod", "diagonal", "einsum", "flip", "histogram", "nan_to_num"}
 FUNCTIONS |= {"nonzero", "repeat", "roll", "rot90", "searchsorted", "sort", "tile", "tril", "triu", "unique"}
 FUNCTIONS |= {"all", "any", "argmax", "argsort", "clip", "cumsum", "max", "mean", "min", "sum", "take", "where"}
-METHODS = {"all", "any", "argmax", "argsort", "astype", "copy", "cumsum", "dot", "max", "mean", "min", "prod", "ravel"}
+METHODS = {
+    "all",
+    "any",
+    "argmax",
+    "argsort",
+    "astype",
+    "copy",
+    "cumprod",
+    "cumsum",
+    "dot",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "ravel",
+}
 METHODS |= {"repeat", "reshape", "squeeze", "sum", "swapaxes", "take", "transpose", "view"}
 
 

@@ -265,6 +265,101 @@ def test_numpy_and_detach_share_the_array_as_in_pytorch(Tensor):
     assert np.shares_memory(x.detach().data, x.data)
 
 
+@pytest.mark.capability("joining and padding")
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda F, given: F.cat(given),
+        lambda F, given: F.stack(given),
+        lambda F, given: F.hstack(given),
+        lambda F, given: F.vstack(given),
+        lambda F, given: F.einsum("i,j->ij", given),
+        lambda F, given: F.cat(x * 1.0 for x in given),
+    ],
+    ids=["cat", "stack", "hstack", "vstack", "einsum", "cat of a generator"],
+)
+def test_a_list_that_changes_after_it_was_joined_changes_no_gradient(engine, join):
+    gradients = []
+    for changes in (False, True):
+        x, y, other = (engine.tensor(np.array(numbers)) for numbers in ([1.0, 2.0], [3.0, 5.0], [7.0, 11.0]))
+        given = [x, y]
+        out = join(engine.F, given)
+        if changes:
+            given[:] = [other]
+        engine.backward(out, np.arange(4.0).reshape(out.shape))
+        gradients.append([engine.grad(x), engine.grad(y)])
+        assert other.grad is None
+    np.testing.assert_array_equal(*gradients)
+    assert gradients[0][0].any() and gradients[0][1].any()
+
+
+@pytest.mark.capability("indexing")
+@pytest.mark.parametrize(
+    "take, given",
+    [
+        (lambda x, rows: x[rows], [0, 2]),
+        (lambda x, rows: x[np.asarray(rows)], [2, 2]),
+        (lambda x, dims: x.sum(dims), [0, 1]),
+        (lambda x, dims: x.amax(dims), [0, 1]),
+        (lambda x, dims: x.permute(dims), [1, 0]),
+        (lambda x, shape: x.reshape(shape), [4, 3]),
+        (lambda x, shape: x.expand(shape), [3, 4]),
+        (lambda x, shifts: x.roll(shifts, [0, 1]), [1, 1]),
+        (lambda x, sizes: x.split(sizes)[1], [1, 2]),
+        (lambda x, sizes: x.repeat(sizes), [2, 1]),
+    ],
+)
+def test_a_list_of_numbers_that_changes_afterwards_changes_no_gradient(engine, take, given):
+    gradients = []
+    for changes in (False, True):
+        x, numbers = engine.tensor(np.arange(12.0).reshape(3, 4)), list(given)
+        out = take(x, numbers)
+        if changes:
+            numbers[:] = [0] * len(numbers)
+        engine.backward(out, np.arange(1.0, out.numel() + 1).reshape(out.shape))
+        gradients.append(engine.grad(x))
+    np.testing.assert_array_equal(*gradients)
+
+
+# What the graph holds of functions that go different ways into it
+
+
+OF_X = {
+    "unary": lambda F, x: x.exp(),
+    "view": lambda F, x: x.reshape(6),
+    "binary": lambda F, x: x * 2.0,
+    "reflected": lambda F, x: 2.0 - x,
+    "matmul": lambda F, x: x @ np.ones((3, 2)),
+    "getitem": lambda F, x: x[0],
+    "rows": lambda F, x: x[[0, 1, 1]],
+    "cat": lambda F, x: F.cat([x, x]),
+    "stack": lambda F, x: F.stack([x, x]),
+    "where": lambda F, x: F.where(np.ones((2, 3), bool), x, 0.0),
+    "sum": lambda F, x: x.sum(0),
+    "softmax": lambda F, x: x.softmax(0),
+    "pad": lambda F, x: x.pad((1, 1)),
+    "to": lambda F, x: x.to(np.float64),
+    "sort": lambda F, x: F.sort(x)[0],
+    "max": lambda F, x: F.max(x),
+    "einsum": lambda F, x: F.einsum("ij->j", x),
+}
+
+
+@capability("requires_grad and no_grad")
+@pytest.mark.parametrize("name", OF_X)
+def test_a_result_requires_grad_if_an_input_does_and_the_graph_is_recorded(engine, name):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for requires_grad in (True, False):
+        x = engine.Tensor(array, requires_grad=requires_grad)
+        out = OF_X[name](engine.F, x)
+        assert out.requires_grad is requires_grad
+        assert (out.op is not None) is requires_grad
+        with engine.package.no_grad():
+            out = OF_X[name](engine.F, x)
+        assert not out.requires_grad and out.op is None
+        assert not any(y.op for y in out.inputs)
+
+
 @capability("ownership of arrays")
 def test_no_op_changes_its_inputs(engine):
     """In-place arithmetic inside a rule would show in the caller's tensors."""

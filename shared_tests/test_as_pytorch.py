@@ -669,6 +669,116 @@ def parameters_as_a_vector(torch):
     return torch.nn.utils.parameters_to_vector(layer.parameters()), layer.weight
 
 
+@same("modules")
+def lists_that_change_after_they_were_given(torch):
+    sizes, widths, weights = [4], [1, 1], [torch.nn.ReLU()]
+    norm, padding, layers = torch.nn.LayerNorm(sizes), torch.nn.ConstantPad1d(widths, 0.0), torch.nn.ModuleList(weights)
+    sizes[0], widths[0] = 9, 9
+    weights.append(torch.nn.ReLU())
+    x = torch.arange(8.0).reshape(2, 4)
+    return norm(x), padding(x), len(layers)
+
+
+@same("optimizers")
+def settings_that_change_after_they_were_given(torch):
+    milestones, betas = [2, 4], [0.9, 0.99]
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=1.0, betas=betas)
+    scheduler, rates = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones), []
+    milestones[0] = betas[0] = 1
+    for _ in range(5):
+        optimizer.step()
+        scheduler.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    return rates, optimizer.param_groups[0]["betas"]
+
+
+@same("pooling")
+def sizes_of_a_kernel_that_change_after_they_were_given(torch):
+    size, stride = [2, 2], [1, 1]
+    layers = torch.nn.MaxPool2d(size, stride), torch.nn.Conv2d(1, 2, size, stride, bias=False)
+    size[0] = stride[1] = 3
+    return [layer(torch.ones(1, 1, 5, 5)).shape for layer in layers]
+
+
+@same("modules")
+def generators_are_used_once(torch):
+    parameters = [torch.nn.Parameter(torch.ones(2)) for _ in range(3)]
+    for parameter in parameters:
+        parameter.grad = torch.ones(2) * 10
+    norm = torch.nn.utils.clip_grad_norm_((p for p in parameters), 1.0)
+    torch.nn.utils.clip_grad_value_((p for p in parameters), 0.2)
+    total = torch.nn.utils.get_total_norm(p.grad for p in parameters)
+    torch.nn.utils.vector_to_parameters(torch.arange(6.0), (p for p in parameters))
+    vector = torch.nn.utils.parameters_to_vector(p for p in parameters)
+    layers = torch.nn.ModuleList(torch.nn.ReLU() for _ in range(3))
+    return norm, total, vector, [p.grad for p in parameters], len(layers)
+
+
+@same("modules")
+def batch_norm_of_an_empty_batch(torch):
+    norm = torch.nn.BatchNorm1d(3)
+    x = torch.ones(0, 3, requires_grad=True)
+    norm(x).sum().backward()
+    return norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.weight.grad, x.grad
+
+
+@same("modules")
+def batch_norm_of_one_row(torch):
+    try:
+        torch.nn.BatchNorm1d(3)(torch.ones(1, 3))
+    except ValueError:
+        return "refused"
+
+
+@same("modules")
+def a_bilinear_layer_of_no_features(torch):
+    torch.nn.Bilinear(0, 2, 3)
+
+
+@same("modules")
+def a_buffer_of_none(torch):
+    model, seen = torch.nn.Module(), []
+    model.register_buffer("kept", None)
+    model.register_buffer("known", torch.ones(2))
+    model.register_buffer("mask", torch.ones(2) > 0)
+    seen += [sorted(model.state_dict()), model.kept, sorted(name for name, _ in model.named_buffers())]
+    model.load_state_dict({"known": torch.zeros(2), "mask": torch.ones(2) < 0})
+    seen += [isinstance(model.known, torch.Tensor), model.known, model.mask]
+    model.kept = torch.ones(1)
+    seen += [sorted(model.state_dict()), isinstance(copy.deepcopy(model).kept, torch.Tensor)]
+    return seen
+
+
+@same("modules")
+def methods_given_to_a_class_are_run_before_relu(torch):
+    layer, relu, outs = torch.nn.Linear(2, 2, bias=False), torch.nn.ReLU(), []
+    torch.nn.init.eye_(layer.weight)
+    model, x = torch.nn.Sequential(layer, relu), torch.tensor([[1.0, -2.0]])
+    for kind, name in [(torch.nn.Linear, "forward"), (torch.nn.ReLU, "forward"), (torch.nn.Module, "__call__")]:
+        before = getattr(kind, name)
+        try:
+            setattr(kind, name, lambda self, x, before=before: before(self, x) * 3 + 1)
+            outs.append(model(x))
+        finally:
+            setattr(kind, name, before)
+    layer.forward = lambda x: x * 5
+    outs.append(model(x))
+    relu.forward = lambda x: x * 7
+    return *outs, model(x)
+
+
+@same("pooling")
+def methods_given_to_a_pooling_layer_are_run_after_relu(torch):
+    model, x = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.MaxPool2d(2)), torch.arange(16.0).reshape(1, 1, 4, 4) - 8
+    before = torch.nn.MaxPool2d.forward
+    try:
+        torch.nn.MaxPool2d.forward = lambda self, x: before(self, x) + 1
+        out = model(x)
+    finally:
+        torch.nn.MaxPool2d.forward = before
+    return out, model(x)
+
+
 def check(name, package):
     """AssertionError if the program says something else under the package than under PyTorch."""
     _, program = SAME[name]

@@ -391,6 +391,20 @@ def test_batches_are_lists_of_tensors_in_order_and_the_last_is_smaller(data, Ten
         assert not any(x.requires_grad for x in batch)
 
 
+def test_a_loader_that_is_told_nothing_gives_batches_of_one_in_order(data):
+    assert [batch.tolist() for batch in data.DataLoader(range(3))] == [[0], [1], [2]]
+
+
+def test_a_dataset_that_divides_evenly_has_no_empty_batch_at_its_end(data):
+    loader = data.DataLoader(range(6), batch_size=3)
+    assert [batch.tolist() for batch in loader] == [[0, 1, 2], [3, 4, 5]] and len(loader) == 2
+
+
+def test_mnist_and_the_digits_are_the_training_set_unless_told_otherwise(stage):
+    sets = stage.part("datasets")
+    assert [inspect.signature(load).parameters["split"].default for load in (sets.mnist, sets.digits)] == ["train"] * 2
+
+
 def test_drop_last_leaves_out_only_a_batch_that_is_not_full(data):
     loader, batches = batches_of(data, batch_size=4, drop_last=True)
     assert batches == [[0, 1, 2, 3], [4, 5, 6, 7]] and len(loader) == 2

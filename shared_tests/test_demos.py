@@ -148,8 +148,47 @@ def test_the_same_seed_gives_the_same_numbers_and_another_gives_others(name, dem
     assert demo.figures(name, *small(name), "--seed", 4)[1:] != once[1:]
 
 
+@pytest.mark.parametrize("epochs", [1, 7, 20, 21, 33, 60])
+def test_of_many_epochs_about_twenty_are_reported_evenly_and_the_last(stage, capsys, epochs):
+    for epoch in range(1, epochs + 1):
+        stage.part("demo").report(epoch, epochs, 1, 1.0)
+    said = [int(line[5:].partition("/")[0]) for line in capsys.readouterr().out.splitlines()]
+    gaps = np.diff([0, *said])
+    assert len(said) == min(epochs, 20) and said[-1] == epochs and gaps.max() - gaps.min() <= 1
+
+
+@TRAINED
+def test_the_loss_and_the_accuracy_are_means_over_the_epoch(name, stage, demo):
+    """At a rate of almost 0 they are those of the network as it began; the last batch is smaller than the others."""
+    line = demo.lines(name, "--data", "digits", "--epochs", 1, "--batch-size", 400, "--lr", 1e-12)[1]
+    package, module = stage.package, stage.part(name)
+    images, labels = stage.part("datasets").digits("train")
+    package.manual_seed(0)
+    model = module.network()
+    with package.no_grad():
+        if name == "mnist":
+            logits = model((images - 0.1307) / 0.3081)
+            loss, hits = (
+                package.nn.functional.cross_entropy(logits, labels),
+                (logits.argmax(1) == labels).float().mean(),
+            )
+            assert f"train {hits:7.2%}" in line
+        else:
+            pixels = images.flatten(1)
+            loss = ((model(pixels) - pixels) ** 2).mean()
+    assert float(re.search(r"loss (\S+)", line)[1]) == pytest.approx(loss.item(), abs=2e-4)
+
+
+@capability("training")
+def test_where_mnist_can_not_be_had_one_line_says_so(demo):
+    said, *lines = demo.lines("mnist", "--epochs", 1, "--batch-size", 500)
+    assert re.match(r"No MNIST \(.+\): running on the small digits that ship with this package$", said)
+    assert len(said) <= 100 and len(lines) == 3
+
+
 def test_moons_are_told_apart_by_every_rung(demo):
-    result = demo.lines("moons")[-1]
+    *lines, result = demo.lines("moons")
+    assert len(lines) == 21 and lines[-1].startswith("epoch 200/200 ")
     assert result.startswith("Result: train accuracy 100.00%")
     assert float(re.search(r"fresh points ([\d.]+)%", result)[1]) >= 90
 
@@ -371,7 +410,8 @@ def stop_after(process, line, how):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_end_with_a_sentence(how, demo):
-    status, err = stop_after(demo.start("moons", "--epochs", 100_000), "epoch      3/", how)
+    epochs = 60 if demo.package == "stage1_scalar" else 10_000
+    status, err = stop_after(demo.start("moons", "--epochs", epochs), "epoch ", how)
     assert (status, err) == (130, "\nStopped.\n")
 
 
@@ -409,10 +449,20 @@ def test_a_finished_run_resumed_gives_its_result_again_but_not_to_a_run_set_up_o
     assert demo.figures(name, *small(name), "--resume", path) == [wanted[0], wanted[-1]]
 
     resumed = [*small(name), "--resume", path]
-    others = {("--epochs", 3): "epochs 2, this one has 3", ("--seed", 1): "seed 0, this one has 1"}
+    others = {("--epochs", 1): "epochs 2, this one has 1", ("--seed", 1): "seed 0, this one has 1"}
     others["--lr", 0.5] = r"lr [\d.]+, this one has 0\.5"
     for rule, err in zip(others.values(), demo.refusals(name, *[[*resumed, *flags] for flags in others], said=1)):
         assert re.match(rf"--resume .*run\.npz: that run had {rule}$", err)
+
+
+@TRAINED
+def test_a_finished_run_goes_on_where_more_epochs_are_asked_for(name, demo, tmp_path):
+    path = tmp_path / "run.npz"
+    demo.figures(name, *small(name), "--save", path)
+    _, said, third, _ = demo.figures(name, *small(name), "--epochs", 3, "--resume", path, "--save", path)
+    assert said == "3 epochs instead of 2: the rest at the learning rates of so long a run"
+    assert third.startswith("epoch 3/3 ")
+    assert len(demo.figures(name, *small(name), "--epochs", 3, "--resume", path)) == 2, "it is a run of three now"
 
 
 @TRAINED

@@ -718,6 +718,12 @@ print(losses)
 
 
 @kernels
+def test_where_numba_is_not_to_compile_numpys_bodies_run(stage, trained):
+    losses = run(stage, TRAIN + "print(losses)", NUMBA_DISABLE_JIT="1")[0]
+    assert eval(losses) == pytest.approx(trained[0], rel=1e-4)
+
+
+@kernels
 @pytest.mark.parametrize("threads", ["abc", "0", "-2", ""])
 def test_an_environment_that_makes_no_sense_is_ignored_with_a_sentence(stage, threads):
     code = "import numba\nprint(hasattr(package.ops.rectify, 'numpy'), numba.get_num_threads() > 0)"

@@ -356,6 +356,77 @@ def test_batch_statistics_of_many_rows_keep_their_digits(engine, stage):
 
 
 @modules
+def test_a_snapshot_stays_as_it_was_through_steps_statistics_and_loading(engine, stage):
+    nn, optim, package = stage.part("nn"), stage.part("optim"), stage.package
+    model = engine.placed(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    x = engine.Tensor(np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32), requires_grad=False)
+
+    def step():
+        optimizer.zero_grad()
+        (model(x) ** 2 * engine.constant(np.arange(4, dtype=np.float32))).sum().backward()
+        optimizer.step()
+
+    def numbers(state):
+        return {name: engine.host(tensor).copy() for name, tensor in state.items()}
+
+    step()
+    snapshot = model.state_dict()
+    before = numbers(snapshot)
+    step()
+    assert all((numbers(model.state_dict())[name] != before[name]).any() for name in before)
+    model.load_state_dict(snapshot)
+    step()
+    given = {name: package.tensor(array) for name, array in before.items()}
+    model.load_state_dict(given)
+    step()
+    for held in (snapshot, given):
+        for name, array in numbers(held).items():
+            np.testing.assert_array_equal(array, before[name])
+
+
+@modules
+def test_clipping_keeps_float32_and_numbers_whose_squares_it_has_not(engine, stage):
+    parameters = [engine.Tensor(np.zeros(2, np.float32)) for _ in range(2)]
+    for parameter, g in zip(parameters, ([3e30, 0.0], [0.0, 4e30])):
+        parameter.grad = engine.constant(np.array(g, np.float32))
+    norm = stage.part("nn").utils.clip_grad_norm_(parameters, 1.0)
+    assert norm.item() == pytest.approx(5e30) and norm.dtype == np.float32
+    assert [parameter.grad.dtype for parameter in parameters] == [np.float32] * 2
+    np.testing.assert_allclose(engine.grad(parameters[0]), [0.6, 0.0], rtol=1e-6)
+
+
+@modules
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int8, np.int32, np.int64])
+def test_class_indices_may_be_integers_of_any_kind(engine, dtype):
+    x = engine.Tensor(np.arange(6.0).reshape(2, 3))
+    loss = engine.F.cross_entropy(x, engine.constant(np.array([0, 2], dtype)))
+    wanted = torch_engine().torch.nn.functional.cross_entropy(
+        torch_engine().torch.arange(6.0).reshape(2, 3), torch_engine().torch.tensor([0, 2])
+    )
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+
+
+@modules
+def test_a_linear_function_needs_no_bias(engine):
+    x, weight = (engine.tensor(np.arange(n, dtype=np.float64).reshape(n // 3, 3)) for n in (6, 12))
+    np.testing.assert_array_equal(
+        engine.value(engine.F.linear(x, weight)), engine.value(x) @ engine.value(weight).swapaxes(0, 1)
+    )
+
+
+@modules
+@pytest.mark.parametrize("kind, shape", [("BatchNorm1d", (2, 3, 4, 4)), ("BatchNorm1d", (3,)), ("BatchNorm2d", (2, 3))])
+def test_batch_norm_refuses_inputs_of_other_dims_as_pytorchs(engine, stage, kind, shape):
+    if kind == "BatchNorm2d" and stage.number == 3:
+        pytest.skip("images arrive on rung 4")
+    with pytest.raises(ValueError, match=kind):
+        getattr(stage.part("nn"), kind)(3)(engine.Tensor(np.ones(shape, np.float32)))
+    with pytest.raises(ValueError, match="expected"):
+        getattr(torch_engine().torch.nn, kind)(3)(torch_engine().torch.ones(shape))
+
+
+@modules
 def test_layers_that_can_not_be_are_refused_at_once(engine):
     nn, x = engine.nn, engine.Tensor(np.ones((2, 3), np.float32))
     for make, named in {

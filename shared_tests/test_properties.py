@@ -7,6 +7,7 @@ from hypothesis.extra import numpy as hnp
 
 from .case import Case
 from .check import check
+from .engines import torch_engine
 
 capability = pytest.mark.capability
 MODEST = st.floats(-2, 2, width=32)
@@ -121,3 +122,84 @@ def test_random_integer_array_indices(engine, shape, data):
 @given(shape=hnp.array_shapes(max_dims=3, max_side=4), data=st.data())
 def test_random_masks(engine, shape, data):
     check_index(engine, shape, data.draw(hnp.arrays(bool, shape)))
+
+
+# Indices of all kinds together, as PyTorch takes them
+
+
+@st.composite
+def mixed_indices(draw, shape, repeated):
+    """A tuple of integers, slices, None, ... and arrays of integers or, if it is the only array, a mask."""
+    n = draw(st.integers(0, min(shape)))
+    kinds = draw(st.lists(st.sampled_from(["all", "int", "slice", "array"]), min_size=len(shape), max_size=len(shape)))
+    items = []
+    for size, kind in zip(shape, kinds):
+        places = st.integers(-size, size - 1)
+        if kind == "int":
+            items.append(draw(places))
+        elif kind == "array":
+            once = None if repeated else lambda place, size=size: place % size
+            items.append(np.array(draw(st.lists(places, min_size=n, max_size=n, unique_by=once)), np.int64))
+        elif kind == "slice":
+            ends = st.none() | st.integers(-size, size)
+            items.append(slice(draw(ends), draw(ends), draw(st.integers(1, 3))))
+        else:
+            items.append(slice(None))
+    first = draw(st.integers(0, len(shape) - 1))
+    last = draw(st.integers(first, len(shape)))
+    if "array" not in kinds and first < last:
+        items[first:last] = [draw(hnp.arrays(bool, shape[first:last]))]
+    if draw(st.booleans()):
+        first = draw(st.integers(0, len(items)))
+        items[first : draw(st.integers(first, len(items)))] = [...]
+    for _ in range(draw(st.integers(0, 2))):
+        items.insert(draw(st.integers(0, len(items))), None)
+    return tuple(items)
+
+
+def as_said(lib, index, form):
+    """The index with its arrays as a library takes them."""
+    each = [form(lib, item) if isinstance(item, np.ndarray) else item for item in index]
+    return each[0] if len(each) == 1 else tuple(each)
+
+
+FORMS = {
+    "tensors": lambda lib, item: lib.tensor(item) if lib is not torch_engine() else lib.constant(item),
+    "arrays": lambda lib, item: lib.constant(item),
+    "lists": lambda lib, item: item.tolist() if item.size and item.dtype != bool else lib.constant(item),
+}
+
+
+@capability("indexing")
+@given(shape=hnp.array_shapes(max_dims=4, max_side=4), form=st.sampled_from(sorted(FORMS)), data=st.data())
+def test_random_mixed_indices_give_what_pytorchs_give(engine, shape, form, data):
+    index = data.draw(mixed_indices(shape, repeated=True))
+    seen = []
+    for lib in (engine, torch_engine()):
+        x = lib.tensor(np.random.default_rng(0).standard_normal(shape))
+        out = x[as_said(lib, index, FORMS[form])]
+        lib.backward(out, np.random.default_rng(1).standard_normal(tuple(out.shape)))
+        seen.append((lib.value(out), lib.grad(x)))
+    for got, wanted in zip(*seen):
+        assert got.shape == wanted.shape
+        np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)
+
+
+@capability("updates in place")
+@pytest.mark.host
+@given(shape=hnp.array_shapes(max_dims=3, max_side=4), form=st.sampled_from(sorted(FORMS)), data=st.data())
+def test_random_mixed_indices_put_what_pytorchs_put(engine, shape, form, data):
+    index = data.draw(mixed_indices(shape, repeated=False))
+    seen, of_value = [], None
+    for lib in (torch_engine(), engine):
+        x = lib.tensor(np.random.default_rng(0).standard_normal(shape))
+        out, place = x * 1.0, as_said(lib, index, FORMS[form])
+        if of_value is None:
+            of_value = tuple(out[place].shape)
+            of_value = of_value[data.draw(st.integers(0, len(of_value))) :]
+        value = lib.tensor(np.random.default_rng(1).standard_normal(of_value))
+        out[place] = value
+        lib.backward(out, np.random.default_rng(2).standard_normal(shape))
+        seen.append((lib.value(out), lib.grad(x), lib.grad(value)))
+    for wanted, got in zip(*seen):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)

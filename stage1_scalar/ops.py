@@ -35,9 +35,14 @@ def pow(x, y):
     """xʸ;  d/dx = y·xʸ⁻¹, and 0 where y = 0;  d/dy = xʸ·log x, and 0 where x = 0 ≤ y."""
     out = _pow(x, y)
     return out, lambda g: (
-        lambda: g * y * _pow(x, y - (y != 0)),
+        lambda: _where(y != 0, g * y * _pow(x, y - (y != 0))),
         lambda: g * out * _log(x + ((x == 0) & (y >= 0))),
     )
+
+
+def _where(condition, g):
+    """g where the condition holds, else 0, which infinity times 0 would not be."""
+    return g if condition else 0.0
 
 
 def neg(x):
@@ -71,4 +76,4 @@ def sigmoid(x):
 def relu(x):
     """max(x, 0);  d/dx = 1 where the output is not 0, else 0."""
     out = _maximum(x, 0.0)
-    return out, lambda g: (g * (out != 0),)
+    return out, lambda g: (_where(out != 0, g),)

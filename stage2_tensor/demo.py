@@ -134,7 +134,12 @@ def say(line):
 
 
 def report(epoch, epochs, examples, seconds, **figures):
-    """Say in one line how an epoch went: its figures, by name and ready to print, seconds and examples a second."""
+    """Say in one line how an epoch went: its figures, by name and ready to print, seconds and examples a second.
+
+    Of many epochs about twenty say so, evenly spaced, the last always.
+    """
+    if epoch * 20 // epochs == (epoch - 1) * 20 // epochs:
+        return
     parts = [f"epoch {epoch:{len(str(epochs))}}/{epochs}", *[f"{name} {figure}" for name, figure in figures.items()]]
     say("   ".join([*parts, f"{seconds:6.2f} s", f"{examples / seconds:7,.0f}/s"]))
 

@@ -68,7 +68,9 @@ def max(input, dim=None, keepdim=False):
     if isinstance(dim, Tensor):
         return input.maximum(dim)
     return (
-        input.amax() if dim is None else _ranked("max", input, dim, keepdim, lambda x: selection.argmax(x, dim, True))
+        apply(selection.largest, (input,))
+        if dim is None
+        else _ranked("max", input, dim, keepdim, lambda x: selection.argmax(x, dim, True))
     )
 
 
@@ -77,7 +79,9 @@ def min(input, dim=None, keepdim=False):
     if isinstance(dim, Tensor):
         return input.minimum(dim)
     return (
-        input.amin() if dim is None else _ranked("min", input, dim, keepdim, lambda x: selection.argmin(x, dim, True))
+        apply(selection.smallest, (input,))
+        if dim is None
+        else _ranked("min", input, dim, keepdim, lambda x: selection.argmin(x, dim, True))
     )
 
 

@@ -43,7 +43,8 @@ def atan(x):
 
 def atan2(y, x):
     """The angle of the point (x, y), from −π to π;  d/dy = x/(x² + y²),  d/dx = −y/(x² + y²)."""
-    return np.arctan2(y, x), lambda g: (g * x / (x * x + y * y), g * -y / (x * x + y * y))
+    square = x * x + y * y + ((x == 0) & (y == 0))
+    return np.arctan2(y, x), lambda g: (g * x / square, g * -y / square)
 
 
 def sinh(x):
@@ -108,15 +109,17 @@ def log1p(x):
 
 
 def logaddexp(x, y):
-    """log(eˣ + eʸ);  d/dx = eˣ/(eˣ + eʸ),  d/dy = eʸ/(eˣ + eʸ)."""
-    out = np.logaddexp(x, y)
-    return out, lambda g: (g * np.exp(x - out), g * np.exp(y - out))
+    """log(eˣ + eʸ);  d/dx = 1/(1 + eʸ⁻ˣ),  d/dy = 1/(1 + eˣ⁻ʸ)."""
+    return np.logaddexp(x, y), lambda g: (g / (1 + np.exp(y - x)), g / (1 + np.exp(x - y)))
 
 
 def xlogy(x, y):
     """x·log y, and 0 where x = 0;  d/dx = log y, and 0 where x = 0 and y ≤ 0;  d/dy = x/y."""
-    log = np.log(np.where((x == 0) & (y <= 0), 1, y))
-    return np.where((x == 0) & (y == y), 0, x * log), lambda g: (g * log, g * x / y)
+    log, nothing = np.log(y), (x == 0) & (y <= 0)
+    return np.where((x == 0) & (y == y), 0, x * log), lambda g: (
+        np.where(nothing | ((g == 0) & (y == y)), 0, g * log),
+        g * x / y,
+    )
 
 
 def square(x):
@@ -212,7 +215,12 @@ def _flat(g):
 
 def sign(x):
     """−1, 0 or 1;  d/dx = 0."""
-    return np.sign(x), _flat
+    return signs(x), _flat
+
+
+def signs(x):
+    """−1, 0 or 1 for each number and, as in PyTorch, 0 for NaN."""
+    return np.subtract(x > 0, x < 0, dtype=x.dtype)
 
 
 def floor(x):
@@ -270,7 +278,9 @@ def trunc_divide(x, y):
 
 def lerp(x, end, weight):
     """x + w·(end − x);  d/dx = 1 − w,  d/dend = w,  d/dw = end − x."""
-    return x + weight * (end - x), lambda g: (g * (1 - weight), g * weight, lambda: g * (end - x))
+    step = end - x
+    out = np.where(np.abs(weight) < 0.5, x + weight * step, end - step * (1 - weight))  # infinities stay, as in PyTorch
+    return out, lambda g: (g * (1 - weight), g * weight, lambda: g * step)
 
 
 def addcmul(x, y, z, *, value=1):

@@ -1,6 +1,7 @@
 """The graph: a Tensor remembers which rule made it from which inputs, and `backward()` walks from it to the leaves."""
 
 import operator
+import warnings
 from functools import wraps
 
 import numpy as np
@@ -15,6 +16,7 @@ _float64 = np.dtype(np.float64)
 _OF_FLOATS = {"acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp2", "expm1", "log"}
 _OF_FLOATS |= {"log10", "log1p", "log2", "rsqrt", "sigmoid", "sin", "sinh", "sqrt", "tan", "tanh"}
 _when_made = operator.attrgetter("_made")
+warnings.filterwarnings("ignore", category=RuntimeWarning, module=__package__)  # NumPy's, of infinities and NaN
 _VIEWS = {ops.reshape, ops.flatten, ops.squeeze, ops.unsqueeze, ops.transpose, ops.permute, ops.expand, ops.getitem}
 
 
@@ -60,6 +62,18 @@ def _failed(op, inputs, error, others=()):
     return kind(f"{op} of {', '.join(str(np.shape(x._data)) for x in inputs)}: {error}")
 
 
+def _again(rule, inputs, error, *args, **options):
+    """What a rule gives where NumPy warned of infinities or NaN, of which PyTorch says nothing.
+
+    Where NumPy is to raise an error instead, and some came out: the error, with the op and what it got.
+    """
+    with np.errstate(all="ignore"):
+        out, backward = rule(*[x._data for x in inputs], *args, **options)
+        if isinstance(error, FloatingPointError) and "underflow" not in str(error) and not np.isfinite(out).all():
+            raise _failed(rule.__name__, inputs, error, args) from None
+    return out, backward
+
+
 def _narrowed(out, inputs):
     """float64 in PyTorch's dtype: the widest of the floating-point inputs, those with dims if there are any.
 
@@ -69,7 +83,10 @@ def _narrowed(out, inputs):
     floats = [x for x in arrays if x.dtype.kind == "f"]
     decisive = [x.dtype for x in floats if x.ndim] or [x.dtype for x in floats] or [np.dtype(np.float32)]
     dtype = max(decisive, key=lambda dtype: dtype.itemsize)
-    return out if dtype is _float64 else out.astype(dtype)
+    if dtype is _float64:
+        return out
+    with np.errstate(all="ignore"):
+        return out.astype(dtype)
 
 
 def _widened(x):
@@ -99,6 +116,8 @@ def _unary(rule):
             x, options = _named(rule.__name__, x, options)
         try:
             out, backward = rule(x._data, *args, **options)
+        except (RuntimeWarning, FloatingPointError) as error:
+            out, backward = _again(rule, (x,), error, *args, **options)
         except (ArithmeticError, ValueError, IndexError, TypeError) as error:
             raise _failed(rule.__name__, (x,), error) from None
         if out.dtype is _float64:
@@ -123,6 +142,8 @@ def _binary(rule):
                 return y
         try:
             out, backward = rule(x._data, y._data)
+        except (RuntimeWarning, FloatingPointError) as error:
+            out, backward = _again(rule, (x, y), error)
         except (ArithmeticError, ValueError, TypeError) as error:
             raise _failed(op, (x, y), error) from None
         if out.dtype is _float64:
@@ -154,6 +175,8 @@ def apply(rule, inputs, *args, **options):
         arrays = [x._data for x in inputs]
     try:
         out, backward = rule(*arrays, *args, **options)
+    except (RuntimeWarning, FloatingPointError) as error:
+        out, backward = _again(rule, inputs, error, *args, **options)
     except (ArithmeticError, ValueError, IndexError, TypeError) as error:
         raise _failed(rule.__name__, inputs, error, args) from None
     if out.dtype is _float64 and rule is not ops.astype:
@@ -214,6 +237,10 @@ def _operator_in_place(operate, method):
             operate(x._data, _unwrapped(y))
         except (TypeError, ValueError):
             return within_graph(x, y)  # which says what is wrong
+        except RuntimeWarning:
+            pass  # NumPy warns when all is written
+        except FloatingPointError as error:
+            raise _failed(f"{method.__name__}_", (x,), error) from None
         changed(x._data)
         return x
 
@@ -229,7 +256,10 @@ def _array(data):
     data = _unwrapped(data)
     array = np.array(data, like=data if hasattr(data, "__array_function__") else None)
     _of_numbers(array, data)
-    return array.astype(np.float32) if array.dtype == np.float64 and not hasattr(data, "dtype") else array
+    if array.dtype != np.float64 or hasattr(data, "dtype"):
+        return array
+    with np.errstate(all="ignore"):
+        return array.astype(np.float32)
 
 
 def _of_numbers(array, data):
@@ -330,6 +360,7 @@ class Tensor:
             raise RuntimeError(f"requires_grad: only floating-point numbers can have a gradient, this is {self.dtype}")
         self._requires_grad = bool(value)
 
+    @np.errstate(all="ignore")
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
         """Add the gradient of this tensor's sum, or of Σ(self·gradient), to the `grad` of every leaf it was made from.
 
@@ -444,6 +475,7 @@ class Tensor:
     def __getitem__(self, index):
         return apply(ops.getitem, (self,), _unwrapped_index(index))
 
+    @np.errstate(all="ignore")
     def __setitem__(self, index, value):
         index = _unwrapped_index(index)
         value = value if isinstance(value, Tensor) else _node(value)

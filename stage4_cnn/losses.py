@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .ops import logsigmoid, sigmoid
+
 
 def negative_log_likelihood(x, target):
     """−x[target]: log-probabilities (N, C), class indices (N,) -> (N,);  d/dx = −g at the target."""
@@ -23,9 +25,17 @@ def huber(x, delta):
 
 def binary_cross_entropy(x, target):
     """−t·log x − (1 − t)·log(1 − x), with logarithms of at least −100;  d/dx = (x − t)/(x·(1 − x)), where that is."""
-    with np.errstate(divide="ignore"):
-        yes, no = (np.maximum(np.log(p), -100) for p in (x, 1 - x))
-    return -target * yes - (1 - target) * no, lambda g: (
+    yes, no = np.log(x), np.log(1 - x)
+    return -target * np.maximum(yes, -100) - (1 - target) * np.maximum(no, -100), lambda g: (
         lambda: g * (x - target) / np.maximum(x * (1 - x), 1e-12),
         lambda: g * (no - yes),
+    )
+
+
+def binary_cross_entropy_with_logits(x, target, pos_weight=None):
+    """−w·t·log σ(x) − (1 − t)·log(1 − σ(x));  d/dx = 1 − t − (1 + (w − 1)·t)·σ(−x)."""
+    share, log = 1 if pos_weight is None else 1 + (pos_weight - 1) * target, logsigmoid(x)[0]
+    return (1 - target) * x - share * log, lambda g: (
+        lambda: g * (1 - target - share * sigmoid(-x)[0]),
+        lambda: -g * (x if pos_weight is None else x + (pos_weight - 1) * log),
     )

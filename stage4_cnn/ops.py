@@ -12,7 +12,7 @@ from numpy import abs as _abs, exp as _exp, log as _log, power as _pow, tanh as 
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from .device import device_of, moved
-from .pointwise import error_function as _erf
+from .pointwise import error_function as _erf, signs
 
 _float32 = np.dtype(np.float32)
 _maximum, _minimum, _add_up = np.maximum, np.minimum, np.add.reduce
@@ -43,9 +43,14 @@ def pow(x, y):
     """xʸ;  d/dx = y·xʸ⁻¹, and 0 where y = 0;  d/dy = xʸ·log x, and 0 where x = 0 ≤ y."""
     out = _pow(x, y)
     return out, lambda g: (
-        lambda: g * y * _pow(x, y - (y != 0)),
+        lambda: _where(y != 0, g * y * _pow(x, y - (y != 0))),
         lambda: g * out * _log(x + ((x == 0) & (y >= 0))),
     )
+
+
+def _where(condition, g):
+    """g where the condition holds, else 0, which infinity times 0 would not be."""
+    return np.where(condition, g, 0)
 
 
 def neg(x):
@@ -113,22 +118,22 @@ def sqrt(x):
 
 def abs(x):
     """|x|;  d/dx = the sign of x, 0 at 0."""
-    return _abs(x), lambda g: (g * np.sign(x),)
+    return _abs(x), lambda g: (g * signs(x),)
 
 
 def maximum(x, y):
     """The larger of x and y;  the gradient goes to it, half to each where they are equal."""
-    return _maximum(x, y), lambda g: _to_chosen(g, x > y, y > x)
+    return _maximum(x, y), lambda g: _to_chosen(g, x == y, x < y, y < x)
 
 
 def minimum(x, y):
     """The smaller of x and y;  the gradient goes to it, half to each where they are equal."""
-    return _minimum(x, y), lambda g: _to_chosen(g, x < y, y < x)
+    return _minimum(x, y), lambda g: _to_chosen(g, x == y, x > y, y > x)
 
 
-def _to_chosen(g, first, second):
-    half = g / 2
-    return np.where(first, g, np.where(second, 0, half)), np.where(second, g, np.where(first, 0, half))
+def _to_chosen(g, equal, not_x, not_y):
+    each = np.where(equal, g / 2, g)  # beside NaN all to both, as in PyTorch
+    return np.where(not_x, 0, each), np.where(not_y, 0, each)
 
 
 def where(x, y, condition):
@@ -276,7 +281,7 @@ def log_softmax(x, dim):
 def logsumexp(x, dim, keepdim=False):
     """log Σeˣ over dim;  d/dx = softmax(x)."""
     dim = dims_of(x, dim)
-    top = x.max(axis=dim, keepdims=True)
+    top = x.max(axis=dim, keepdims=True) if x.size else x.sum(axis=dim, keepdims=True)
     top = np.where(np.isfinite(top), top, 0)
     kept = _log(_exp(x - top).sum(axis=dim, keepdims=True)) + top
     out = kept if keepdim else kept.squeeze(axis=dim)
@@ -472,7 +477,9 @@ def _index(item):
 def cat(*arrays, dim=0):
     """Arrays joined along dim, of which empty rows may have any other dims;  each gets its part of the gradient."""
     shapes = [x.shape for x in arrays]
-    out = np.concatenate([x for x in arrays if x.shape != (0,)] or arrays, axis=dim)
+    full = [x for x in arrays if x.shape != (0,)]
+    dim = dim if full else 0
+    out = np.concatenate(full or arrays, axis=dim)
     ends = np.cumsum([0 if shape == (0,) else shape[dim] for shape in shapes])
     return out, lambda g: [part.reshape(shape) for part, shape in zip(np.split(g, ends[:-1], axis=dim), shapes)]
 

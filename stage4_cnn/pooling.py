@@ -8,6 +8,7 @@ import numpy as np
 from .conv import as_images, blank, check_images, cropped, named, padded, pair, seen
 from .engine import apply, array_of, constant
 from .nn.module import Module
+from .ops import average
 
 # Loops over pixels: arrays in, arrays out
 
@@ -126,7 +127,7 @@ def adaptive_averaging(x, size):
     dims = tuple(range(-len(size), 0))
     out = np.empty_like(x, order="C", shape=(*x.shape[: -len(size)], *size))
     for place, part in _parts(x.shape, size):
-        out[place] = x[part].mean(axis=dims)
+        out[place] = average(x[part], dims, keepdim=False)
 
     def backward(g):
         gradient = np.zeros_like(x)

@@ -30,18 +30,18 @@ def threshold(x, least, value):
 
 def hardtanh(x, low, high):
     """min(max(x, low), high);  d/dx = 1 between the two, else 0."""
-    return np.clip(x, low, high), lambda g: (np.where((x <= low) | (x >= high), 0, g),)
+    return np.clip(x, low, high), lambda g: (np.where((x > low) & (x < high), g, 0),)
 
 
 def hardsigmoid(x):
     """min(max(x + 3, 0), 6)/6;  d/dx = 1/6 between −3 and 3, else 0."""
-    return np.clip(x + 3, 0, 6) / 6, lambda g: (np.where((x <= -3) | (x >= 3), 0, g / 6),)
+    return np.clip(x + 3, 0, 6) / 6, lambda g: (np.where((x > -3) & (x < 3), g / 6, 0),)
 
 
 def hardswish(x):
     """x·min(max(x + 3, 0), 6)/6;  d/dx = 0 up to −3, x/3 + 1/2, and 1 from 3 on."""
     out = x * np.clip(x + 3, 0, 6) / 6
-    return out, lambda g: (np.where(x <= -3, 0, np.where(x < 3, g * (x / 3 + 0.5), g)),)
+    return out, lambda g: (np.where(x <= -3, 0, np.where(x >= 3, g, g * (x / 3 + 0.5))),)
 
 
 def elu(x, alpha, scale, stretch):
@@ -73,14 +73,13 @@ def softplus(x, beta, threshold):
 
 def softshrink(x, size):
     """x nearer to 0 by size, and 0 where |x| ≤ size;  d/dx = 1 or 0."""
-    inside = np.abs(x) <= size
-    return np.where(inside, 0, x - np.copysign(size, x)), lambda g: (np.where(inside, 0, g),)
+    out = np.where(np.abs(x) <= size, 0, x - np.copysign(size, x))
+    return out, lambda g: (np.where(np.abs(x) > size, g, 0),)
 
 
 def hardshrink(x, size):
     """x, and 0 where |x| ≤ size;  d/dx = 1 or 0."""
-    inside = np.abs(x) <= size
-    return np.where(inside, 0, x), lambda g: (np.where(inside, 0, g),)
+    return np.where(np.abs(x) <= size, 0, x), lambda g: (np.where(np.abs(x) > size, g, 0),)
 
 
 def gelu_tanh(x):

@@ -9,6 +9,7 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from textwrap import shorten
 
 import numpy as np
 
@@ -140,7 +141,7 @@ FLAGS = {
     "seed": {"type": _whole(0), "metavar": "N", "help": "same seed, same numbers (%(default)s)"},
     "data": {"choices": ["mnist", "digits"], "help": "what to train on (%(default)s)"},
     "save": {"type": _to_write, "metavar": "FILE", "help": "keep the run in this file"},
-    "resume": {"metavar": "FILE", "help": "go on with the run that --save kept in this file"},
+    "resume": {"metavar": "FILE", "help": "go on, perhaps to more epochs, with the run in this file"},
     "device": {"type": _device, "metavar": "NAME", "help": "where to run, cpu or cuda (%(default)s)"},
     "plot": {"type": _picture, "metavar": "FILE", "help": "draw what was learned, into this file"},
 }
@@ -161,7 +162,12 @@ def say(line):
 
 
 def report(epoch, epochs, examples, seconds, **figures):
-    """Say in one line how an epoch went: its figures, by name and ready to print, seconds and examples a second."""
+    """Say in one line how an epoch went: its figures, by name and ready to print, seconds and examples a second.
+
+    Of many epochs about twenty say so, evenly spaced, the last always.
+    """
+    if epoch * 20 // epochs == (epoch - 1) * 20 // epochs:
+        return
     parts = [f"epoch {epoch:{len(str(epochs))}}/{epochs}", *[f"{name} {figure}" for name, figure in figures.items()]]
     say("   ".join([*parts, f"{seconds:6.2f} s", f"{examples / seconds:7,.0f}/s"]))
 
@@ -213,7 +219,8 @@ def handwritten(choice):
         except ValueError as error:
             sys.exit(f"MNIST can't be used: {error}")
         except OSError as error:
-            say(f"Running on the small digits that ship with this package, as MNIST can't be had: {error}")
+            why = shorten(str(error).rpartition(": ")[2], 36, placeholder=" …")  # datasets.mnist() says it in full
+            say(f"No MNIST ({why}): running on the small digits that ship with this package")
     return "UCI digits", *[TensorDataset(*datasets.digits(split)) for split in ("train", "test")]
 
 
@@ -225,7 +232,8 @@ def warm_up_and_cosine(steps):
 class Checkpoint:
     """What `--save` writes and `--resume` reads: how a run was set up, how far it got, and the state of its parts.
 
-    The parts are what has `state_dict` and `load_state_dict`.
+    The parts are what has `state_dict` and `load_state_dict`. A run may be given more epochs when it is resumed: the
+    learning rate then is, from its next step on, that of a run which had as many from the start.
     """
 
     def __init__(self, flags, examples, **parts):
@@ -252,6 +260,10 @@ class Checkpoint:
                 if not isinstance(state, dict) or not isinstance(state.get(name), dict):
                     raise ValueError(f"not written by this demo: it holds nothing of the {name}")
             run = state["run"]
+            epochs = run.get("epochs")
+            if isinstance(epochs, int) and epochs < self.flags.epochs:
+                run["epochs"] = self.flags.epochs
+                say(f"{self.flags.epochs} epochs instead of {epochs}: the rest at the learning rates of so long a run")
             for name, value in self.settings.items():
                 if run.get(name) != value:
                     raise ValueError(f"that run had {name} {shown(run.get(name), 60)}, this one has {value}")

@@ -34,9 +34,11 @@ def kernel(function):
     """The function on arrays, with the kernels of its name in its place for all float32 and float64 that these take.
 
     The type of the first array decides: NumPy's arrays go to `kernels_cpu`, CuPy's to `kernels_gpu`. With
-    GRADUAL_KERNELS=numpy in the environment it is the function itself, through which a debugger steps.
+    GRADUAL_KERNELS=numpy or NUMBA_DISABLE_JIT=1 in the environment it is the function itself, through which a debugger
+    steps.
     """
-    if os.environ.get("GRADUAL_KERNELS") == "numpy":
+    uncompiled = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+    if os.environ.get("GRADUAL_KERNELS", "numpy" if uncompiled else "compiled") == "numpy":
         return function
     from . import kernels_cpu
 

@@ -9,7 +9,7 @@ from .conv import as_images, blank, check_images, cropped, named, padded, pair, 
 from .device import kernel
 from .engine import apply, array_of, constant
 from .nn.module import Module
-from .ops import rectify, rectify_gradient
+from .ops import average, rectify, rectify_gradient
 
 # Loops over pixels: arrays in, arrays out
 
@@ -150,7 +150,7 @@ def adaptive_averaging(x, size):
     dims = tuple(range(-len(size), 0))
     out = np.empty_like(x, order="C", shape=(*x.shape[: -len(size)], *size))
     for place, part in _parts(x.shape, size):
-        out[place] = x[part].mean(axis=dims)
+        out[place] = average(x[part], dims, keepdim=False)
 
     def backward(g):
         gradient = np.zeros_like(x)
@@ -346,6 +346,8 @@ class MaxPool2d(_MaxPool):
             return self(input.relu())
         images, undone = as_images("MaxPool2d", 2, input)
         return undone(apply(max_pooling_relu, (images,), *moves, bool(self.ceil_mode)))
+
+    alone = _MaxPool.forward  # which that stands for, with ReLU's
 
 
 class AvgPool1d(Module):

@@ -12,6 +12,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from .device import within
 from .ops import _restored, _sizes, dims_of, matmul
+from .pointwise import signs
 
 
 def one_dim(dim, ndim):
@@ -51,11 +52,10 @@ def _extreme_place(x, find, dim, keepdim):
 
 
 def middle(x, dim):
-    """Where the middle one along dim is, of two the smaller, or a NaN if there is one; dim stays with size 1."""
-    places, n = order(x, dim), x.shape[dim]
-    return np.where(
-        np.isnan(x).any(axis=dim, keepdims=True), part(places, dim, n - 1, 1), part(places, dim, (n - 1) // 2, 1)
-    )
+    """Where the middle one along dim is, of two the smaller, or the first NaN; dim stays with size 1."""
+    nan = np.isnan(x)
+    first = np.expand_dims(nan.argmax(axis=dim), dim)
+    return np.where(nan.any(axis=dim, keepdims=True), first, part(order(x, dim), dim, (x.shape[dim] - 1) // 2, 1))
 
 
 def places_of(ndim, dim, index):
@@ -150,10 +150,23 @@ def masked_select(x, mask):
 def median(x):
     """The middle one of all numbers of x in their order, of two the smaller;  its equals share the gradient."""
     if not x.size:
-        raise ValueError("wanted at least one number")
+        return np.full_like(x, np.nan, shape=()), lambda g: (np.zeros_like(x),)
     row = np.sort(x.reshape(-1))  # NaN last
-    out = np.where(np.isnan(row[-1]), row[-1], row[(x.size - 1) // 2])
-    chosen = (x == out) | (np.isnan(x) & np.isnan(out))
+    return _one_of(x, np.where(np.isnan(row[-1]), row[-1], row[(x.size - 1) // 2]))
+
+
+def largest(x):
+    """The largest of all numbers of x, or NaN;  its equals share the gradient."""
+    return _one_of(x, x.max())
+
+
+def smallest(x):
+    """The smallest of all numbers of x, or NaN;  its equals share the gradient."""
+    return _one_of(x, x.min())
+
+
+def _one_of(x, out):
+    chosen = (x == out) | ((x != x) & (out != out))
     return out, lambda g: (np.where(chosen, g / chosen.sum(), 0),)
 
 
@@ -215,7 +228,7 @@ def _cornered(g, source):
 def cumsum(x, dim):
     """out[i] = x[0] + … + x[i] along dim;  d/dx[i] = Σg[j] over j ≥ i."""
     dim = normalize_axis_index(dim, x.ndim)
-    return np.cumsum(x, axis=dim), lambda g: (np.flip(np.cumsum(np.flip(g, dim), axis=dim), dim),)
+    return x.cumsum(dim), lambda g: (np.flip(np.cumsum(np.flip(g, dim), axis=dim), dim),)
 
 
 def cumprod(x, dim):
@@ -225,10 +238,11 @@ def cumprod(x, dim):
     def backward(g):
         sums, numbers = np.moveaxis(g.copy(), dim, 0), np.moveaxis(x, dim, 0)
         for i in range(len(sums) - 2, -1, -1):
-            sums[i] += numbers[i + 1] * sums[i + 1]
-        return (_products_before(x, dim) * np.moveaxis(sums, 0, dim),)
+            sums[i] += np.where(numbers[i + 1] == 0, 0, numbers[i + 1] * sums[i + 1])
+        before = _products_before(x, dim)
+        return (np.where(before == 0, 0, before * np.moveaxis(sums, 0, dim)),)
 
-    return np.cumprod(x, axis=dim), backward
+    return x.cumprod(dim), backward
 
 
 def _products_before(x, dim):
@@ -246,9 +260,10 @@ def prod(x, dim=None, keepdim=False):
 
     def backward(g):
         others = _products_before(x, dim) * np.flip(_products_before(np.flip(x, dim), dim), dim)
-        return (_restored(g, dim, keepdim) * others,)
+        none = (x == 0).sum(axis=dim, keepdims=True) > (x == 0)  # a 0 among the others
+        return (np.where(none, 0, _restored(g, dim, keepdim) * others),)
 
-    return x.prod(axis=dim, dtype=None if x.dtype.kind == "f" else np.int64, keepdims=keepdim), backward
+    return np.multiply.reduce(x, dim, None if x.dtype.kind == "f" else np.int64, keepdims=keepdim), backward
 
 
 def norm(x, p=2, dim=None, keepdim=False):
@@ -272,11 +287,11 @@ def norm(x, p=2, dim=None, keepdim=False):
     def backward(g):
         g = _restored(g, dim, keepdim)
         if math.isinf(p):
-            return (np.where(chosen, np.sign(x) * (g / chosen.sum(axis=dim, keepdims=True)), 0),)
+            return (np.where(chosen, signs(x) * (g / chosen.sum(axis=dim, keepdims=True)), 0),)
         if p == 0:
             return (np.zeros_like(x),)
         whole = np.where(kept == 0, 1, kept)
-        ratio = x / whole if p == 2 else np.sign(x) * np.where(x == 0, 1, size / whole) ** (p - 1)
+        ratio = x / whole if p == 2 else signs(x) * np.where(x == 0, 1, size / whole) ** (p - 1)
         return (g * ratio,)
 
     return kept if keepdim else kept.squeeze(axis=dim), backward

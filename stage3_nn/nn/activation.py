@@ -109,6 +109,8 @@ class Hardtanh(Module):
     def __init__(self, min_val=-1.0, max_val=1.0, inplace=False, min_value=None, max_value=None):
         super().__init__()
         F.refuse("Hardtanh", min_value=min_value, max_value=max_value)
+        if not max_val > min_val:
+            raise ValueError(f"Hardtanh: wanted max_val above min_val, got {max_val} and {min_val}")
         self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
 
     def forward(self, input):

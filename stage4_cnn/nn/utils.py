@@ -56,6 +56,7 @@ def _gradients(parameters):
     return [memory(p, "_grad") for p in parameters if p._grad is not None]
 
 
+@np.errstate(all="ignore")
 def _total_norm(arrays, p, error_if_nonfinite):
     if not arrays:
         return constant(np.zeros((), np.float32))
@@ -69,6 +70,7 @@ def _total_norm(arrays, p, error_if_nonfinite):
     return constant(norm.astype(arrays[0].dtype))
 
 
+@np.errstate(all="ignore")
 def _scale(gradients, max_norm, norm):
     scale = np.minimum(max_norm / (norm._data + 1e-6), 1)
     for g in gradients:

@@ -83,6 +83,7 @@ class Optimizer:
                     memory(p, "_grad")[...] = 0
                     changed(p._grad)
 
+    @np.errstate(all="ignore")
     def step(self, closure=None):
         """Change every parameter that has a gradient; gives the loss of `closure`, which finds the gradients anew."""
         loss = None

@@ -88,14 +88,21 @@ class Sequential(_Numbered):
 def _with_relu(first, second=None):
     """The method that runs two modules in one go, if one of them is ReLU and the class of the other has it; or None."""
     if type(first) is ReLU and "after_relu" in vars(type(second)) and not first.inplace:
-        both = second.after_relu
+        relu, other, both = first, second, second.after_relu
     elif type(second) is ReLU and "then_relu" in vars(type(first)):
-        both = first.then_relu
+        relu, other, both = second, first, first.then_relu
     else:
         return None
-    return (
-        None if "forward" in vars(first) or "forward" in vars(second) else both
-    )  # given by somebody to this one alone
+    return both if _runs(relu, _RELU) and _runs(other, type(other).alone) else None
+
+
+_CALL, _RELU = Module.__call__, ReLU.forward
+
+
+def _runs(module, forward):
+    """Whether to call the module is to run this forward: nobody gave another to it, or to its class."""
+    kind = type(module)
+    return kind.forward is forward and kind.__call__ is _CALL and "forward" not in vars(module)
 
 
 class ModuleList(_Numbered):

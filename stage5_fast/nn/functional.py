@@ -102,6 +102,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     return _normalized(input, weight, bias, eps, tuple(range(input.ndim - len(shape), input.ndim)), shape)
 
 
+@np.errstate(all="ignore")
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     """Each channel, in dim 1, brought to mean 0 and variance 1, then weight·x̂ + bias.
 
@@ -118,12 +119,12 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         out = (input - array_of(running_mean).reshape(channels)) * (scale if weight is None else weight * scale)
         return out if bias is None else out + bias
     dim = (0, *range(2, len(shape)))
-    n = math.prod(shape) // (shape[1] or 1)
-    if n < 2 and shape[1]:
+    n = math.prod([shape[i] for i in dim])
+    if n == 1:
         raise ValueError(f"batch_norm: training needs more than one number per channel, got {shape}")
     mean, var = ops.moments(input._data, dim)
     for running, of_batch in ((running_mean, mean), (running_var, var * (n / (n - 1)))):
-        if running is not None:
+        if running is not None and n:
             running = array_of(running)
             running += momentum * (of_batch.ravel() - running)
             changed(running)
@@ -159,6 +160,7 @@ def instance_norm(
     return group_norm(input, input.shape[1], weight, bias, eps)
 
 
+@np.errstate(all="ignore")
 def _normalized(input, weight, bias, eps, dim, shape):
     return _scaled(input, weight, bias, *ops.moments(input._data, dim), eps, dim, shape)
 
@@ -507,8 +509,8 @@ def binary_cross_entropy_with_logits(
     """−w·t·log σ(x) − (1 − t)·log(1 − σ(x)) for targets t from 0 to 1, of input's shape; w is pos_weight."""
     reduction = _legacy_reduction(size_average, reduce, reduction)
     _same_shape("binary_cross_entropy_with_logits", input, target)
-    positive = logsigmoid(input) if pos_weight is None else (1 + (pos_weight - 1) * target) * logsigmoid(input)
-    loss = (1 - target) * input - positive
+    weights = () if pos_weight is None else (array_of(pos_weight),)
+    loss = apply(losses.binary_cross_entropy_with_logits, (input, target), *weights)
     return _reduced(loss if weight is None else loss * weight, reduction)
 
 
@@ -540,7 +542,7 @@ def hinge_loss(input, target, reduction="mean"):
 def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=None, reduction="mean"):
     """x where the target is 1, max(0, margin − x) where it is −1."""
     reduction = _legacy_reduction(size_average, reduce, reduction)
-    far, near = where(target != 1, (margin - input).relu(), 0.0), where(target != -1, input, 0.0)
+    far, near = where(target != 1, (margin - input).clamp(min=0), 0.0), where(target != -1, input, 0.0)
     return _reduced(far + near, reduction)
 
 
@@ -553,7 +555,7 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
 def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """max(0, margin − t·(x₁ − x₂)): with t = 1, x₁ is to be larger by the margin, with −1 smaller."""
     reduction = _legacy_reduction(size_average, reduce, reduction)
-    return _reduced((margin - target * (input1 - input2)).relu(), reduction)
+    return _reduced((margin - target * (input1 - input2)).clamp(min=0), reduction)
 
 
 def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
@@ -561,7 +563,7 @@ def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, r
     reduction = _legacy_reduction(size_average, reduce, reduction)
     squares = ((x * x).sum(-1) + 1e-12 for x in (input1, input2))
     cosine = (input1 * input2).sum(-1) / math.prod(squares).sqrt()
-    near, far = where(target == 1, 1 - cosine, 0.0), where(target == -1, (cosine - margin).relu(), 0.0)
+    near, far = where(target == 1, 1 - cosine, 0.0), where(target == -1, (cosine - margin).clamp(min=0), 0.0)
     return _reduced(near + far, reduction)
 
 
@@ -582,7 +584,7 @@ def triplet_margin_loss(
     near, far = pairwise_distance(anchor, positive, p, eps), pairwise_distance(anchor, negative, p, eps)
     if swap:
         far = far.minimum(pairwise_distance(positive, negative, p, eps))
-    return _reduced((margin + near - far).relu(), reduction)
+    return _reduced((margin + near - far).clamp(min=0), reduction)
 
 
 def poisson_nll_loss(
