@@ -97,8 +97,10 @@ FAULTS = {  # by the rung on which the text arrives
             until=1,
         ),
         Fault("relu", "lambda g: (", "lambda g: (2 * ", "elementary functions"),
-        Fault("topological_order", "elif tensor not in seen:", "else:", test_engine.test_work_grows_with_diamonds),
-        Fault("topological_order", "order.append(stack.pop())", "order.insert(0, stack.pop())", "arithmetic"),
+        Fault(
+            "topological_order", "elif tensor not in seen:", "else:", test_engine.test_work_grows_with_diamonds, until=1
+        ),
+        Fault("topological_order", "order.append(stack.pop())", "order.insert(0, stack.pop())", "arithmetic", until=1),
         Fault(
             "Tensor.backward", "tensor.grad = None", "pass", test_engine.test_a_second_backward_exactly_doubles, until=1
         ),
@@ -109,6 +111,8 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("rectify_gradient", "g * (out != 0)", "g * (out >= 0)", "more elementwise functions"),
         Fault("rectify_gradient", "np.isfinite(g).all()", "True", "infinities and NaN"),
         Fault("Tensor.backward", "tensor._grad = None", "pass", test_engine.test_a_second_backward_exactly_doubles),
+        Fault("topological_order", " and x not in found", "", test_engine.test_work_grows_with_diamonds),
+        Fault("topological_order", "key=_when_made", "key=_when_made, reverse=True", "arithmetic"),
         Fault("_accumulate", "g = x._grad + g", "pass", "arithmetic"),
         Fault("_accumulate", "x._grad += g", "pass", grows_where_it_is),
         Fault("_accumulate", "x._grad += g", "x._grad = x._grad + g", grows_where_it_is),

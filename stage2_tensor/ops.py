@@ -203,7 +203,7 @@ def average(x, dim, keepdim=True, n=None):
 
 def _to_all(g, shape, dim, keepdim):
     """The gradient of a sum, in the place of each number that went into it."""
-    gradient = np.empty_like(g, shape=shape)
+    gradient = np.empty(shape, g.dtype) if isinstance(g, np.generic) else np.empty_like(g, shape=shape)
     gradient[...] = g if keepdim or dim is None else np.expand_dims(g, dim)
     return gradient
 

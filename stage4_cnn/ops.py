@@ -203,7 +203,7 @@ def average(x, dim, keepdim=True, n=None):
 
 def _to_all(g, shape, dim, keepdim):
     """The gradient of a sum, in the place of each number that went into it."""
-    gradient = np.empty_like(g, shape=shape)
+    gradient = np.empty(shape, g.dtype) if isinstance(g, np.generic) else np.empty_like(g, shape=shape)
     gradient[...] = g if keepdim or dim is None else np.expand_dims(g, dim)
     return gradient
 
@@ -536,7 +536,9 @@ def affine_to_weight(g, x):
 def affine_to_bias(g):
     """Σg, over all rows: (…, out) -> (out,)."""
     rows = _rows(g)
-    return np.ones_like(rows, shape=len(rows)).dot(rows)  # as a product, their sum goes fastest
+    ones = np.empty_like(rows, shape=len(rows))
+    ones[...] = 1
+    return ones.dot(rows)  # as a product, their sum goes fastest
 
 
 def _rows(x):
