@@ -671,12 +671,11 @@ def parameters_as_a_vector(torch):
 
 @same("modules")
 def lists_that_change_after_they_were_given(torch):
-    sizes, widths, weights = [4], [1, 1], [torch.nn.ReLU()]
-    norm, padding, layers = torch.nn.LayerNorm(sizes), torch.nn.ConstantPad1d(widths, 0.0), torch.nn.ModuleList(weights)
-    sizes[0], widths[0] = 9, 9
-    weights.append(torch.nn.ReLU())
-    x = torch.arange(8.0).reshape(2, 4)
-    return norm(x), padding(x), len(layers)
+    sizes, modules = [4], [torch.nn.ReLU()]
+    norm, layers = torch.nn.LayerNorm(sizes), torch.nn.ModuleList(modules)
+    sizes[0] = 9
+    modules.append(torch.nn.ReLU())
+    return norm(torch.arange(8.0).reshape(2, 4)), len(layers)
 
 
 @same("optimizers")
@@ -694,9 +693,10 @@ def settings_that_change_after_they_were_given(torch):
 
 @same("pooling")
 def sizes_of_a_kernel_that_change_after_they_were_given(torch):
-    size, stride = [2, 2], [1, 1]
+    size, stride, widths = [2, 2], [1, 1], [1, 1, 1, 1]
     layers = torch.nn.MaxPool2d(size, stride), torch.nn.Conv2d(1, 2, size, stride, bias=False)
-    size[0] = stride[1] = 3
+    layers += (torch.nn.ConstantPad2d(widths, 0.0),)
+    size[0] = stride[1] = widths[0] = 3
     return [layer(torch.ones(1, 1, 5, 5)).shape for layer in layers]
 
 

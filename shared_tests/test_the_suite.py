@@ -97,8 +97,10 @@ FAULTS = {  # by the rung on which the text arrives
             until=1,
         ),
         Fault("relu", "lambda g: (", "lambda g: (2 * ", "elementary functions"),
-        Fault("topological_order", "elif tensor not in seen:", "else:", test_engine.test_work_grows_with_diamonds),
-        Fault("topological_order", "order.append(stack.pop())", "order.insert(0, stack.pop())", "arithmetic"),
+        Fault(
+            "topological_order", "elif tensor not in seen:", "else:", test_engine.test_work_grows_with_diamonds, until=1
+        ),
+        Fault("topological_order", "order.append(stack.pop())", "order.insert(0, stack.pop())", "arithmetic", until=1),
         Fault(
             "Tensor.backward", "tensor.grad = None", "pass", test_engine.test_a_second_backward_exactly_doubles, until=1
         ),
@@ -109,6 +111,8 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("rectify_gradient", "g * (out != 0)", "g * (out >= 0)", "more elementwise functions"),
         Fault("rectify_gradient", "np.isfinite(g).all()", "True", "infinities and NaN"),
         Fault("Tensor.backward", "tensor._grad = None", "pass", test_engine.test_a_second_backward_exactly_doubles),
+        Fault("topological_order", " and x not in found", "", test_engine.test_work_grows_with_diamonds),
+        Fault("topological_order", "key=_when_made", "key=_when_made, reverse=True", "arithmetic"),
         Fault("_accumulate", "g = x._grad + g", "pass", "arithmetic"),
         Fault("_accumulate", "x._grad += g", "pass", grows_where_it_is),
         Fault("_accumulate", "x._grad += g", "x._grad = x._grad + g", grows_where_it_is),
@@ -287,9 +291,9 @@ FAULTS = {  # by the rung on which the text arrives
     ],
     3: [
         Fault("affine", "out += bias", "out -= bias", "modules"),
-        Fault("affine_to_x", "g.dot(weight)", "2 * g.dot(weight)", "modules"),
+        Fault("affine_to_x", "_rows(g).dot", "2 * _rows(g).dot", "modules"),
         Fault("affine_to_weight", "_rows(g)", "_rows(g)[::-1]", "modules"),
-        Fault("affine_to_bias", "np.ones", "np.zeros", "modules"),
+        Fault("affine_to_bias", "= 1", "= 0", "modules"),
         Fault("gelu", "x * _exp(", "_exp(", "modules"),
         Fault("logsigmoid", "sigmoid(-x)", "sigmoid(x)", "losses"),
         Fault("nll", "x - x.max(axis=1, keepdims=True)", "x", "losses"),
@@ -357,7 +361,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("Optimizer.step", '-g if group["maximize"] else g', "g", _steps("SGD, maximize")),
         Fault(
             "Optimizer.step",
-            "changed(array)",
+            "changed(*[p._data for p, _ in begins])",
             "pass",
             lambda engine, stage: test_optim.test_a_step_ends_the_graphs_before_it(engine, stage, "SGD"),
         ),
@@ -369,8 +373,8 @@ FAULTS = {  # by the rung on which the text arrives
         ),
         Fault(
             "Optimizer._loaded",
-            "np.array(",
-            "np.asarray(",
+            "array.copy()",
+            "array",
             lambda engine, stage: test_optim.test_a_state_that_was_taken_stays_as_it_was(engine, stage, "Adam"),
         ),
         Fault(
