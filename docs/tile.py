@@ -56,7 +56,7 @@ with rc_context({"font.size": 10, "text.color": INK}):
         axes.text(left_of(column), TOP - 0.3, f"w[j + {first}]" if first else "w[j]", **code)
         axes.text(left_of(column) + LANES, TOP - 0.3, f"w[j + {first + LANES - 1}]", ha="right", **code)
     for row, name in {0: "p", 1: "p + 1", ROW: f"p + {ROW}", ROWS - 1: f"p + {ROWS - 1}"}.items():
-        axes.text(LEFT - 0.4, row + 0.5, f"x[places[{name}] + i]", ha="right", va="center", **code)
+        axes.text(LEFT - 0.4, row + 0.5, f"x[offsets[{name}] + i]", ha="right", va="center", **code)
     for row in ((1 + ROW) / 2, (ROW + ROWS - 1) / 2):
         axes.text(LEFT - 3, row + 0.5, "⋮", ha="center", va="center")
 

@@ -57,7 +57,7 @@ class Stage:
 # Rung 5 had 2250 for the CPU alone, of which 1050 were new; for the GPU it has as many loops again, and two memories.
 # For it rungs 2 and 4 have 5 more: some rules say what NumPy would find out by itself, and other arrays would not.
 # Since programs written for PyTorch run here, arguments are PyTorch's and each function has all of them: rungs 2 to 5
-# may add 600, 1650, 420 and 2150, without the files beside the lesson, in which most of that breadth stands. Rung 2
+# may add 600, 1650, 420 and 2200, without the files beside the lesson, in which most of that breadth stands. Rung 2
 # changes 35 % of rung 1, as data and grad are no longer plain, and 30 of its lines keep NumPy's warnings to themselves.
 # Rung 1 has 45 lines more than its 180: a Tensor is a number there in a comparison and a format, and `no_grad`, in a
 # file of its own, covers generators. Of rung 3's lines 100 check what a file or a state says before it is believed.
@@ -139,8 +139,8 @@ STAGES = (
         dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
         optional=("cupy-cuda12x", "cupy-cuda13x", "graphviz", "matplotlib", "numba-cuda", "tqdm"),
         demos=("moons", "mnist", "autoencoder"),
-        max_lines=8950,
-        max_added=2150,
+        max_lines=9000,
+        max_added=2200,
         max_changed=8,
         touched=("autoencoder.py", "conv.py", "demo.py", "device.py", "mnist.py", "moons.py", "nn/container.py")
         + ("nn/linear.py", "ops.py", "optim/adadelta.py", "optim/adagrad.py", "optim/adam.py", "optim/optimizer.py")

@@ -53,14 +53,14 @@ def replace(gpu, monkeypatch, name, value):
 @pytest.fixture(autouse=True)
 def strict(gpu, monkeypatch):
     """Results begin as POISON, and the simulator refuses indices below 0, which Python would count from the end."""
-    empty = gpu.kernels.launch._empty
+    empty = gpu.kernels.launch.empty
 
     def poisoned(x, *shape, dtype=None):
         out = empty(x, *shape, dtype=dtype)
         out[...] = POISON
         return out
 
-    replace(gpu, monkeypatch, "_empty", poisoned)
+    replace(gpu, monkeypatch, "empty", poisoned)
     if gpu.simulated:
         from numba.cuda.simulator.cudadrv.devicearray import FakeWithinKernelCUDAArray as Array
 
@@ -87,7 +87,7 @@ def launched(gpu, monkeypatch):
         return specialized(kernel, *dtype, **constants)
 
     replace(gpu, monkeypatch, "specialized", noted)
-    gpu.kernels.matrix_product._product_kernel.cache_clear()
+    gpu.kernels.matrix_product._gemm_kernel.cache_clear()
     return names
 
 
@@ -233,7 +233,7 @@ def dtypes_of(i):
 
 EACH = [(name, i, dtype) for name, (_, given) in CASES.items() for i in range(len(given)) for dtype in dtypes_of(i)]
 every_case = pytest.mark.parametrize("name, i, dtype", EACH, ids=[f"{name}-{i}-{dtype}" for name, i, dtype in EACH])
-every_door = pytest.mark.parametrize("name", CASES)
+every_entry_point = pytest.mark.parametrize("name", CASES)
 
 
 def drawn(name, i, dtype):
@@ -251,17 +251,17 @@ def functions(stage):
     return {name: getattr(function, "numpy", function) for name, function in found.items()}
 
 
-def doors(gpu, stage):
+def entry_points(gpu, stage):
     """The kernels, each with the NumPy function for what it doesn't take, as device.py has it."""
 
-    def door(name, body):
+    def entry_point(name, body):
         def run(*arguments):
             out = getattr(gpu.kernels, name)(*arguments)
             return body(*arguments) if out is NotImplemented else out
 
         return run
 
-    return {name: door(name, body) for name, body in functions(stage).items()}
+    return {name: entry_point(name, body) for name, body in functions(stage).items()}
 
 
 def results(name, of, arguments):
@@ -283,7 +283,7 @@ def given(name, gpu, stage, arguments, i=0):
     for n, (key, x) in enumerate(arguments.items()):
         there = gpu.asarray(x.copy()) if isinstance(x, np.ndarray) else x
         copies[key] = laid(there, LAYOUTS[(i + n) % 4]) if isinstance(x, np.ndarray) and key not in CHANGED else there
-    return [gpu.host(x) for x in results(name, doors(gpu, stage), copies)]
+    return [gpu.host(x) for x in results(name, entry_points(gpu, stage), copies)]
 
 
 # Beside NumPy
@@ -295,14 +295,14 @@ def test_a_kernel_gives_what_its_numpy_function_gives(gpu, stage, name, i, dtype
     agree(given(name, gpu, stage, arguments, i), wanted(name, stage, arguments), KERNELS[name].exact)
 
 
-@every_door
+@every_entry_point
 def test_a_kernel_has_the_parameters_of_its_numpy_function(gpu, stage, name):
-    door, function = (inspect.signature(f) for f in (getattr(gpu.kernels, name), functions(stage)[name]))
-    assert door == function
+    entry_point, function = (inspect.signature(f) for f in (getattr(gpu.kernels, name), functions(stage)[name]))
+    assert entry_point == function
 
 
 def test_every_kernel_takes_part(gpu, stage, launched):
-    """None is left over that no door launches, and no door leaves what it is there for to NumPy."""
+    """None is left over that no entry_point launches, and no entry_point leaves what it is there for to NumPy."""
     kernels = {name for room in rooms(gpu) for name, f in vars(room).items() if "Grid:" in (inspect.getdoc(f) or "")}
     ran = set()
     for name in CASES:
@@ -392,7 +392,7 @@ def test_a_step_takes_its_count_and_rate_from_the_device(gpu, stage, decoupled, 
             agree([gpu.host(x) for x in there], arrays)
 
 
-@every_door
+@every_entry_point
 def test_two_runs_give_the_same_bits(gpu, stage, name):
     dtype = np.dtype("float32")
     arguments = drawn(name, USUAL[name], dtype)
@@ -403,12 +403,12 @@ def test_two_runs_give_the_same_bits(gpu, stage, name):
     assert [x.tobytes() for x in one] == [x.tobytes() for x in other]
 
 
-# At the door
+# At the entry_point
 
 
-@every_door
+@every_entry_point
 def test_shapes_that_do_not_fit_are_refused(gpu, stage, name, launched):
-    """One array has a dim less, a dim more or another size: where NumPy refuses that, so does the door."""
+    """One array has a dim less, a dim more or another size: where NumPy refuses that, so does the entry_point."""
     arguments, refused = drawn(name, USUAL[name], np.dtype("float64")), 0
     for key, x in arguments.items():
         for shape in misfits(x.shape) if isinstance(x, np.ndarray) else ():

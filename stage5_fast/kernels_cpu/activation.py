@@ -1,7 +1,7 @@
 """Activations: what goes through arrays number by number."""
 
 from .jit import empty, parallel, share
-from .layout import _first, _fit, _last, _plain
+from .layout import channels_first, channels_last, check_shapes, contiguous
 
 __all__ = ["rectify", "rectify_gradient"]
 THRESHOLDS = {"rectify": 8193, "rectify_gradient": 2048}
@@ -23,20 +23,20 @@ def _rectify_gradient(t, parts, out, g, gradient):
         gradient[i] = 0 if out[i] == 0 else g[i]
 
 
-def _each(kernel, *arrays):
+def _elementwise(kernel, *arrays):
     """What a kernel makes of arrays of one shape that it goes through number by number."""
     first = arrays[0]
     images = first.ndim == 4 and not first.flags.c_contiguous
-    arrays = [(_last if images else _plain)(x) for x in arrays]
+    arrays = [(channels_last if images else contiguous)(x) for x in arrays]
     out = empty(arrays[0].shape, first.dtype)
     kernel(share(first.size), *[x.reshape(-1) for x in arrays], out.reshape(-1))
-    return _first(out) if images else out
+    return channels_first(out) if images else out
 
 
 def rectify(x):
-    return _each(_rectify, x)
+    return _elementwise(_rectify, x)
 
 
 def rectify_gradient(g, out):
-    _fit(g.shape == out.shape, g, out)
-    return _each(_rectify_gradient, out, g)
+    check_shapes(g.shape == out.shape, g, out)
+    return _elementwise(_rectify_gradient, out, g)

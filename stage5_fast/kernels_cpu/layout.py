@@ -3,18 +3,18 @@
 import numpy as np
 
 from .jit import empty, parallel, share
-from .registers import lanes, lanes_of, turn
+from .registers import lanes, lanes_of, transpose
 
 __all__ = ["in_order"]
 THRESHOLDS = {"in_order": 8192}
 
 
-def _plain(x):
+def contiguous(x):
     """The array itself, or a copy if a kernel can't take it as it lies in memory."""
     return x if x.flags.carray else np.require(x, None, "CAW")
 
 
-def _fit(condition, *arrays):
+def check_shapes(condition, *arrays):
     if not condition:
         raise ValueError(f"the arrays do not fit together: {', '.join(str(x.shape) for x in arrays)}")
 
@@ -28,7 +28,7 @@ def _transpose(t, parts, x, out, rows, columns):
         of, to = x[n * size : (n + 1) * size], out[n * size : (n + 1) * size]
         for i in range(0, whole_rows, lane):
             for j in range(0, whole_columns, lane):
-                turn(of, i * columns + j, columns, to, j * rows + i, rows)
+                transpose(of, i * columns + j, columns, to, j * rows + i, rows)
         for i in range(rows):
             for j in range(whole_columns if i < whole_rows else 0, columns):
                 to[j * rows + i] = of[i * columns + j]
@@ -41,15 +41,15 @@ def _transposed(x, shape):
     return out
 
 
-def _last(x):
+def channels_last(x):
     """Images (N, C, H, W) as an array (N, H, W, C)."""
     n, c, h, w = x.shape
     if c > 1 and h * w > 1 and x.flags.carray and x.size:
         return _transposed(x.reshape(n, c, h * w), (n, h, w, c))
-    return _plain(x.transpose(0, 2, 3, 1))
+    return contiguous(x.transpose(0, 2, 3, 1))
 
 
-def _first(x):
+def channels_first(x):
     """Images (N, H, W, C) as the caller wants them."""
     return x.transpose(0, 3, 1, 2)
 
@@ -61,7 +61,7 @@ def in_order(x):
     return _transposed(x.transpose(0, 2, 3, 1).reshape(n, h * w, c), x.shape)
 
 
-def _whole(x, groups=1):
+def pad_channels(x, groups=1):
     """Images (N, H, W, C) with zeros after the channels of each group, up to a whole number of registers."""
     n, h, w, c = x.shape
     missing = -(c // groups) % lanes(x.dtype)

@@ -5,10 +5,10 @@ from functools import lru_cache
 import numpy as np
 
 from .jit import empty, jit, parallel, share
-from .layout import _fit, _plain
-from .micro_kernel import _meet_all
-from .packing import _bias, _lines, _pack
-from .registers import LOW, LOW_ROWS, NARROW_ROWS, ONE, OUTER, at_least, lanes, rows_of, store
+from .layout import check_shapes, contiguous
+from .micro_kernel import micro_kernel
+from .packing import pack_bias, pack_panel, row_offsets
+from .registers import LOW, LOW_ROWS, NARROW_ROWS, ONE, OUTER, broadcast_row, clamp_min, lanes, store
 
 __all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x"]
 THRESHOLDS = {"affine": 2048, "affine_relu": 2048, "affine_to_weight": 2048, "affine_to_x": 2048}
@@ -19,30 +19,33 @@ SMALL = 500_000  # products of two numbers; below that BLAS is faster
 
 
 @jit
-def _rows_of_product(a, own, bias, out, places, spots, j, first, last, n, k, a_step, width, columns, floor):
+def _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, a_step, width, columns, floor):
+    """The loop around the micro-kernel: tiles of a's rows `first` to `last`, by one packed panel of b, + bias."""
     height = LOW_ROWS if columns == LOW else NARROW_ROWS
     for p in range(first, last, height):
-        tile = rows_of(bias, j, columns, OUTER)
-        tile = _meet_all(tile, a, places, p, FIRST, 0, own, 0, k, a_step, width)
-        store(at_least(tile, floor), out, spots, p, min(height, last - p), j, n - j)
+        tile = broadcast_row(bias, j, columns, OUTER)
+        tile = micro_kernel(tile, a, a_rows, p, FIRST, 0, packed, 0, k, a_step, width)
+        store(clamp_min(tile, floor), out, out_rows, p, min(height, last - p), j, n - j)
 
 
 @parallel
-def _multiply(t, parts, a, b, bias, out, scratch, places, spots, lines, own_lines, m, n, k, a_step, lane_step, floor):
+def _multiply(
+    t, parts, a, b, bias, out, scratch, a_rows, out_rows, b_rows, packed_rows, m, n, k, a_step, lane_step, floor
+):
     """A product (m, k) @ (k, n) + bias, or the floor: blocks of rows for each panel of columns, packed once."""
-    own, width = scratch[t], scratch.shape[1] // k
-    blocks, packed = -(-m // BLOCK), -1
+    packed, width = scratch[t], scratch.shape[1] // k
+    blocks, packed_column = -(-m // BLOCK), -1
     units = blocks * -(-n // width)
     for u in range(t * units // parts, (t + 1) * units // parts):
         j, first = u // blocks * width, u % blocks * BLOCK
-        if j != packed:
-            _pack(b, j, n, k, lane_step, own, width, lines, own_lines)
-            packed = j
+        if j != packed_column:
+            pack_panel(b, j, n, k, lane_step, packed, width, b_rows, packed_rows)
+            packed_column = j
         last = min(first + BLOCK, m)
         if n - j > width // 2:
-            _rows_of_product(a, own, bias, out, places, spots, j, first, last, n, k, a_step, width, LOW, floor)
+            _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, a_step, width, LOW, floor)
         else:
-            _rows_of_product(a, own, bias, out, places, spots, j, first, last, n, k, a_step, width, ONE, floor)
+            _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, a_step, width, ONE, floor)
 
 
 @lru_cache(maxsize=1024)
@@ -50,7 +53,8 @@ def _product_plan(m, n, k, a_in_rows, b_in_rows, width):
     """Where the rows of both matrices, of the product and of a packed panel begin; and the steps along a row."""
     a_row, a_step = (k, 1) if a_in_rows else (1, m)
     b_row, lane_step = (n, 1) if b_in_rows else (1, k)
-    return (_lines(m, a_row), _lines(m, n), _lines(k, b_row), _lines(k, width)), (m, n, k, a_step, lane_step)
+    tables = row_offsets(m, a_row), row_offsets(m, n), row_offsets(k, b_row), row_offsets(k, width)
+    return tables, (m, n, k, a_step, lane_step)
 
 
 def _product(a, b, bias=None, floor=-np.inf):
@@ -58,9 +62,9 @@ def _product(a, b, bias=None, floor=-np.inf):
     (m, k), n, width = a.shape, b.shape[1], 2 * lanes(a.dtype)
     a_in_rows, b_in_rows = a.flags.c_contiguous, b.flags.c_contiguous
     tables, sizes = _product_plan(m, n, k, a_in_rows, b_in_rows, width)
-    a, b = _plain(a if a_in_rows else a.T).ravel(), _plain(b if b_in_rows else b.T).ravel()
+    a, b = contiguous(a if a_in_rows else a.T).ravel(), contiguous(b if b_in_rows else b.T).ravel()
     if bias is None or n % width or not bias.flags.carray:
-        bias = _bias(bias, 1, n, a.dtype).ravel()
+        bias = pack_bias(bias, 1, n, a.dtype).ravel()
     parts = share(m * n * k // 16)
     out = empty((m, n), a.dtype)
     _multiply(parts, a, b, bias, out.ravel(), empty((parts, k * width), a.dtype), *tables, *sizes, floor)
@@ -70,7 +74,7 @@ def _product(a, b, bias=None, floor=-np.inf):
 def _affine(floor, x, weight, bias):
     if x.size * len(weight) < SMALL:
         return NotImplemented
-    _fit(x.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1]), x, weight)
+    check_shapes(x.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1]), x, weight)
     return _product(x.reshape(-1, x.shape[-1]), weight.T, bias, floor).reshape(*x.shape[:-1], len(weight))
 
 
@@ -85,12 +89,12 @@ def affine_relu(x, weight, bias):
 def affine_to_x(g, weight):
     if g.size * weight.shape[1] < SMALL:
         return NotImplemented
-    _fit(g.shape[-1] == len(weight), g, weight)
+    check_shapes(g.shape[-1] == len(weight), g, weight)
     return _product(g.reshape(-1, g.shape[-1]), weight).reshape(*g.shape[:-1], weight.shape[1])
 
 
 def affine_to_weight(g, x):
     if g.size * x.shape[-1] < SMALL:
         return NotImplemented
-    _fit(g.shape[:-1] == x.shape[:-1], g, x)
+    check_shapes(g.shape[:-1] == x.shape[:-1], g, x)
     return _product(g.reshape(-1, g.shape[-1]).T, x.reshape(-1, x.shape[-1]))

@@ -3,14 +3,14 @@
 import numpy as np
 
 from .jit import empty, parallel, share
-from .layout import _fit, _plain
-from .reduction import _column_sums
+from .layout import check_shapes, contiguous
+from .reduction import column_sums
 
 __all__ = ["moments", "normalized", "normalized_gradient"]
 
 
 @parallel
-def _add_up_squares(t, parts, x, mean, sums):
+def _sum_squares(t, parts, x, mean, sums):
     """The sums of the columns' squared distances from their means, of a part of the rows."""
     total, rows = sums[t], x[t * len(x) // parts : (t + 1) * len(x) // parts]
     total[:] = 0
@@ -29,25 +29,25 @@ def _normalized(t, parts, x, scale, shift, out):
 
 
 @parallel
-def _add_up_products(t, parts, g, x, mean, scale, sums):
+def _sum_products(t, parts, g, x, mean, scale, sums):
     """The sums of the columns of g, and of g·x̂, of a part of the rows."""
-    plain, along = sums[t]
-    plain[:] = 0
-    along[:] = 0
+    sum_g, sum_gx = sums[t]
+    sum_g[:] = 0
+    sum_gx[:] = 0
     for r in range(t * len(x) // parts, (t + 1) * len(x) // parts):
         row, to = x[r], g[r]
         for k in range(row.size):
-            plain[k] += to[k]
-            along[k] += to[k] * ((row[k] - mean[k]) * scale[k])
+            sum_g[k] += to[k]
+            sum_gx[k] += to[k] * ((row[k] - mean[k]) * scale[k])
 
 
 @parallel
-def _normalized_gradient(t, parts, g, x, mean, scale, weight, plain, along, gradient):
+def _normalized_gradient(t, parts, g, x, mean, scale, weight, sum_g, sum_gx, gradient):
     for r in range(t * len(x) // parts, (t + 1) * len(x) // parts):
         row, to, out = x[r], g[r], gradient[r]
         for k in range(row.size):
             unit = (row[k] - mean[k]) * scale[k]
-            out[k] = (to[k] - plain[k] - unit * along[k]) * (weight[k] * scale[k])
+            out[k] = (to[k] - sum_g[k] - unit * sum_gx[k]) * (weight[k] * scale[k])
 
 
 def _by_channel(x, *others):
@@ -58,7 +58,7 @@ def _by_channel(x, *others):
 
 def _table_of(x):
     """x with its dim 1 last, as rows of channels."""
-    return _plain(np.moveaxis(x, 1, -1)).reshape(-1, x.shape[1])
+    return contiguous(np.moveaxis(x, 1, -1)).reshape(-1, x.shape[1])
 
 
 def _image_of(table, x):
@@ -70,9 +70,9 @@ def moments(x, dim):
     if x.ndim < 2 or not x.size or sorted(dim) != [0, *range(2, x.ndim)]:
         return NotImplemented
     table, kept = _table_of(x), (1, x.shape[1], *(1,) * (x.ndim - 2))
-    mean = _column_sums(table) / x.dtype.type(len(table))
+    mean = column_sums(table) / x.dtype.type(len(table))
     sums = np.empty((share(x.size), x.shape[1]))
-    _add_up_squares(len(sums), table, mean, sums)
+    _sum_squares(len(sums), table, mean, sums)
     return mean.reshape(kept), (sums.sum(axis=0) / len(table)).astype(x.dtype).reshape(kept)
 
 
@@ -90,13 +90,13 @@ def normalized(x, weight, bias, mean, var, eps):
 def normalized_gradient(g, x, weight, mean, var, eps, dim):
     if not _by_channel(x, weight, mean, var) or sorted(dim) != [0, *range(2, x.ndim)]:
         return NotImplemented
-    _fit(g.shape == x.shape, g, x)
+    check_shapes(g.shape == x.shape, g, x)
     rows, table = _table_of(g), _table_of(x)
     mean, scale, by = (v.ravel().astype(x.dtype) for v in (mean, 1 / np.sqrt(var + eps), weight))
     sums = np.empty((share(x.size), 2, x.shape[1]))
-    _add_up_products(len(sums), rows, table, mean, scale, sums)
-    plain, along = sums.sum(axis=0).astype(x.dtype)
+    _sum_products(len(sums), rows, table, mean, scale, sums)
+    sum_g, sum_gx = sums.sum(axis=0).astype(x.dtype)
     gradient = empty(table.shape, x.dtype)
     n = x.dtype.type(len(table))
-    _normalized_gradient(share(x.size), rows, table, mean, scale, by, plain / n, along / n, gradient)
-    return _image_of(gradient, x), along.reshape(weight.shape), plain.reshape(weight.shape)
+    _normalized_gradient(share(x.size), rows, table, mean, scale, by, sum_g / n, sum_gx / n, gradient)
+    return _image_of(gradient, x), sum_gx.reshape(weight.shape), sum_g.reshape(weight.shape)

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from .jit import parallel, share
-from .layout import _fit, _plain
+from .layout import check_shapes, contiguous
 
 __all__ = ["adadelta", "adagrad", "adam", "rmsprop", "sgd"]
 THRESHOLDS = {"sgd": 1024}
@@ -102,10 +102,10 @@ def _floor(dtype):
 def _step(kernel, p, g, state, numbers, *flags):
     """A kernel's step, which changes p and the arrays of its state; those that are None it doesn't look at."""
     state = [p if x is None else x for x in state]
-    _fit(all([x.shape == p.shape for x in (g, *state)]), p, g, *state)
+    check_shapes(all([x.shape == p.shape for x in (g, *state)]), p, g, *state)
     if not all([x.flags.carray for x in (p, *state)]):
         return NotImplemented
-    arrays = [x.reshape(-1) for x in (p, _plain(g), *state)]
+    arrays = [x.reshape(-1) for x in (p, contiguous(g), *state)]
     kernel(share(p.size), *arrays, *map(float, numbers), *flags, _floor(p.dtype))
 
 

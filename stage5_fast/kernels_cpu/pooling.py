@@ -4,33 +4,35 @@ import math
 
 import numpy as np
 
-from .convolution import EXTENT, WHOLE, _forwards, _look, _run, convolve, convolve_to_x
+from .convolution import ANY_SIZE, BAND, convolve, convolve_to_x, correlate, forward_plan, load_band
 from .jit import empty, parallel, share
-from .layout import _first, _fit, _last, _whole
-from .micro_kernel import SPARE
-from .registers import LARGEST, NARROW_ROWS, ONE, give, lanes, lanes_of, load
+from .layout import channels_first, channels_last, check_shapes, pad_channels
+from .micro_kernel import TAIL
+from .registers import LARGEST, NARROW_ROWS, ONE, lanes, lanes_of, load, scatter
 
 __all__ = ["avg_pool", "avg_pool_gradient", "max_pool", "max_pool_gradient", "max_pool_relu", "max_pool_relu_gradient"]
 
 
 @parallel
-def _share_out(t, parts, g, x, best, gradient, scratch, places, spots, starts, views, floor, more):
+def _scatter_gradient(t, parts, g, x, best, gradient, scratches, x_offsets, out_offsets, starts, views, floor, add):
     """g goes to the first number under the kernel that is equal to the best of them, if it is above the floor."""
-    v, own = views[0], scratch[t]
-    size, seen, line = v.height * v.width * v.channels, own.size // 2, v.seen_width * v.channels
+    v, scratch = views[0], scratches[t]
+    size, seen, line = v.height * v.width * v.channels, scratch.size // 2, v.seen_width * v.channels
     lane = lanes_of(x)
     for u in range(t * (x.size // size) // parts, (t + 1) * (x.size // size) // parts):
-        image, base = _look(x, u, v, np.nan, own[:seen], u > t * (x.size // size) // parts)  # nothing is equal to NaN
-        to = gradient if v.direct else own[seen:]
-        if more:
+        image, base = load_band(
+            x, u, v, np.nan, scratch[:seen], u > t * (x.size // size) // parts
+        )  # nothing is equal to NaN
+        to = gradient if v.direct else scratch[seen:]
+        if add:
             to[u * size if v.direct else 0 : (u + 1) * size if v.direct else seen] = 0
         for j in range(0, v.channels, lane):
-            for p in range(0, places.size - SPARE, NARROW_ROWS):
-                rows = min(NARROW_ROWS, places.size - SPARE - p)
-                rest = load(g, spots, p, u * v.image + j, ONE, LARGEST)
-                top = load(best, spots, p, u * v.image + j, ONE, LARGEST)
+            for p in range(0, x_offsets.size - TAIL, NARROW_ROWS):
+                rows = min(NARROW_ROWS, x_offsets.size - TAIL - p)
+                rest = load(g, out_offsets, p, u * v.image + j, ONE, LARGEST)
+                top = load(best, out_offsets, p, u * v.image + j, ONE, LARGEST)
                 for start in starts:
-                    rest = give(rest, top, floor, image, to, places, p, rows, base + start + j, more)
+                    rest = scatter(rest, top, floor, image, to, x_offsets, p, rows, base + start + j, add)
         if not v.direct:
             gradient[u * size : (u + 1) * size] = 0
             count = min(v.width, v.seen_width + v.left) * v.channels
@@ -41,17 +43,17 @@ def _share_out(t, parts, g, x, best, gradient, scratch, places, spots, starts, v
 
 
 def _pooled(least, x, kernel_size, stride, padding, dilation, ceil_mode):
-    """The largest number under each place of the kernel, or `least` where that is larger."""
+    """The largest number of each window, or `least` where that is larger."""
     if not x.size:
         return NotImplemented
-    x, c = _last(x), x.shape[1]
+    x, c = channels_last(x), x.shape[1]
     layout = (1, 1, c, 2 * lanes(x.dtype), LARGEST)
-    whole = _whole(x)
-    places, plan = _forwards(whole.shape[1:], kernel_size, stride, padding, dilation, layout, EXTENT, ceil_mode)
-    out = empty((len(x), *places, c), x.dtype)
+    whole = pad_channels(x)
+    size_out, plan = forward_plan(whole.shape[1:], kernel_size, stride, padding, dilation, layout, BAND, ceil_mode)
+    out = empty((len(x), *size_out, c), x.dtype)
     begin = np.full((1, -(-c // layout[3]), layout[3]), least, x.dtype)
-    _run(whole, begin, begin, -np.inf, out, plan, LARGEST)
-    return _first(out)
+    correlate(whole, begin, begin, -np.inf, out, plan, LARGEST)
+    return channels_first(out)
 
 
 def max_pool(x, kernel_size, stride, padding, dilation, ceil_mode):
@@ -67,19 +69,19 @@ def _pooled_gradient(floor, g, x, out, kernel_size, stride, padding, dilation, c
     if not x.size or g.dtype != x.dtype or np.isnan(out.max(initial=0)):
         return NotImplemented  # which of several NaNs gets it is NumPy's affair
     c = x.shape[1]
-    x, width = _whole(_last(x)), 2 * lanes(x.dtype)
+    x, width = pad_channels(channels_last(x)), 2 * lanes(x.dtype)
     layout = (1, 1, x.shape[3], width, LARGEST)
-    places, plan = _forwards(x.shape[1:], kernel_size, stride, padding, dilation, layout, WHOLE, ceil_mode)
-    _fit(g.shape == out.shape == (len(x), c, *places), g, x, out)
-    g, best = _whole(_last(g)), _whole(_last(out))
+    size_out, plan = forward_plan(x.shape[1:], kernel_size, stride, padding, dilation, layout, ANY_SIZE, ceil_mode)
+    check_shapes(g.shape == out.shape == (len(x), c, *size_out), g, x, out)
+    g, best = pad_channels(channels_last(g)), pad_channels(channels_last(out))
     gradient = empty(x.shape, x.dtype)
     parts = share(x.size)
-    tables = empty((parts, 2 * plan.space), x.dtype), plan.places, plan.spots, plan.starts, plan.view
+    tables = empty((parts, 2 * plan.space), x.dtype), plan.x_offsets, plan.out_offsets, plan.starts, plan.view
     covered = tuple(kernel_size) == tuple(stride) and all(n % k == 0 for n, k in zip(x.shape[1:3], kernel_size))
-    more = not covered or any(padding) or tuple(dilation) != (1, 1)  # a number is not under the kernel just once
+    add = not covered or any(padding) or tuple(dilation) != (1, 1)  # a number is not under the kernel just once
     arrays = (array.reshape(-1) for array in (g, x, best, gradient))
-    _share_out(parts, *arrays, *tables, x.dtype.type(floor), int(more))
-    return _first(gradient[..., :c])
+    _scatter_gradient(parts, *arrays, *tables, x.dtype.type(floor), int(add))
+    return channels_first(gradient[..., :c])
 
 
 def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation, ceil_mode):
@@ -94,17 +96,17 @@ def avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divi
     """A convolution of each channel with equal weights."""
     if not x.size or ceil_mode or not count_include_pad and any(padding):
         return NotImplemented
-    weight = _share(x, x.shape[1], kernel_size, divisor_override)
+    weight = _equal_weights(x, x.shape[1], kernel_size, divisor_override)
     return convolve(x, weight, None, stride, padding, (1, 1), x.shape[1])[0]
 
 
 def avg_pool_gradient(g, shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
     if ceil_mode or not count_include_pad and any(padding):
         return NotImplemented
-    weight = _share(g, shape[1], kernel_size, divisor_override)
+    weight = _equal_weights(g, shape[1], kernel_size, divisor_override)
     return convolve_to_x(g, weight, shape, stride, padding, (1, 1), shape[1])
 
 
-def _share(x, channels, kernel_size, divisor):
+def _equal_weights(x, channels, kernel_size, divisor):
     """Equal weights for each number under the kernel, for each channel."""
     return np.full((channels, 1, *kernel_size), 1 / (divisor or math.prod(kernel_size)), x.dtype)

@@ -5,14 +5,14 @@ import math
 import numpy as np
 
 from .jit import parallel, share
-from .layout import _last, _plain
+from .layout import channels_last, contiguous
 
 __all__ = ["affine_to_bias", "convolve_to_bias"]
 THRESHOLDS = {"affine_to_bias": 8192}
 
 
 @parallel
-def _add_up(t, parts, x, sums):
+def _sum_columns(t, parts, x, sums):
     """The sums of the columns of a part of the rows."""
     total, rows = sums[t], x[t * len(x) // parts : (t + 1) * len(x) // parts]
     total[:] = 0
@@ -24,19 +24,19 @@ def _add_up(t, parts, x, sums):
         total += rows[r]
 
 
-def _column_sums(x):
+def column_sums(x):
     """(rows, columns) -> (columns,). Several rows are taken for one first: a loop over few columns is mostly ends."""
     n, c = x.shape
     together = math.gcd(n, 16)
     x = x.reshape(n // together, together * c)
     sums = np.empty((share(x.size), x.shape[1]))  # float64: there are many rows, and one after the other is added
-    _add_up(len(sums), x, sums)
+    _sum_columns(len(sums), x, sums)
     return sums.reshape(-1, c).sum(axis=0).astype(x.dtype)
 
 
 def affine_to_bias(g):
-    return _column_sums(_plain(g.reshape(-1, g.shape[-1])))
+    return column_sums(contiguous(g.reshape(-1, g.shape[-1])))
 
 
 def convolve_to_bias(g):
-    return _column_sums(_last(g).reshape(-1, g.shape[1]))
+    return column_sums(channels_last(g).reshape(-1, g.shape[1]))

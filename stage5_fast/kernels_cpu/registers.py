@@ -5,8 +5,8 @@ has no name for registers; this file gives it one. A tile is a value like a numb
 which stay in the processor while a loop adds products to them. All heavy loops of the kernels are such loops.
 
                      w[j]  w[j + 1]  …             one row of a matrix, in the lanes of two registers
-    x[places[p]]     [====|====|==  …  ==]  ┐
-    x[places[p + 1]] [====|====|==  …  ==]  │      the tile: at row r, the number of x at places[p + r]
+    x[offsets[p]]    [====|====|==  …  ==]  ┐
+    x[offsets[p + 1]][====|====|==  …  ==]  │      the tile: at row r, the number of x at offsets[p + r]
     …                [====|====|==  …  ==]  ┘      times that row is added
 
 A step reads two registers of w and one number for each row, and keeps the processor busy with two instructions a row.
@@ -30,8 +30,8 @@ ROWS = REGISTERS // 2 - 2  # of two registers: so two remain for a row of w, and
 LOW_ROWS = min(ROWS, 13)  # the same, for batches: of 64, 128 or 256 rows fewer are left over
 NARROW_ROWS = 9  # of one register: more rows would want more addresses than the processor keeps at hand
 
-# How many columns of registers a tile has, and what it does with the numbers it meets. Kernels get both as arguments,
-# and Numba compiles one for each combination of their types.
+# How many columns of registers a tile has, and what it accumulates: products or the largest. Kernels get both as
+# arguments, and Numba compiles one for each combination of their types.
 ONE, TWO, LOW = np.int8(1), np.int16(2), np.int32(2)
 OUTER, LANEWISE, LARGEST = np.int8(0), np.int16(1), np.int32(2)
 COLUMNS = {types.int8: (1, NARROW_ROWS), types.int16: (2, ROWS), types.int32: (2, LOW_ROWS)}
@@ -134,7 +134,7 @@ def lanes_of(typing, x):
 
 
 @intrinsic
-def rows_of(typing, x, j, columns, kind):
+def broadcast_row(typing, x, j, columns, kind):
     """A tile of which each row is x[j], x[j + 1], …"""
     tile = Tile(x.dtype, columns, kind)
 
@@ -149,119 +149,119 @@ def rows_of(typing, x, j, columns, kind):
 
 
 @intrinsic
-def load(typing, x, places, p, i, columns, kind):
-    """A tile of which row r is what stands in x from places[p + r] + i on."""
+def load(typing, x, offsets, p, i, columns, kind):
+    """A tile of which row r is what stands in x from offsets[p + r] + i on."""
     tile = Tile(x.dtype, columns, kind)
 
     def generate(context, builder, signature, arguments):
-        x, places = memories(tile, context, builder, signature, arguments, 0, 1)
+        x, offsets = memories(tile, context, builder, signature, arguments, 0, 1)
         _, _, p, i, _, _ = arguments
         out = ir.Constant(context.get_value_type(tile), ir.Undefined)
         for k, (r, lane) in enumerate(tile.registers):
-            position = builder.add(places.number(builder.add(p, INT(r))), i)
+            position = builder.add(offsets.number(builder.add(p, INT(r))), i)
             out = builder.insert_value(out, x.register(builder.add(position, INT(lane))), k)
         return out
 
-    return tile(x, places, p, i, columns, kind), generate
+    return tile(x, offsets, p, i, columns, kind), generate
 
 
 @intrinsic
-def store(typing, tile, out, places, p, rows, i, n):
-    """Write row r of the tile to `out` from places[p + r] + i on: the first n numbers of the first `rows` rows."""
+def store(typing, tile, out, offsets, p, rows, i, n):
+    """Write row r of the tile to `out` from offsets[p + r] + i on: the first n numbers of the first `rows` rows."""
 
     def generate(context, builder, signature, arguments):
         value, _, _, p, rows, i, n = arguments
-        out, places = memories(tile, context, builder, signature, arguments, 1, 2)
+        out, offsets = memories(tile, context, builder, signature, arguments, 1, 2)
         for r in range(tile.rows):
             with builder.if_then(builder.icmp_signed("<", INT(r), rows)):
-                position = builder.add(places.number(builder.add(p, INT(r))), i)
+                position = builder.add(offsets.number(builder.add(p, INT(r))), i)
                 for c in range(tile.columns):
                     lane = INT(c * tile.lanes)
                     register = builder.extract_value(value, r * tile.columns + c)
                     out.store(register, builder.add(position, lane), builder.sub(n, lane))
         return context.get_dummy_value()
 
-    return types.void(tile, out, places, p, rows, i, n), generate
+    return types.void(tile, out, offsets, p, rows, i, n), generate
 
 
 @intrinsic
-def meet(typing, tile, x, places, p, i, w, j):
-    """The tile after a step: with x[places[p + r] + i] · w[j + c] added at row r and lane c, if it is an OUTER one.
+def accumulate(typing, tile, x, offsets, p, i, w, j):
+    """The tile after a step: with x[offsets[p + r] + i] · w[j + c] added at row r and lane c, if it is an OUTER one.
 
-    In a LANEWISE tile x has lanes too: x[places[p + r] + i + c] · w[j + c] is added. One of the LARGEST instead keeps
+    In a LANEWISE tile x has lanes too: x[offsets[p + r] + i + c] · w[j + c] is added. One of the LARGEST instead keeps
     that number of x wherever it is larger than its own, or NaN.
     """
 
     def generate(context, builder, signature, arguments):
         out, _, _, p, i, _, j = arguments
-        x, places, w = memories(tile, context, builder, signature, arguments, 1, 2, 5)
+        x, offsets, w = memories(tile, context, builder, signature, arguments, 1, 2, 5)
         name = f"llvm.fmuladd.v{tile.lanes}f{tile.dtype.bitwidth}"
         fused = get_or_insert_function(builder.module, ir.FunctionType(tile.register, [tile.register] * 3), name)
         for k, (r, lane) in enumerate(tile.registers):
-            place = places.number(builder.add(p, INT(r)))
-            mine = builder.extract_value(out, k)
+            offset = offsets.number(builder.add(p, INT(r)))
+            register = builder.extract_value(out, k)
             if tile.kind == "outer":
-                number = spread(builder, x.number(place, i), tile.register)
+                number = spread(builder, x.number(offset, i), tile.register)
             else:
-                number = x.register(place, i, INT(lane))
+                number = x.register(offset, i, INT(lane))
             if tile.kind == "largest":
-                larger = builder.select(builder.fcmp_ordered(">", number, mine), number, mine)
-                mine = builder.select(builder.fcmp_unordered("uno", number, number), number, larger)
+                larger = builder.select(builder.fcmp_ordered(">", number, register), number, register)
+                register = builder.select(builder.fcmp_unordered("uno", number, number), number, larger)
             else:
-                mine = builder.call(fused, [number, w.register(builder.add(j, INT(lane))), mine])
-            out = builder.insert_value(out, mine, k)
+                register = builder.call(fused, [number, w.register(builder.add(j, INT(lane))), register])
+            out = builder.insert_value(out, register, k)
         return out
 
-    return tile(tile, x, places, p, i, w, j), generate
+    return tile(tile, x, offsets, p, i, w, j), generate
 
 
 @intrinsic
-def at_least(typing, tile, floor):
+def clamp_min(typing, tile, floor):
     """The tile with the floor in place of all numbers below it."""
 
     def generate(context, builder, signature, arguments):
         out, floor = arguments
         floor = spread(builder, context.cast(builder, floor, signature.args[1], tile.dtype), tile.register)
         for k in range(len(tile.registers)):
-            mine = builder.extract_value(out, k)
-            mine = builder.select(builder.fcmp_ordered("<", mine, floor), floor, mine)
-            out = builder.insert_value(out, mine, k)
+            register = builder.extract_value(out, k)
+            register = builder.select(builder.fcmp_ordered("<", register, floor), floor, register)
+            out = builder.insert_value(out, register, k)
         return out
 
     return tile(tile, floor), generate
 
 
 @intrinsic
-def give(typing, tile, best, floor, x, out, places, p, rows, i, more):
-    """Write the numbers of the tile to `out` where x is equal to those of `best`, else 0, and give back the others.
+def scatter(typing, tile, best, floor, x, out, offsets, p, rows, i, add):
+    """Write the numbers of the tile to `out` where x is equal to those of `best`, else 0; returns the others.
 
-    Row r, of the first `rows`, meets what stands from places[p + r] + i on. A number that was given away is 0 from then
-    on, so that the first of equal numbers gets it; one that meets no more than the floor isn't given away, where that
-    is a number. With `more`, what stands in `out` already is added.
+    Row r, of the first `rows`, is compared with x from offsets[p + r] + i on. A number that was written is 0 from then
+    on, so that the first of equal numbers gets it; where x isn't above the floor nothing is written, unless the floor
+    is NaN. With `add`, it is added to what is in `out`.
     """
 
     def generate(context, builder, signature, arguments):
-        value, best, floor, _, _, _, p, rows, i, more = arguments
-        x, out, places = memories(tile, context, builder, signature, arguments, 3, 4, 5)
+        value, best, floor, _, _, _, p, rows, i, add = arguments
+        x, out, offsets = memories(tile, context, builder, signature, arguments, 3, 4, 5)
         nothing, floor = ir.Constant(tile.register, None), spread(builder, floor, tile.register)
         for k, (r, lane) in enumerate(tile.registers):
-            position = builder.add(builder.add(places.number(builder.add(p, INT(r))), i), INT(lane))
-            mine = builder.extract_value(value, k)
+            position = builder.add(builder.add(offsets.number(builder.add(p, INT(r))), i), INT(lane))
+            register = builder.extract_value(value, k)
             number = x.register(position)
             equal = builder.fcmp_ordered("==", number, builder.extract_value(best, k))
             equal = builder.and_(equal, builder.fcmp_unordered(">", number, floor))
-            given = builder.select(equal, mine, nothing)
+            given = builder.select(equal, register, nothing)
             with builder.if_then(builder.icmp_signed("<", INT(r), rows)):
-                stands = builder.select(builder.icmp_signed("!=", more, INT(0)), out.register(position), nothing)
+                stands = builder.select(builder.icmp_signed("!=", add, INT(0)), out.register(position), nothing)
                 out.store(builder.fadd(given, stands), position, INT(tile.lanes))
-            value = builder.insert_value(value, builder.select(equal, nothing, mine), k)
+            value = builder.insert_value(value, builder.select(equal, nothing, register), k)
         return value
 
-    return tile(tile, best, floor, x, out, places, p, rows, i, more), generate
+    return tile(tile, best, floor, x, out, offsets, p, rows, i, add), generate
 
 
 @intrinsic
-def turn(typing, x, i, step, out, j, out_step):
+def transpose(typing, x, i, step, out, j, out_step):
     """Write a square of numbers, as many a side as a register has lanes, to `out`: its rows as columns.
 
     Row r begins at x[i + r·step], and column r goes to out[j + r·out_step].
@@ -273,11 +273,11 @@ def turn(typing, x, i, step, out, j, out_step):
         _, i, step, _, j, out_step = arguments
         n = tile.lanes
         rows = [x.register(builder.add(i, builder.mul(step, INT(r)))) for r in range(n)]
-        zipped = [[k // 2 + k % 2 * n + half for k in range(n)] for half in (0, n // 2)]
-        zipped = [ir.Constant(ir.VectorType(SHORT, n), order) for order in zipped]
+        interleaved = [[k // 2 + k % 2 * n + half for k in range(n)] for half in (0, n // 2)]
+        interleaved = [ir.Constant(ir.VectorType(SHORT, n), order) for order in interleaved]
         for _ in range(n.bit_length() - 1):  # each time, rows that stand half of all rows apart are zipped
             pairs = zip(rows[: n // 2], rows[n // 2 :])
-            rows = [builder.shuffle_vector(a, b, order) for a, b in pairs for order in zipped]
+            rows = [builder.shuffle_vector(a, b, order) for a, b in pairs for order in interleaved]
         for r, row in enumerate(rows):
             out.store(row, builder.add(j, builder.mul(out_step, INT(r))), INT(n))
         return context.get_dummy_value()

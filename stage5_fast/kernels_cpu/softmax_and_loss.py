@@ -3,7 +3,7 @@
 import numpy as np
 
 from .jit import empty, parallel, share
-from .layout import _fit, _plain
+from .layout import check_shapes, contiguous
 
 __all__ = ["nll", "nll_gradient"]
 
@@ -34,16 +34,18 @@ def _nll_gradient(t, parts, g, probabilities, target, gradient):
 
 
 def nll(x, target):
-    _fit(x.ndim == 2 and target.shape == x.shape[:1] and x.shape[1], x, target)
+    check_shapes(x.ndim == 2 and target.shape == x.shape[:1] and x.shape[1], x, target)
     losses, probabilities = empty(len(x), x.dtype), empty(x.shape, x.dtype)
-    target = _plain(target.astype(np.int64, copy=False))
-    _nll(share(16 * x.size), _plain(x), target, losses, probabilities)
+    target = contiguous(target.astype(np.int64, copy=False))
+    _nll(share(16 * x.size), contiguous(x), target, losses, probabilities)
     return losses, probabilities
 
 
 def nll_gradient(g, probabilities, target):
-    _fit(probabilities.ndim == 2 and g.shape == target.shape == probabilities.shape[:1], g, probabilities, target)
+    check_shapes(
+        probabilities.ndim == 2 and g.shape == target.shape == probabilities.shape[:1], g, probabilities, target
+    )
     gradient = empty(probabilities.shape, g.dtype)
-    target = _plain(target.astype(np.int64, copy=False))
-    _nll_gradient(share(probabilities.size), _plain(g), _plain(probabilities), target, gradient)
+    target = contiguous(target.astype(np.int64, copy=False))
+    _nll_gradient(share(probabilities.size), contiguous(g), contiguous(probabilities), target, gradient)
     return gradient

@@ -5,8 +5,8 @@
 import numpy as np
 from numba import cuda
 
-from ..kernels_cpu.layout import _fit
-from .launch import ITEMS, THREADS, _blocks, _empty, _plain, _uniform, device, specialized
+from ..kernels_cpu.layout import check_shapes
+from .launch import ITEMS, THREADS, contiguous, device, empty, grid_size, same_dtype, specialized
 
 __all__ = ["rectify", "rectify_gradient"]
 
@@ -14,7 +14,7 @@ __all__ = ["rectify", "rectify_gradient"]
 def _map(x, y, out, n):
     """out = FORMULA(x, y), number by number.
 
-    Grid: a block for 1024 numbers. A thread: 4 numbers, 256 apart, so that the threads of a warp meet neighbours.
+    Grid: a block for 1024 numbers. A thread: 4 numbers, 256 apart, so that the threads of a warp read neighbours.
     Shared memory: none. Bytes: each array once, as must be.
     """
     xs = cuda.local.array(ITEMS, real)  # in registers, as all loops over them are unrolled
@@ -31,33 +31,33 @@ def _map(x, y, out, n):
 
 
 @device
-def _itself(x, y):
+def identity(x, y):
     return x
 
 
 @device
-def _positive(x, y):
+def relu(x, y):
     return 0 if x < 0 else x
 
 
 @device
-def _where_not_zero(g, out):
+def _relu_gradient(g, out):
     return g if out != 0 else out
 
 
-def _each(formula, x, y):
+def _elementwise(formula, x, y):
     if not x.size:
         return NotImplemented
-    x, y = _plain(x), _plain(y)
-    out = _empty(x, *x.shape)
-    specialized(_map, x.dtype, FORMULA=formula)(_blocks(x.size, ITEMS * THREADS), x, y, out, x.size)
+    x, y = contiguous(x), contiguous(y)
+    out = empty(x, *x.shape)
+    specialized(_map, x.dtype, FORMULA=formula)(grid_size(x.size, ITEMS * THREADS), x, y, out, x.size)
     return out
 
 
 def rectify(x):
-    return _each(_positive, x, x)
+    return _elementwise(relu, x, x)
 
 
 def rectify_gradient(g, out):
-    _fit(g.shape == out.shape, g, out)
-    return NotImplemented if not _uniform(g, out) else _each(_where_not_zero, g, out)
+    check_shapes(g.shape == out.shape, g, out)
+    return NotImplemented if not same_dtype(g, out) else _elementwise(_relu_gradient, g, out)

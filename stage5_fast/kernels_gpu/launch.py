@@ -61,7 +61,7 @@ def _load(source, arguments, constants):
 
     name, arch = source.__name__.strip("_"), cupy.cuda.Device().compute_capability
     signature = types.void(*map(_type, arguments))
-    what = f"{_text()} {name} {signature} {arch} " + " ".join(f"{k}={_plainly(v)}" for k, v in constants.items())
+    what = f"{_text()} {name} {signature} {arch} " + " ".join(f"{k}={_name(v)}" for k, v in constants.items())
     file = Path(os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache"))  # as CuPy's own
     file /= f"gradual_{name}_{hashlib.sha256(what.encode()).hexdigest()[:32]}.cubin"
     try:
@@ -87,7 +87,7 @@ def _type(argument):
     return types.CPointer(getattr(types, argument.dtype.name))
 
 
-def _plainly(constant):
+def _name(constant):
     return constant.__name__ if callable(constant) else repr(constant)
 
 
@@ -109,22 +109,22 @@ def _keep(file, content):
         os.replace(part.name, file)
 
 
-def _empty(x, *shape, dtype=None):
+def empty(x, *shape, dtype=None):
     """An array beside x, of whatever stands in its memory. As `numpy.empty_like`, with less to find out first."""
     return type(x)(shape, dtype or x.dtype)
 
 
-def _plain(x):
+def contiguous(x):
     """The array itself, or a copy in which its numbers lie in order."""
     return x if x.flags.c_contiguous else x.copy()
 
 
-def _uniform(first, *others):
+def same_dtype(first, *others):
     """Whether all that are there have one dtype, as a kernel takes it for granted."""
     return all(x is None or x.dtype == first.dtype for x in others)
 
 
-def _blocks(n, each=THREADS):
+def grid_size(n, each=THREADS):
     return (-(-n // each),)
 
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda
 
-from ..kernels_cpu.layout import _fit
-from .activation import _itself, _positive, rectify
-from .launch import MOST, SIMULATED, THREADS, _blocks, _empty, _plain, _uniform, device, specialized, split
-from .reduction import _sums
+from ..kernels_cpu.layout import check_shapes
+from .activation import identity, rectify, relu
+from .launch import MOST, SIMULATED, THREADS, contiguous, device, empty, grid_size, same_dtype, specialized, split
+from .reduction import channel_sums
 
 __all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "matmul"]
 
@@ -21,29 +21,30 @@ SIDES = 128, 64, 32  # that a tile may have
 BUSY = 512  # so many blocks keep a large GPU busy
 
 
-def _product(a, b, bias, out, rows, columns, depth, numbers):
+def _gemm(a, b, bias, out, rows, columns, depth, numbers):
     """out[r, c] = Σ a[r, k]·b[k, c] over the steps k, + bias; constants say what rows, columns and steps are in memory.
 
     Grid: a block for each tile of ROWS × COLUMNS numbers of out, times groups of channels and parts of the steps.
-    A thread: DOWN × ACROSS numbers of the tile, which stay in registers from the first step to the last; up to four
-    neighbours each, which one instruction loads. It also fetches its share of what all threads of the block need.
+    A thread: THREAD_ROWS × THREAD_COLUMNS numbers of the tile, which stay in registers from the first step to the last;
+    up to four neighbours each, which one instruction loads. It also fetches its share of what the block needs.
     Shared memory: DEPTH steps of ROWS numbers of a and of COLUMNS of b, twice: while all work on the one half, what is
     fetched goes into the other. The four numbers between two steps keep threads that write out of each other's banks.
     Bytes: a is read once for each tile of columns and b for each tile of rows; once each and out would be needed.
+    Where tiles are few, several blocks share the steps of one (split-K), and `channel_sums` adds up their parts.
     """
     a_row, a_step, b_column, b_step, out_row, out_column = numbers[:6]
     a_group, b_group, out_group, out_part, parts, size = numbers[6:12]
     view = numbers[12:]
     a_tile = cuda.shared.array(A_TILE, real)
     b_tile = cuda.shared.array(B_TILE, real)
-    a_next = cuda.local.array(A_SHARE, real)
-    b_next = cuda.local.array(B_SHARE, real)
-    a_first = cuda.local.array(A_SHARE, np.int64)  # where a thread's rows begin, or -1
-    b_first = cuda.local.array(B_SHARE, np.int64)
-    b_place = cuda.local.array((B_SHARE, 2), np.int32)
-    left = cuda.local.array(DOWN, real)
-    top = cuda.local.array(ACROSS, real)
-    sums = cuda.local.array((DOWN, ACROSS), real)
+    a_next = cuda.local.array(A_FETCHES, real)
+    b_next = cuda.local.array(B_FETCHES, real)
+    a_first = cuda.local.array(A_FETCHES, np.int64)  # where a thread's rows begin, or -1
+    b_first = cuda.local.array(B_FETCHES, np.int64)
+    b_pixel = cuda.local.array((B_FETCHES, 2), np.int32)
+    left = cuda.local.array(THREAD_ROWS, real)
+    top = cuda.local.array(THREAD_COLUMNS, real)
+    sums = cuda.local.array((THREAD_ROWS, THREAD_COLUMNS), real)
 
     t = cuda.threadIdx.x & 255  # so that the compiler knows it isn't negative
     tiles = (rows + ROWS - 1) // ROWS
@@ -52,57 +53,58 @@ def _product(a, b, bias, out, rows, columns, depth, numbers):
     group = cuda.blockIdx.y // parts
     part = cuda.blockIdx.y % parts
     last = min((part + 1) * size, depth)
-    for e in range(A_SHARE):
-        r = row + across(t + e * THREADS, A_ALONG, ROWS)
+    for e in range(A_FETCHES):
+        r = row + fetched_row(t + e * THREADS, A_STEPS_FIRST, ROWS)
         a_first[e] = group * a_group + A_ROW(r, a_row, WINDOW, view)[0] if r < rows else -1
-    for e in range(B_SHARE):
-        c = column + across(t + e * THREADS, B_ALONG, COLUMNS)
+    for e in range(B_FETCHES):
+        c = column + fetched_row(t + e * THREADS, B_STEPS_FIRST, COLUMNS)
         start, y, x = B_COLUMN(c, b_column, WINDOW, view)
         b_first[e] = group * b_group + start if c < columns else -1
-        b_place[e, 0], b_place[e, 1] = y, x
-    for i in range(DOWN):
-        for j in range(ACROSS):
+        b_pixel[e, 0], b_pixel[e, 1] = y, x
+    for i in range(THREAD_ROWS):
+        for j in range(THREAD_COLUMNS):
             sums[i, j] = 0
 
     half = 1
     for now in range(part * size - DEPTH, last, DEPTH):  # the first time only the next steps' numbers are fetched
         ahead = now + DEPTH
-        for e in range(A_SHARE):
-            k = ahead + along(t + e * THREADS, A_ALONG, ROWS)
+        for e in range(A_FETCHES):
+            k = ahead + fetched_step(t + e * THREADS, A_STEPS_FIRST, ROWS)
             a_next[e] = 0
             if k < last and a_first[e] >= 0:
                 a_next[e] = a[a_first[e] + A_STEP(k, a_step, WINDOW, view)[0]]
-        for e in range(B_SHARE):
-            k = ahead + along(t + e * THREADS, B_ALONG, COLUMNS)
+        for e in range(B_FETCHES):
+            k = ahead + fetched_step(t + e * THREADS, B_STEPS_FIRST, COLUMNS)
             b_next[e] = 0
             if k < last and b_first[e] >= 0:
                 start, y, x = B_STEP(k, b_step, WINDOW, view)
-                i, there = LOOK(b_first[e] + start, b_place[e, 0] + y, b_place[e, 1] + x, GAP, view)
+                i, there = LOCATE(b_first[e] + start, b_pixel[e, 0] + y, b_pixel[e, 1] + x, GAP, view)
                 if there:
                     b_next[e] = b[i]
         if ahead > part * size:
             for k in range(DEPTH):
-                for i in range(DOWN):
-                    left[i] = a_tile[half, k, own(i, t // 16, A_NEAR)]
-                for j in range(ACROSS):
-                    top[j] = b_tile[half, k, own(j, t % 16, B_NEAR)]
-                for i in range(DOWN):
-                    for j in range(ACROSS):
+                for i in range(THREAD_ROWS):
+                    left[i] = a_tile[half, k, tile_row(i, t // 16, A_VECTOR)]
+                for j in range(THREAD_COLUMNS):
+                    top[j] = b_tile[half, k, tile_row(j, t % 16, B_VECTOR)]
+                for i in range(THREAD_ROWS):
+                    for j in range(THREAD_COLUMNS):
                         sums[i, j] += left[i] * top[j]
         half = 1 - half
-        for e in range(A_SHARE):
-            k, r = along(t + e * THREADS, A_ALONG, ROWS), across(t + e * THREADS, A_ALONG, ROWS)
+        for e in range(A_FETCHES):
+            k, r = fetched_step(t + e * THREADS, A_STEPS_FIRST, ROWS), fetched_row(t + e * THREADS, A_STEPS_FIRST, ROWS)
             a_tile[half, k, r] = a_next[e]
-        for e in range(B_SHARE):
-            k, c = along(t + e * THREADS, B_ALONG, COLUMNS), across(t + e * THREADS, B_ALONG, COLUMNS)
+        for e in range(B_FETCHES):
+            k = fetched_step(t + e * THREADS, B_STEPS_FIRST, COLUMNS)
+            c = fetched_row(t + e * THREADS, B_STEPS_FIRST, COLUMNS)
             b_tile[half, k, c] = b_next[e]
         cuda.syncthreads()
 
-    for j in range(ACROSS):
-        c = column + own(j, t % 16, B_NEAR)
+    for j in range(THREAD_COLUMNS):
+        c = column + tile_row(j, t % 16, B_VECTOR)
         start = group * out_group + part * out_part + OUT_COLUMN(c, out_column, WINDOW, view)[0]
-        for i in range(DOWN):
-            r = row + own(i, t // 16, A_NEAR)
+        for i in range(THREAD_ROWS):
+            r = row + tile_row(i, t // 16, A_VECTOR)
             if r < rows and c < columns:
                 total = sums[i, j]
                 if ROW_BIAS and part == 0:
@@ -113,21 +115,21 @@ def _product(a, b, bias, out, rows, columns, depth, numbers):
 
 
 @device
-def along(t, steps_first, side):
+def fetched_step(t, steps_first, side):
     """The step that thread t fetches, where numbers that lie side by side belong to steps or else to rows (columns)."""
     return t % DEPTH if steps_first else t // side
 
 
 @device
-def across(t, steps_first, side):
+def fetched_row(t, steps_first, side):
     """The row (column) of the tile whose number thread t fetches."""
     return t // DEPTH if steps_first else t % side
 
 
 @device
-def own(i, t, near):
+def tile_row(i, t, vector):
     """Which row (column) of the tile is the i-th of a thread's own."""
-    return i // near * 16 * near + t * near + i % near
+    return i // vector * 16 * vector + t * vector + i % vector
 
 
 @device
@@ -137,8 +139,8 @@ def line(i, step, window, view):
 
 
 @device
-def plainly(start, y, x, gap, view):
-    """The position of a number of a matrix, and that it is there."""
+def always_inside(start, y, x, gap, view):
+    """The position of a number of a matrix, which is always there."""
     return start, True
 
 
@@ -150,10 +152,10 @@ class Positions(NamedTuple):
     B_COLUMN: object
     B_STEP: object
     OUT_COLUMN: object
-    LOOK: object  # the position of a number of b, and whether it is there
+    LOCATE: object  # the position of a number of b, and whether it is there
 
 
-MATRICES = Positions(line, line, line, line, line, plainly)
+MATRICES = Positions(line, line, line, line, line, always_inside)
 
 
 def _side(n, most):
@@ -174,79 +176,83 @@ def _tiling(rows, columns, depth, count, most):
 
 
 @cache
-def _product_kernel(dtype, kind, rows, columns, a_along, b_along, with_bias, window, gap):
-    sides = {"ROWS": rows, "A_TILE": (2, DEPTH, rows + 4), "A_SHARE": rows * DEPTH // THREADS, "DOWN": rows // 16}
-    sides |= {"COLUMNS": columns, "B_TILE": (2, DEPTH, columns + 4), "B_SHARE": columns * DEPTH // THREADS}
-    sides |= {"ACROSS": columns // 16, "A_NEAR": min(4, rows // 16), "B_NEAR": min(4, columns // 16)}
+def _gemm_kernel(dtype, kind, rows, columns, a_steps_first, b_steps_first, with_bias, window, gap):
+    sides = {"ROWS": rows, "A_TILE": (2, DEPTH, rows + 4), "A_FETCHES": rows * DEPTH // THREADS}
+    sides |= {"COLUMNS": columns, "B_TILE": (2, DEPTH, columns + 4), "B_FETCHES": columns * DEPTH // THREADS}
+    sides |= {"THREAD_ROWS": rows // 16, "THREAD_COLUMNS": columns // 16}
+    sides |= {"A_VECTOR": min(4, rows // 16), "B_VECTOR": min(4, columns // 16)}
     biases = {"ROW_BIAS": with_bias and kind is not MATRICES, "COLUMN_BIAS": with_bias and kind is MATRICES}
-    how = {"A_ALONG": a_along, "B_ALONG": b_along, "WINDOW": window, "GAP": gap}
-    return specialized(_product, dtype, **kind._asdict(), **sides, **biases, **how)
+    how = {"A_STEPS_FIRST": a_steps_first, "B_STEPS_FIRST": b_steps_first, "WINDOW": window, "GAP": gap}
+    return specialized(_gemm, dtype, **kind._asdict(), **sides, **biases, **how)
 
 
-def _multiply(kind, a, b, bias, shape, sizes, steps, groups=(0, 0, 0), view=(), window=(), gap=(), along=(True, False)):
+def gemm(
+    kind, a, b, bias, shape, sizes, steps, groups=(0, 0, 0), view=(), window=(), gap=(), steps_first=(True, False)
+):
     """A product of `sizes` = rows, columns, depth and how many groups. Parts of the steps are added up afterwards."""
     rows, columns, depth, count = sizes
     sides, tiles, parts = _tiling(*sizes, SIDES[a.dtype.itemsize > 4])
     size = -(-depth // (parts * DEPTH)) * DEPTH
-    out = _empty(a, parts, *shape)
-    launch = _product_kernel(a.dtype, kind, *sides, *along, bias is not None, window, gap)
+    out = empty(a, parts, *shape)
+    launch = _gemm_kernel(a.dtype, kind, *sides, *steps_first, bias is not None, window, gap)
     numbers = (*steps, *groups, rows * columns * count, parts, size, *view)
-    a, b, bias = _plain(a), _plain(b), _plain(a if bias is None else bias)  # a stands for one that isn't looked at
+    bias = a if bias is None else bias  # a stands for one that isn't read
+    a, b, bias = contiguous(a), contiguous(b), contiguous(bias)
     launch((tiles, count * parts), a, b, bias, out, rows, columns, depth, numbers)
-    return out[0] if parts == 1 else _sums(out.reshape(parts, -1, 1)).reshape(shape)
+    return out[0] if parts == 1 else channel_sums(out.reshape(parts, -1, 1)).reshape(shape)
 
 
 def matmul(a, b, bias=None):
     """a b + bias: (m, k), (k, n), (n,) or None -> (m, n), by tiles. Either may be a transposed view."""
-    _fit(a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] and _uniform(a, b, bias), a, b)
-    _fit(bias is None or bias.shape == b.shape[1:], a, b)
+    check_shapes(a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] and same_dtype(a, b, bias), a, b)
+    check_shapes(bias is None or bias.shape == b.shape[1:], a, b)
     (m, k), n = a.shape, b.shape[1]
     if not m * n:
-        return _empty(a, m, n)
+        return empty(a, m, n)
     (a, *a_steps), (b, *b_steps) = _steps(a), _steps(b)
-    steps, along = (*a_steps, *b_steps[::-1], n, 1), (a_steps[1] == 1, b_steps[0] == 1)
-    return _multiply(MATRICES, a, b, bias, (m, n), (m, n, k, 1), steps, along=along)
+    steps, steps_first = (*a_steps, *b_steps[::-1], n, 1), (a_steps[1] == 1, b_steps[0] == 1)
+    return gemm(MATRICES, a, b, bias, (m, n), (m, n, k, 1), steps, steps_first=steps_first)
 
 
 def _steps(x):
     """A matrix as it lies in order in memory, and the steps there from row to row and from column to column."""
     if x.T.flags.c_contiguous and not x.flags.c_contiguous:
         return x.T, 1, x.shape[0]
-    return _plain(x), x.shape[1], 1
+    return contiguous(x), x.shape[1], 1
 
 
 def _affine(formula, x, weight, bias):
-    _fit(x.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1]), x, weight)
-    if not (x.size and weight.size and _uniform(x, weight, bias)) or x.size // x.shape[-1] * len(weight) >= MOST:
+    check_shapes(x.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1]), x, weight)
+    if not (x.size and weight.size and same_dtype(x, weight, bias)) or x.size // x.shape[-1] * len(weight) >= MOST:
         return NotImplemented
     rows = x.reshape(-1, x.shape[-1])
     out = matmul(rows, weight.T, bias) if TILED else rows.dot(weight.T)
     if not TILED and bias is not None:
         add_bias = specialized(_add_bias, out.dtype, FORMULA=formula)
-        add_bias(_blocks(out.size), _plain(bias), out, out.size, out.shape[1])
-    elif formula is _positive:
+        add_bias(grid_size(out.size), contiguous(bias), out, out.size, out.shape[1])
+    elif formula is relu:
         out = rectify(out)
     return out.reshape(*x.shape[:-1], len(weight))
 
 
 def affine(x, weight, bias):
-    return _affine(_itself, x, weight, bias)
+    return _affine(identity, x, weight, bias)
 
 
 def affine_relu(x, weight, bias):
-    return _affine(_positive, x, weight, bias)
+    return _affine(relu, x, weight, bias)
 
 
 def affine_to_x(g, weight):
-    _fit(g.shape[-1] == len(weight), g, weight)
-    if not (TILED and g.size and weight.size and _uniform(g, weight)):
+    check_shapes(g.shape[-1] == len(weight), g, weight)
+    if not (TILED and g.size and weight.size and same_dtype(g, weight)):
         return NotImplemented  # as cuBLAS does it, there is nothing to add
     return matmul(g.reshape(-1, g.shape[-1]), weight).reshape(*g.shape[:-1], weight.shape[1])
 
 
 def affine_to_weight(g, x):
-    _fit(g.shape[:-1] == x.shape[:-1], g, x)
-    if not (TILED and g.size and x.size and _uniform(g, x)):
+    check_shapes(g.shape[:-1] == x.shape[:-1], g, x)
+    if not (TILED and g.size and x.size and same_dtype(g, x)):
         return NotImplemented
     return matmul(g.reshape(-1, g.shape[-1]).T, x.reshape(-1, x.shape[-1]))
 

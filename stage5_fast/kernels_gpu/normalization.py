@@ -7,22 +7,22 @@ import math
 import numpy as np
 from numba import cuda
 
-from ..kernels_cpu.layout import _fit
-from .launch import MOST, _blocks, _empty, _plain, _uniform, device, specialized, split
-from .reduction import _both_sums
+from ..kernels_cpu.layout import check_shapes
+from .launch import MOST, contiguous, device, empty, grid_size, same_dtype, specialized, split
+from .reduction import two_sums
 
 __all__ = ["moments", "normalized", "normalized_gradient"]
 
 
 @device
-def _from_first(x, g, mean, i, c, start):
+def _shifted_term(x, g, mean, i, c, start):
     """How far a number is from the channel's first, and its square: of these, sums lose no digits."""
-    d = np.float64(x[i]) - _start(x, start)
+    d = np.float64(x[i]) - _shift(x, start)
     return d, d * d
 
 
 @device
-def _start(x, start):
+def _shift(x, start):
     first = np.float64(x[start])
     return first if first - first == 0 else 0.0  # where it is infinite or NaN
 
@@ -36,7 +36,7 @@ def _times_centred(x, g, mean, i, c, start):
 def _as_moments(a, b, x, var, c, start, n, eps):
     """The mean and the variance."""
     variance = b / n - a / n * (a / n)
-    return _start(x, start) + a / n, 0.0 if variance < 0 else variance
+    return _shift(x, start) + a / n, 0.0 if variance < 0 else variance
 
 
 @device
@@ -80,39 +80,39 @@ def _over_the_rest(x, dim):
 
 
 def _as_planes(x):
-    return _plain(x).reshape(*x.shape[:2], -1)
+    return contiguous(x).reshape(*x.shape[:2], -1)
 
 
 def _vectors(x, *others):
-    return [_plain(other.astype(x.dtype, copy=False)) for other in others]
+    return [contiguous(other.astype(x.dtype, copy=False)) for other in others]
 
 
 def moments(x, dim):
     if not _by_channel(x) or not _over_the_rest(x, dim):
         return NotImplemented
     x, shape = _as_planes(x), (1, x.shape[1], *(1,) * (x.ndim - 2))
-    mean, var = _both_sums(x, x, x, x, 0.0, _from_first, _as_moments)
+    mean, var = two_sums(x, x, x, x, 0.0, _shifted_term, _as_moments)
     return mean.reshape(shape), var.reshape(shape)
 
 
 def normalized(x, weight, bias, mean, var, eps):
     if not _by_channel(x, weight, bias, mean, var):
         return NotImplemented
-    planes, out = _as_planes(x), _empty(x, *x.shape)
+    planes, out = _as_planes(x), empty(x, *x.shape)
     size = x.size, *planes.shape[1:], float(eps)
-    specialized(_normalized, x.dtype)(_blocks(x.size), planes, *_vectors(x, weight, bias, mean, var), out, *size)
+    specialized(_normalized, x.dtype)(grid_size(x.size), planes, *_vectors(x, weight, bias, mean, var), out, *size)
     return out
 
 
 def normalized_gradient(g, x, weight, mean, var, eps, dim):
     if not _by_channel(x, weight, mean, var) or not _over_the_rest(x, dim):
         return NotImplemented
-    _fit(g.shape == x.shape, g, x)
-    if not _uniform(x, g):
+    check_shapes(g.shape == x.shape, g, x)
+    if not same_dtype(x, g):
         return NotImplemented
-    g, planes, out = _as_planes(g), _as_planes(x), _empty(x, *x.shape)
+    g, planes, out = _as_planes(g), _as_planes(x), empty(x, *x.shape)
     by, mean, var = _vectors(x, weight, mean, var)
-    to_bias, to_weight = _both_sums(planes, g, mean, var, float(eps), _times_centred, _as_scaled)
+    to_bias, to_weight = two_sums(planes, g, mean, var, float(eps), _times_centred, _as_scaled)
     arrays = g, planes, by, mean, var, to_bias, to_weight, out
-    specialized(_normalized_gradient, x.dtype)(_blocks(x.size), *arrays, x.size, *planes.shape[1:], float(eps))
+    specialized(_normalized_gradient, x.dtype)(grid_size(x.size), *arrays, x.size, *planes.shape[1:], float(eps))
     return out, to_weight.reshape(weight.shape), to_bias.reshape(weight.shape)

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numba import cuda
 
-from ..kernels_cpu.layout import _fit
-from .launch import ITEMS, THREADS, _blocks, _plain, _uniform, device, specialized
+from ..kernels_cpu.layout import check_shapes
+from .launch import ITEMS, THREADS, contiguous, device, grid_size, same_dtype, specialized
 
 __all__ = ["adadelta", "adagrad", "adam", "rmsprop", "sgd"]
 
@@ -114,20 +114,20 @@ def _adadelta(p, g, v, u, lr, rho, eps, weight_decay, n):
 
 
 @device
-def _given(number):
+def _by_value(number):
     return number
 
 
 @device
-def _on_device(number):
+def _by_pointer(number):
     return number[0]
 
 
 def _number(x):
     """A number for a kernel, or an array on the device that holds it; and how the kernel gets at it."""
     if isinstance(x, int | float | np.number):
-        return float(x), _given
-    return x.reshape(1), _on_device
+        return float(x), _by_value
+    return x.reshape(1), _by_pointer
 
 
 def _step(kernel, p, g, state, numbers, items=1, **constants):
@@ -136,13 +136,13 @@ def _step(kernel, p, g, state, numbers, items=1, **constants):
     The first of the numbers, the learning rate and for some the count of steps, may be arrays on the device, so that a
     captured step can have others each time.
     """
-    g = _plain(g)
+    g = contiguous(g)
     state = [g if x is None else x for x in state]
-    _fit(all([x.shape == p.shape for x in (g, *state)]), p, g, *state)
-    if not (p.size and _uniform(p, g, *state) and all([x.flags.c_contiguous for x in (p, *state)])):
+    check_shapes(all([x.shape == p.shape for x in (g, *state)]), p, g, *state)
+    if not (p.size and same_dtype(p, g, *state) and all([x.flags.c_contiguous for x in (p, *state)])):
         return NotImplemented
     launch = specialized(kernel, p.dtype, **constants)
-    launch(_blocks(p.size, items * THREADS), p, g, *state, *numbers, p.size)
+    launch(grid_size(p.size, items * THREADS), p, g, *state, *numbers, p.size)
 
 
 def sgd(p, g, buffer, lr, momentum, dampening, weight_decay, nesterov):

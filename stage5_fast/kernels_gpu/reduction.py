@@ -7,17 +7,17 @@ import math
 import numpy as np
 from numba import cuda
 
-from ..kernels_cpu.layout import _fit
-from .launch import MOST, THREADS, _blocks, _empty, _plain, device, specialized, split
+from ..kernels_cpu.layout import check_shapes
+from .launch import MOST, THREADS, contiguous, device, empty, grid_size, specialized, split
 
 __all__ = ["affine_to_bias", "convolve_to_bias"]
 
 
-def _add_up(x, g, mean, var, sums, one, two, images, channels, pixels, parts, eps):
+def _reduce(x, g, mean, var, sums, one, two, images, channels, pixels, parts, eps):
     """For each channel the sums of the two TERMS of its numbers, in float64, and what FINISH makes of them.
 
     Grid: a block for LANES channels, or a part of them. With LANES = 32 (where a pixel is all there is) the threads of
-    a warp meet numbers of neighbouring channels, else with LANES = 1 those of neighbouring pixels.
+    a warp read numbers of neighbouring channels, else with LANES = 1 those of neighbouring pixels.
     A thread: every so many-th number of its channel. Shared memory: the sums of all threads, added up by halves.
     Bytes: each array once, as must be.
     """
@@ -56,7 +56,7 @@ def _add_up(x, g, mean, var, sums, one, two, images, channels, pixels, parts, ep
             sums[(cuda.blockIdx.y * channels + c) * 2 + 1] = second[t]
 
 
-def _add_up_parts(x, var, sums, one, two, images, channels, pixels, parts, eps):
+def _reduce_parts(x, var, sums, one, two, images, channels, pixels, parts, eps):
     """The sums of all parts, always in the same order, and what FINISH makes of them.
 
     Grid: a thread for each channel. Shared memory: none. Bytes: the sums once, as must be.
@@ -71,45 +71,45 @@ def _add_up_parts(x, var, sums, one, two, images, channels, pixels, parts, eps):
 
 
 @device
-def _plain_term(x, g, mean, i, c, start):
+def _value_term(x, g, mean, i, c, start):
     return np.float64(x[i]), 0.0
 
 
 @device
-def _as_they_are(a, b, x, var, c, start, n, eps):
+def _unscaled(a, b, x, var, c, start, n, eps):
     return a, b
 
 
-def _both_sums(x, g, mean, var, eps, terms, finish):
+def two_sums(x, g, mean, var, eps, terms, finish):
     """What `finish` makes of the sums of both terms, over the dims 0 and 2 of x: (N, C, P) -> (C,) twice."""
     images, channels, pixels = x.shape
     lanes = 32 if pixels == 1 else 1
     parts = max(
         1, min(images * pixels * lanes // (16 * THREADS), 64)
     )  # a thread adds up about 16 numbers, if that will do
-    sums = _empty(x, parts * channels * 2 if parts > 1 else 1, dtype=np.float64)
-    one, two = out = _empty(x, 2, channels)
+    sums = empty(x, parts * channels * 2 if parts > 1 else 1, dtype=np.float64)
+    one, two = out = empty(x, 2, channels)
     size = images, channels, pixels, parts, eps
-    add_up = specialized(_add_up, x.dtype, LANES=lanes, TERMS=terms, FINISH=finish)
+    add_up = specialized(_reduce, x.dtype, LANES=lanes, TERMS=terms, FINISH=finish)
     add_up((-(-channels // lanes), parts), x, g, mean, var, sums, one, two, *size)
     if parts > 1:
-        specialized(_add_up_parts, x.dtype, FINISH=finish)(_blocks(channels), x, var, sums, one, two, *size)
+        specialized(_reduce_parts, x.dtype, FINISH=finish)(grid_size(channels), x, var, sums, one, two, *size)
     return out
 
 
-def _sums(x):
+def channel_sums(x):
     """(N, C, P) -> (C,)."""
-    return _both_sums(x, x, x, x, 0.0, _plain_term, _as_they_are)[0]
+    return two_sums(x, x, x, x, 0.0, _value_term, _unscaled)[0]
 
 
 def affine_to_bias(g):
     if not g.size:
         return NotImplemented
-    return _sums(_plain(g).reshape(-1, g.shape[-1], 1))
+    return channel_sums(contiguous(g).reshape(-1, g.shape[-1], 1))
 
 
 def convolve_to_bias(g):
-    _fit(g.ndim == 4, g)
+    check_shapes(g.ndim == 4, g)
     if not g.size or math.prod(g.shape[2:]) >= MOST:
         return NotImplemented
-    return _sums(_plain(g).reshape(*g.shape[:2], -1))
+    return channel_sums(contiguous(g).reshape(*g.shape[:2], -1))

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numba import cuda
 
-from ..kernels_cpu.layout import _fit
-from .launch import THREADS, _blocks, _empty, _plain, _uniform, specialized
+from ..kernels_cpu.layout import check_shapes
+from .launch import THREADS, contiguous, empty, grid_size, same_dtype, specialized
 
 __all__ = ["nll", "nll_gradient"]
 
@@ -75,23 +75,25 @@ def _by_rows(kernel, x, *arguments):
     """Launch a kernel whose threads share rows of x: about one for eight numbers, and a power of two of them."""
     rows, columns = x.shape
     lanes = min(THREADS, 1 << ((columns - 1) // 8).bit_length())
-    specialized(kernel, x.dtype, LANES=lanes)(_blocks(rows, THREADS // lanes), *arguments, rows, columns)
+    specialized(kernel, x.dtype, LANES=lanes)(grid_size(rows, THREADS // lanes), *arguments, rows, columns)
 
 
 def nll(x, target):
-    _fit(x.ndim == 2 and target.shape == x.shape[:1] and x.shape[1], x, target)
+    check_shapes(x.ndim == 2 and target.shape == x.shape[:1] and x.shape[1], x, target)
     if not x.size:
         return NotImplemented
-    losses, probabilities = _empty(x, len(x)), _empty(x, *x.shape)
-    target = _plain(target.astype(np.int64, copy=False))
-    _by_rows(_nll, x, _plain(x), target, losses, probabilities)
+    losses, probabilities = empty(x, len(x)), empty(x, *x.shape)
+    target = contiguous(target.astype(np.int64, copy=False))
+    _by_rows(_nll, x, contiguous(x), target, losses, probabilities)
     return losses, probabilities
 
 
 def nll_gradient(g, probabilities, target):
-    _fit(probabilities.ndim == 2 and g.shape == target.shape == probabilities.shape[:1], g, probabilities, target)
-    if not (probabilities.size and _uniform(g, probabilities)):
+    check_shapes(
+        probabilities.ndim == 2 and g.shape == target.shape == probabilities.shape[:1], g, probabilities, target
+    )
+    if not (probabilities.size and same_dtype(g, probabilities)):
         return NotImplemented
-    gradient, target = _empty(g, *probabilities.shape), _plain(target.astype(np.int64, copy=False))
-    _by_rows(_nll_gradient, probabilities, _plain(g), _plain(probabilities), target, gradient)
+    gradient, target = empty(g, *probabilities.shape), contiguous(target.astype(np.int64, copy=False))
+    _by_rows(_nll_gradient, probabilities, contiguous(g), contiguous(probabilities), target, gradient)
     return gradient
