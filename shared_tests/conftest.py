@@ -8,6 +8,7 @@ on an array that has the manners of the GPU's, as far as they can be had without
 import gc
 import importlib
 import os
+import time
 from collections import Counter, defaultdict
 from functools import cache
 
@@ -49,8 +50,10 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "capability(name): the row of capabilities.py that the test belongs to")
     config.addinivalue_line("markers", "host: what it is about are arrays in the host's memory, so no device is needed")
-    if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" and hasattr(os, "sched_setaffinity"):
-        _stay_on_one_core(config)
+    if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
+        _wait_for_simulated_threads()
+        if hasattr(os, "sched_setaffinity"):
+            _stay_on_one_core(config)
     for name in _stage_names(config):
         try:
             importlib.import_module(name)
@@ -66,6 +69,23 @@ def _stay_on_one_core(config):
         cores = sorted(os.sched_getaffinity(0))
         worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
         os.sched_setaffinity(0, {cores[worker % len(cores)]})
+
+
+def _wait_for_simulated_threads():
+    """The simulator asks its threads all the time whether they live, and takes the interpreter from them for it.
+
+    Here it is told no sooner than a thread has come to a barrier or to its end.
+    """
+    from numba.cuda.simulator.kernel import BlockThread
+
+    alive = BlockThread.is_alive
+
+    def when_it_waits(thread):
+        while alive(thread) and not thread.syncthreads_blocked:
+            time.sleep(0)
+        return alive(thread)
+
+    BlockThread.is_alive = when_it_waits
 
 
 def without_gpu():
