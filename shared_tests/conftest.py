@@ -8,6 +8,8 @@ on an array that has the manners of the GPU's, as far as they can be had without
 import gc
 import importlib
 import os
+import threading
+import time
 from collections import Counter, defaultdict
 from functools import cache
 
@@ -49,8 +51,10 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "capability(name): the row of capabilities.py that the test belongs to")
     config.addinivalue_line("markers", "host: what it is about are arrays in the host's memory, so no device is needed")
-    if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" and hasattr(os, "sched_setaffinity"):
-        _stay_on_one_core(config)
+    if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
+        _spare_simulated_threads()
+        if hasattr(os, "sched_setaffinity"):
+            _stay_on_one_core(config)
     for name in _stage_names(config):
         try:
             importlib.import_module(name)
@@ -66,6 +70,35 @@ def _stay_on_one_core(config):
         cores = sorted(os.sched_getaffinity(0))
         worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
         os.sched_setaffinity(0, {cores[worker % len(cores)]})
+
+
+def _spare_simulated_threads():
+    """Each of a kernel's threads is one of Python's in the simulator, which takes most of its time for starting them.
+
+    Where no barrier is in the kernel, they run one after the other, without. Else the simulator asks its threads all
+    the time whether they live, and takes the interpreter from them for it: it is told once they wait or have ended.
+    """
+    from numba.cuda.simulator.kernel import BlockThread
+
+    start, alive = BlockThread.start, BlockThread.is_alive
+
+    def started_if_it_may_wait(thread):
+        if "syncthreads" in thread._manager._f.__code__.co_names:
+            return start(thread)
+        here = threading.get_ident()
+        before, threading._active[here] = threading._active[here], thread  # whom the simulator asks for its index
+        thread.abort = True  # a barrier in what the kernel calls would be an error, and is
+        try:
+            thread.run()
+        finally:
+            threading._active[here] = before
+
+    def alive_when_it_waits(thread):
+        while alive(thread) and not thread.syncthreads_blocked:
+            time.sleep(0)
+        return alive(thread)
+
+    BlockThread.start, BlockThread.is_alive = started_if_it_may_wait, alive_when_it_waits
 
 
 def without_gpu():

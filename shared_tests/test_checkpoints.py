@@ -248,6 +248,14 @@ def test_an_array_of_another_byte_order_becomes_one_of_this_machine(checkpoint, 
     same(checkpoint.load(tmp_path / "theirs.npz"), {"x": np.arange(3)})
 
 
+def test_arrays_beyond_the_limits_of_a_plain_zip_file_come_back(checkpoint, tmp_path, monkeypatch):
+    for limit in ("ZIP64_LIMIT", "ZIP_FILECOUNT_LIMIT"):  # 2 GiB, and 65,535 arrays
+        monkeypatch.setattr(zipfile, limit, 2)
+    state = {f"x{i}": np.arange(1000.0) + i for i in range(5)}
+    checkpoint.save(state, tmp_path / "large.npz")
+    same(checkpoint.load(tmp_path / "large.npz"), state)
+
+
 def test_save_and_load_have_pytorchs_signatures(checkpoint):
     for name in ("save", "load"):
         mine, theirs = [

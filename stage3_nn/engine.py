@@ -115,7 +115,7 @@ def _unary(rule):
         if options:
             x, options = _named(rule.__name__, x, options)
         try:
-            out, backward = rule(x._data, *args, **options)
+            out, backward = rule(x._data, *args, **options) if args or options else rule(x._data)
         except (RuntimeWarning, FloatingPointError) as error:
             out, backward = _again(rule, (x,), error, *args, **options)
         except (ArithmeticError, ValueError, IndexError, TypeError) as error:

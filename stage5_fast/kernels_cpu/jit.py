@@ -79,13 +79,13 @@ def _in_turn(compile, path):
 
 def _all_parts(parts, *arguments):
     for t in prange(parts):
-        part(t, parts, *arguments)  # noqa: F821 - a global of each copy: what a closure holds is never found in the cache
+        part(int64(t), parts, *arguments)  # noqa: F821 - globals of each copy: a closure is never found in the cache
 
 
 def parallel(part):
     """The kernel `kernel(parts, …)` of a function `part(t, parts, …)` that does the t-th of so many parts of all."""
-    one = jit(part)
-    names = {"__name__": part.__module__, "prange": prange, "part": one}
+    one = jit(part)  # for t as int64: a prange would count in uint64, for which the part would be compiled once more
+    names = {"__name__": part.__module__, "prange": prange, "int64": np.int64, "part": one}
     copy = FunctionType(_all_parts.__code__, names, part.__name__)
     copy.__qualname__ = f"{part.__module__}.{part.__qualname__}_in_parts"  # by its name Numba's cache knows it
     launch = jit(copy, parallel=True)
