@@ -91,6 +91,13 @@ def a_parameter_in_the_place_of_a_plain_attribute(torch):
 
 
 @same("modules")
+def batch_norm_of_float16(torch):
+    layer = torch.nn.BatchNorm1d(3)
+    x = (torch.arange(12.0).reshape(4, 3) * 100).half()
+    return layer(x), layer.running_mean, layer.running_var, layer.eval()(x)
+
+
+@same("modules")
 def a_tensor_in_the_place_of_a_buffer(torch):
     layer = torch.nn.BatchNorm1d(2)
     layer.running_mean = torch.ones(2)

@@ -7,6 +7,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 from collections import OrderedDict, namedtuple
 from contextlib import suppress
 from pathlib import Path
@@ -805,6 +806,26 @@ def test_a_mirror_that_sends_a_byte_at_a_time_is_given_up(download, mirror, monk
     mirror.write = write
     with pytest.raises(TimeoutError, match="gave it up after .* bytes: less than 10,000 a second"):
         download.fetch(mirror.address, 10**6)
+
+
+def test_a_mirror_whose_answer_does_not_begin_is_given_up(download, monkeypatch):
+    import socket
+    from threading import Thread
+
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(download, "PATIENCE", 0.3)
+
+    def answer():
+        with suppress(OSError), server.accept()[0] as connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while True:
+                connection.sendall(b"x")
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        Thread(target=answer, daemon=True).start()
+        with pytest.raises(TimeoutError, match="no answer within 0.3 seconds"):
+            download.fetch(f"http://127.0.0.1:{server.getsockname()[1]}/file.gz", 10)
 
 
 @pytest.mark.host

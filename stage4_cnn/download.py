@@ -3,6 +3,8 @@
 import hashlib
 from contextlib import nullcontext
 from http.client import HTTPException
+from multiprocessing import TimeoutError as NoAnswer
+from multiprocessing.pool import ThreadPool
 from time import monotonic
 from urllib.request import urlopen
 
@@ -13,7 +15,8 @@ except ImportError:
 
 from .files import whole_file
 
-SLOWEST = 10_000  # bytes a second, after the first ten seconds
+PATIENCE = 10  # seconds, for an answer to begin
+SLOWEST = 10_000  # bytes a second, once they have passed
 
 
 def download(path, mirrors, size, sha256):
@@ -39,15 +42,24 @@ def fetch(url, size):
     """
     parts, got, start = [], 0, monotonic()
     bar = tqdm(total=size, desc=url.rpartition("/")[2], unit="B", disable=None) if tqdm else nullcontext()
-    with urlopen(url, timeout=3) as response, bar:
+    with _answer(url) as response, bar:
         while part := response.read1(min(1 << 16, size + 1 - got)):
             parts.append(part)
             got += len(part)
             if tqdm:
                 bar.update(len(part))
-            if monotonic() - start > 10 + got / SLOWEST:
+            if monotonic() - start > PATIENCE + got / SLOWEST:
                 raise TimeoutError(f"gave it up after {got:,} bytes: less than {SLOWEST:,} a second")
     return b"".join(parts)
+
+
+def _answer(url):
+    """The opened address; TimeoutError where even what stands before the bytes doesn't come to an end."""
+    with ThreadPool(1) as thread:
+        try:
+            return thread.apply_async(urlopen, [url], {"timeout": 3}).get(PATIENCE)
+        except NoAnswer:
+            raise TimeoutError(f"gave it up: no answer within {PATIENCE} seconds") from None
 
 
 def check(name, content, size, sha256):

@@ -99,6 +99,9 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     shape = input._data.shape
     if len(shape) < 2:
         raise ValueError(f"batch_norm: wanted (N, C, …), got {shape}")
+    if input.dtype == np.float16:  # in which squares don't fit
+        numbers = input.to(np.float32), running_mean, running_var, weight, bias
+        return batch_norm(*numbers, training, momentum, eps).to(np.float16)
     channels = (1, -1) + (1,) * (len(shape) - 2)
     weight = weight if weight is None else weight.reshape(channels)
     bias = bias if bias is None else bias.reshape(channels)
