@@ -87,8 +87,7 @@ for stage in BUILT:
 
 
 COMPILED_FOR = {
-    # An index beyond an array is an error, not a crash or a wrong number, whatever the compiler makes of the rest.
-    "bounds": {"NUMBA_BOUNDSCHECK": "1", "NUMBA_OPT": "0"},
+    "bounds": {"NUMBA_BOUNDSCHECK": "1"},  # an index beyond an array is an error, not a crash or a wrong number
     "generic": {"NUMBA_CPU_NAME": "generic"},  # any x86-64, with nothing newer than SSE2
     "avx2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"},  # else Numba adds what this machine has
 }

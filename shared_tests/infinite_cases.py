@@ -16,7 +16,7 @@ inf, nan = np.inf, np.nan
 ROWS, IMAGES = (4, 6), (2, 3, 6, 6)
 NUMBERS, INFINITIES, GRADIENTS = "of infinities and NaN", "of infinities", "under infinite gradients"
 KINDS = INFINITIES, GRADIENTS
-LABELS = np.array([0, -100, 5, 2])
+LABELS = np.array([0, -1, 5, 2])
 
 
 def drawn(name, shape, *numbers):
@@ -85,8 +85,8 @@ def losses(reduction, out):
 def ignoring(name, options):
     """Logits of which the rows to be ignored are infinite."""
     x = drawn(name, ROWS, -1.0, 0.0, 2.0, -inf)
-    x[LABELS == -100] = inf
-    body = lambda F, x, labels: getattr(F, name)(x, labels, **options)  # noqa: E731
+    x[LABELS == -1] = inf
+    body = lambda F, x, labels: getattr(F, name)(x, labels, ignore_index=-1, **options)  # noqa: E731
     return Case(f"{name} that ignores infinities {sorted(options)}", body, values=[x, LABELS], smooth=False)
 
 
@@ -107,7 +107,7 @@ GROUPS = {
         *infinite("clip", lambda F, x: x.clip(-1, 1)),
         *infinite("clamp by tensors", lambda F, x, y, z: F.clamp(x, y, z), ROWS, ROWS, ROWS),
         *infinite("a root of what was clipped", lambda F, x: x.clip(min=0).sqrt()),
-        *infinite("where", lambda F, x, y: F.where(np.arange(24).reshape(ROWS) % 3 == 0, x, y), ROWS, ROWS),
+        *infinite("where", lambda F, x, y: F.where(x < 2, x, y), ROWS, ROWS),
         *infinite("masked_fill", lambda F, x: x.masked_fill(x > 0, 2.0)),
         *infinite("lerp", lambda F, x, y, z: F.lerp(x, y, z), ROWS, ROWS, ROWS),
         *named("sum mean var std logsumexp", dim=1, out=(4,)),

@@ -345,6 +345,7 @@ OF_X = {
 }
 
 
+@pytest.mark.host
 @capability("requires_grad and no_grad")
 @pytest.mark.parametrize("name", OF_X)
 def test_a_result_requires_grad_if_an_input_does_and_the_graph_is_recorded(engine, name):
