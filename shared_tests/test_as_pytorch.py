@@ -90,6 +90,25 @@ def a_parameter_in_the_place_of_a_plain_attribute(torch):
     return [name for name, _ in module.named_parameters()]
 
 
+@same("losses")
+def weights_that_require_grad(torch):
+    functions, x = torch.nn.functional, torch.zeros(2, 3)
+    weight = torch.ones(3).requires_grad_()
+    targets = {"nll_loss": torch.tensor([0, 1]), "cross_entropy": torch.tensor([0, 1])}
+    refused = []
+    for name, target in targets.items():
+        try:
+            getattr(functions, name)(x, target, weight=weight)
+        except RuntimeError as error:
+            refused.append((name, "is not differentiable with respect to" in str(error)))
+    try:
+        functions.binary_cross_entropy_with_logits(x, x, pos_weight=weight)
+    except RuntimeError as error:
+        refused.append(("pos_weight", "is not differentiable with respect to" in str(error)))
+    with torch.no_grad():
+        return refused, functions.cross_entropy(x, targets["cross_entropy"], weight=weight)
+
+
 @same("modules")
 def batch_norm_of_float16(torch):
     layer = torch.nn.BatchNorm1d(3)

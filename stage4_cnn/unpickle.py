@@ -91,9 +91,8 @@ def read_torch(archive, folder, tensor, most):
     content = archive.read(f"{folder}data.pkl")
     for op, number, _ in pickletools.genops(content):
         if op.name in ("PUT", "BINPUT", "LONG_BINPUT") and number > len(content):
-            raise ValueError(
-                f"it would keep {number} things, in {len(content)} bytes"
-            )  # and ask for the memory at once
+            # Python would ask for the memory of so many at once.
+            raise ValueError(f"it would keep {number} things, in {len(content)} bytes")
     return built(_Unpickler(io.BytesIO(content)).load())
 
 

@@ -10,6 +10,7 @@ from ..conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d, fold, unf
 from ..device import at_hand, random, within
 from ..engine import Size, Tensor, apply, array_of, changed, constant
 from ..functions import where
+from ..grad_mode import is_grad_enabled
 from ..padding import pad  # noqa: F401
 from ..pooling import (  # noqa: F401
     adaptive_avg_pool1d,
@@ -479,7 +480,7 @@ def _of_classes(op, rule, input, target, weight, ignore_index, reduction, smooth
         loss = apply(rule, (rows,), target.ravel()).reshape(target.shape)
     if kept is None and weight is None and not smoothing:
         return _reduced(loss, reduction)
-    share = np.ones_like(input._data, shape=target.shape) if weight is None else array_of(weight)[target]
+    share = np.ones_like(input._data, shape=target.shape) if weight is None else _fixed(op, "weight", weight)[target]
     loss = loss * share
     if smoothing:
         to_all = -_by_class(input.log_softmax(dim), weight, dim).sum(dim)
@@ -512,7 +513,7 @@ def binary_cross_entropy_with_logits(
     """−w·t·log σ(x) − (1 − t)·log(1 − σ(x)) for targets t from 0 to 1, of input's shape; w is pos_weight."""
     reduction = _legacy_reduction(size_average, reduce, reduction)
     _same_shape("binary_cross_entropy_with_logits", input, target)
-    weights = () if pos_weight is None else (array_of(pos_weight),)
+    weights = () if pos_weight is None else (_fixed("binary_cross_entropy_with_logits", "pos_weight", pos_weight),)
     loss = apply(losses.binary_cross_entropy_with_logits, (input, target), *weights)
     return _reduced(loss if weight is None else loss * weight, reduction)
 
@@ -619,6 +620,13 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
 
 
 # Shared by the above
+
+
+def _fixed(op, name, x):
+    """The array of an argument that gets no gradient. RuntimeError, as in PyTorch, where it requires one."""
+    if getattr(x, "requires_grad", False) and is_grad_enabled():
+        raise RuntimeError(f"{op} is not differentiable with respect to {name}, which can't require grad")
+    return array_of(x)
 
 
 def refuse(op, **options):
