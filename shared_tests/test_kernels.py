@@ -30,23 +30,31 @@ cache = pytest.mark.capability("compile cache")
 dtypes = pytest.mark.parametrize("dtype", [np.dtype("float64"), np.dtype("float32")], ids=str)
 
 ROOT = Path(__file__).parent.parent
-PARTS = "ops", "conv", "pooling", *[f"optim.{kind}" for kind in ("sgd", "adam", "rmsprop", "adagrad", "adadelta")]
+PARTS = (
+    "ops",
+    "activations",
+    "conv",
+    "pooling",
+    *[f"optim.{kind}" for kind in ("sgd", "adam", "rmsprop", "adagrad", "adadelta")],
+)
 SIZES = [1, 2, 3, 5, 16, 17, 33]
 HOLES = [np.nan, np.inf, -np.inf]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled(stage):
-    """All functions that have a compiled twin: name -> function."""
-    found = {
-        name: function
-        for part in PARTS
-        for name, function in vars(stage.part(part)).items()
-        if inspect.isfunction(function) and hasattr(function, "numpy")
-    }
+    """All functions that have a kernel of their name: name -> function."""
     if os.environ.get("GRADUAL_KERNELS") == "numpy":
         pytest.skip("not there: GRADUAL_KERNELS=numpy, so no kernel runs")
-    return found
+    return {name: function for name, function in counterparts(stage) if hasattr(stage.part("kernels_cpu"), name)}
+
+
+def counterparts(stage):
+    """The functions in whose place something compiled runs, with their names."""
+    for part in PARTS:
+        for name, function in vars(stage.part(part)).items():
+            if inspect.isfunction(function) and hasattr(function, "numpy"):
+                yield name, function
 
 
 # Random arguments
@@ -152,6 +160,53 @@ def norms(draw, dtype):
 
 
 @st.composite
+def tables(draw, dtype):
+    """x, g and something of their shape in (0, 1], at times large enough for all threads, and one of their dims."""
+    shape = draw(st.lists(st.sampled_from([0, *SIZES]), min_size=1, max_size=4).filter(lambda s: math.prod(s) < 50_000))
+    shape = draw(st.sampled_from([shape, (67, 5, 16, 17), (3, 300, 33), (40, 2, 300)]))
+    x, g = (draw(arrays(shape, dtype, low=-9, high=10, holes=True)) for _ in "xg")
+    out = draw(arrays(shape, dtype, low=1, high=5)) / 4
+    return {"x": x, "g": g, "out": out.astype(dtype), "dim": draw(st.integers(-len(shape), len(shape) - 1))}
+
+
+@st.composite
+def products(draw, dtype):
+    """Matrices, or batches of them, of which one may be one for all; at times with enough to do for all threads."""
+    n, k, m = draw(st.tuples(*[st.sampled_from([*SIZES, 64, 130])] * 3))
+    batch = draw(st.sampled_from([(), (1,), (2, 3), (0,), (500_000 // (n * k * m) + 1,)]))
+    second = draw(st.sampled_from([batch, (), batch[1:]]))
+    return {"x": draw(arrays((*batch, n, k), dtype, holes=True)), "y": draw(arrays((*second, k, m), dtype))}
+
+
+@st.composite
+def sums(draw, dtype):
+    """Many numbers, and some of their dims."""
+    shape, dim = draw(
+        st.sampled_from(
+            [((700, 33), (0,)), ((30, 20, 17), (0, 1)), ((300, 5, 16), (-3,)), ((40, 300), (1,)), ((9,), (0,))]
+        )
+    )
+    return {"x": draw(arrays(shape, dtype)), "dim": dim, "keepdim": draw(st.booleans())}
+
+
+@st.composite
+def indexings(draw, dtype):
+    """x, to parts of which g is added: an index with arrays of integers, or masks, before, between or after slices."""
+    rng, every = np.random.default_rng(draw(st.integers(0, 9999))), slice(None)
+    x = draw(arrays(draw(st.sampled_from([(5, 3, 4), (17, 40, 2), (300, 33, 2)])), dtype, writable=True))
+    places = draw(st.sampled_from([(7,), (2, 3), (0,), (900,)]))
+    some = [rng.integers(-n, n, places) for n in x.shape]
+    mask = rng.integers(0, 2, x.shape[1:]).astype(bool)
+    index = draw(
+        st.sampled_from(
+            [(some[0], every, every), (every, some[1], every), (some[0], some[1], every), (some[0], every, some[2])]
+            + [(every, some[1], some[2]), tuple(some), (every, mask), (some[0], some[1][..., :1], every)]
+        )
+    )
+    return {"x": x, "index": index, "g": draw(arrays(x[index].shape, dtype))}
+
+
+@st.composite
 def windows(draw, dilation=(1, 2)):
     """A kernel, how it moves, an image size that it fits with a few places to spare, and how many there are."""
     kernel, stride, dilation = draw(pairs(1, 2, 3, 5)), draw(pairs(1, 2, 3)), draw(pairs(*dilation))
@@ -234,6 +289,12 @@ def steps(draw, dtype):
 CHANGED = {"p", "buffer", "m", "v", "u", "top"}  # in place, by a step
 
 
+def add_at(k, x, index, g):
+    x = x.copy(order="K")
+    k.add_at(x, index, g)
+    return x
+
+
 def sgd(k, p, g, buffer, lr, momentum, dampening, weight_decay, flag, **others):
     k.sgd(p, g, buffer if momentum else None, lr, momentum, dampening, weight_decay, flag)
     return p, buffer
@@ -293,6 +354,15 @@ KERNELS = {
     "affine_to_x": Row(layers, lambda k, x, weight, bias, g: k.affine_to_x(g, weight)),
     "affine_to_weight": Row(layers, lambda k, x, weight, bias, g: k.affine_to_weight(g, x)),
     "affine_to_bias": Row(layers, lambda k, x, weight, bias, g: k.affine_to_bias(g)),
+    "product": Row(products, lambda k, x, y: k.product(x, y)),
+    "float64_total": Row(sums, lambda k, x, dim, keepdim: k.float64_total(x, dim, keepdim)),
+    "add_at": Row(indexings, add_at),
+    "softmax_values": Row(tables, lambda k, x, dim, **others: k.softmax_values(x, dim), exact=False),
+    "softmax_gradient": Row(tables, lambda k, g, out, dim, **others: k.softmax_gradient(g, out, dim), exact=False),
+    "log_softmax_values": Row(tables, lambda k, x, dim, **others: k.log_softmax_values(x, dim), exact=False),
+    "log_softmax_gradient": Row(
+        tables, lambda k, g, out, dim, **others: k.log_softmax_gradient(g, out, dim), exact=False
+    ),
     "nll": Row(logits, lambda k, x, target, g: k.nll(x, target), exact=False),
     "nll_gradient": Row(logits, nll_gradient),
     "moments": Row(norms, lambda k, x, dim, **others: k.moments(x, dim), exact=False),
@@ -349,6 +419,10 @@ def plain(arguments):
     return {name: np.array(x, order="C") if isinstance(x, np.ndarray) else x for name, x in arguments.items()}
 
 
+def plain_arrays(given):
+    return [np.array(x, order="C") for x in given]
+
+
 def agree(got, wanted, exact=False):
     """AssertionError unless the arrays are the same, but for rounding: they were made of numbers about 1 in size."""
     assert [x.shape for x in got] == [x.shape for x in wanted]
@@ -382,8 +456,81 @@ def test_a_kernel_gives_what_its_numpy_body_gives(compiled, name, dtype, data):
     copies = plain(arguments)
     wanted = results(name, bodies(compiled), copies)
     agree(results(name, compiled, arguments), wanted, KERNELS[name].exact)
-    for key in arguments.keys() - CHANGED:
-        np.testing.assert_array_equal(arguments[key], copies[key], err_msg=f"{key} was changed")
+    for key, x in arguments.items():
+        if isinstance(x, np.ndarray) and key not in CHANGED:
+            np.testing.assert_array_equal(x, copies[key], err_msg=f"{key} was changed")
+
+
+ELEMENTWISE = {  # the functions of one array, or of two, whose own text is compiled, and the numbers that follow
+    **dict.fromkeys(("_exp", "_tanh", "_erf", "expit", "log_expit", "gelu_values", "gelu_gradient"), ()),
+    **dict.fromkeys(("gelu_tanh_values", "gelu_tanh_gradient", "silu_values", "silu_gradient"), ()),
+    **dict.fromkeys(("mish_values", "mish_gradient"), ()),
+    **dict.fromkeys(("softplus_values", "softplus_gradient"), (0.5, 20.0)),
+    **dict.fromkeys(("elu_values", "elu_gradient"), (1.5, 0.5, 2.0)),
+}
+
+
+@kernels
+def test_every_elementwise_function_is_tested(stage, compiled):
+    assert {name for name, _ in counterparts(stage)} == compiled.keys() | ELEMENTWISE.keys()
+
+
+@kernels
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@dtypes
+@settings(max_examples=20)
+@given(data=st.data())
+def test_an_elementwise_function_gives_what_its_text_gives(stage, compiled, name, dtype, data):
+    function = dict(counterparts(stage))[name]
+    shape = data.draw(st.sampled_from([(2048,), (67, 5, 16, 17), (1, 3000), (0,), (5,), ()]))
+    number_of_arrays = 2 if name.endswith("gradient") else 1
+    given = [
+        data.draw(arrays(shape, dtype, low=-9, high=10, holes=True)) / dtype.type(3) for _ in range(number_of_arrays)
+    ]
+    with np.errstate(all="ignore"):
+        agree([function(*given, *ELEMENTWISE[name])], [function.numpy(*plain_arrays(given), *ELEMENTWISE[name])])
+
+
+@kernels
+@pytest.mark.parametrize("name", ["exp", "expm1", "log1p", "tanh", "erf"])
+@dtypes
+def test_elementary_functions_are_exact_to_a_few_last_digits(stage, compiled, name, dtype):
+    """From the least to the largest number that each is not constant for, beside mpmath's 40 digits."""
+    mpmath = pytest.importorskip("mpmath")
+    import numba
+
+    function = stage.part("kernels_cpu.elementary").specialized(
+        getattr(stage.part("kernels_cpu.elementary"), name), dtype
+    )
+    low, high = {
+        "exp": (np.log(np.finfo(dtype).tiny), np.log(np.finfo(dtype).max)),
+        "expm1": (-40, np.log(np.finfo(dtype).max)),
+        "log1p": (-1 + 2 * np.finfo(dtype).eps, 1e6),
+    }.get(name, (-10, 10))
+    rng = np.random.default_rng(0)
+    x = [rng.uniform(low, high, 500) * 0.999, rng.uniform(-0.9, 0.9, 500), rng.uniform(-1, 1, 100) * 1e-5]
+    x = np.concatenate(x).astype(dtype)
+
+    @numba.njit
+    def run(x, out):
+        for i in range(x.size):
+            out[i] = function(x[i])
+
+    out, special = np.empty_like(x), np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, 1e30, -1e30], dtype)
+    run(x, out)
+    with mpmath.workdps(40), np.errstate(all="ignore"):
+        exact = [getattr(mpmath, name)(mpmath.mpf(float(number))) for number in x]
+        last_digits = np.array([np.spacing(np.abs(dtype.type(float(number)))) for number in exact], float)
+        wrong = np.array([float(mpmath.mpf(float(ours)) - number) for ours, number in zip(out, exact)])
+        assert np.abs(wrong / last_digits).max() < 4.5
+        run(special, special)
+        wanted = {
+            "exp": [np.inf, 0, np.nan, 1, 1, np.inf, 0],
+            "expm1": [np.inf, -1, np.nan, 0.0, -0.0, np.inf, -1],
+            "log1p": [np.inf, np.nan, np.nan, 0.0, -0.0, np.log(1e30), np.nan],
+        }.get(name, [1, -1, np.nan, 0.0, -0.0, 1, -1])
+    np.testing.assert_allclose(special, np.array(wanted, dtype), rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(np.signbit(special[3:5]), np.signbit(np.array(wanted[3:5])))
 
 
 @kernels

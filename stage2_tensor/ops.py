@@ -76,9 +76,14 @@ def tanh(x):
 
 
 def sigmoid(x):
-    """σ(x) = 1/(1 + e⁻ˣ), computed so that no exponential overflows;  d/dx = σ(x)·(1 − σ(x))."""
-    out = _exp(_minimum(x, 0)) / (1 + _exp(-_abs(x)))
+    """σ(x) = 1/(1 + e⁻ˣ);  d/dx = σ(x)·(1 − σ(x))."""
+    out = expit(x)
     return out, lambda g: (g * out * (1 - out),)
+
+
+def expit(x):
+    """1/(1 + e⁻ˣ), computed so that no exponential overflows."""
+    return _exp(_minimum(x, 0)) / (1 + _exp(-_abs(x)))
 
 
 def relu(x):
@@ -178,12 +183,18 @@ def total(x, dim=None, keepdim=False):
             in_pairs = x.ndim
             while in_pairs - 1 in dim:
                 in_pairs -= 1
-            wider = np.float64 if math.prod([x.shape[i] for i in dim if i < in_pairs]) > 256 else None
+            if math.prod([x.shape[i] for i in dim if i < in_pairs]) > 256:
+                return float64_total(x, dim, keepdim)
     elif dtype.kind != "f":
         wider = np.int64
     elif dtype.itemsize == 2:
         wider = np.float32
     return _add_up(x, dim, wider, None, keepdim)
+
+
+def float64_total(x, dim, keepdim):
+    """Σx over dim, in float64 as the numbers are many."""
+    return _add_up(x, dim, np.float64, None, keepdim)
 
 
 def mean(x, dim=None, keepdim=False):
@@ -261,9 +272,20 @@ def std(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
 
 def softmax(x, dim):
     """sᵢ = eˣⁱ/Σⱼeˣʲ over dim;  d/dxᵢ = sᵢ·(gᵢ − Σⱼgⱼsⱼ)."""
+    out = softmax_values(x, dim)
+    return out, lambda g: (softmax_gradient(g, out, dim),)
+
+
+def softmax_values(x, dim):
+    """softmax(x) over dim, the loops apart from their rule."""
     out = _exp(x - _top(x, dim))
     out /= out.sum(axis=dim, keepdims=True)
-    return out, lambda g: (out * (g - (g * out).sum(axis=dim, keepdims=True)),)
+    return out
+
+
+def softmax_gradient(g, out, dim):
+    """out·(g − Σg·out), where out is the softmax over dim."""
+    return out * (g - (g * out).sum(axis=dim, keepdims=True))
 
 
 def _top(x, dim):
@@ -273,9 +295,20 @@ def _top(x, dim):
 
 def log_softmax(x, dim):
     """log softmax(x) = x − logsumexp(x) over dim;  d/dxᵢ = gᵢ − softmax(x)ᵢ·Σⱼgⱼ."""
+    out = log_softmax_values(x, dim)
+    return out, lambda g: (log_softmax_gradient(g, out, dim),)
+
+
+def log_softmax_values(x, dim):
+    """log softmax(x) over dim."""
     out = x - _top(x, dim)
     out -= _log(_exp(out).sum(axis=dim, keepdims=True))
-    return out, lambda g: (g - _exp(out) * g.sum(axis=dim, keepdims=True),)
+    return out
+
+
+def log_softmax_gradient(g, out, dim):
+    """g − eᵒᵘᵗ·Σg, where out is the log-softmax over dim."""
+    return g - _exp(out) * g.sum(axis=dim, keepdims=True)
 
 
 def logsumexp(x, dim, keepdim=False):
@@ -301,7 +334,7 @@ def matmul(x, y):
         raise ValueError(f"{x.shape} @ {y.shape}: inner sizes {rows.shape[-1]} and {columns.shape[-2]} differ")
 
     def to_y(g):
-        gradient = rows.swapaxes(-1, -2) @ g
+        gradient = product(rows.swapaxes(-1, -2), g)
         return gradient[..., 0] if y.ndim == 1 else gradient
 
     def backward(g):
@@ -309,9 +342,14 @@ def matmul(x, y):
             g = g[..., None]
         if x.ndim == 1:
             g = g[..., None, :]
-        return lambda: g @ columns.swapaxes(-1, -2), lambda: to_y(g)
+        return lambda: product(g, columns.swapaxes(-1, -2)), lambda: to_y(g)
 
-    return x @ y, backward
+    return product(x, y), backward
+
+
+def product(x, y):
+    """x @ y."""
+    return x @ y
 
 
 # Copies
@@ -402,10 +440,15 @@ def getitem(x, index):
         if chosen is None:
             gradient[parts] = g
         else:
-            np.add.at(gradient[parts], chosen, g)
+            add_at(gradient[parts], chosen, g)
         return (gradient,)
 
     return out, backward
+
+
+def add_at(x, index, g):
+    """x[index] += g, where what is named more than once gets all of it; index is a tuple of arrays and full slices."""
+    np.add.at(x, index, g)
 
 
 def setitem(x, value, index):

@@ -7,7 +7,9 @@ import math
 
 import numpy as np
 
-from .ops import sigmoid
+from .ops import expit
+
+_ROOT, _CUBE = math.sqrt(2 / math.pi), 0.044715  # of gelu_tanh
 
 
 def leaky_relu(x, slope):
@@ -46,29 +48,64 @@ def hardswish(x):
 
 def elu(x, alpha, scale, stretch):
     """scale·x where x > 0, else scale·α(e^(stretch·x) − 1);  d/dx = scale, or scale·α·stretch·e^(stretch·x)."""
-    below = np.minimum(x, 0) * stretch
-    out = np.where(x > 0, scale * x, scale * alpha * np.expm1(below))
-    return out, lambda g: (np.where(x > 0, scale * g, g * (scale * alpha * stretch * np.exp(below))),)
+    return elu_values(x, alpha, scale, stretch), lambda g: (elu_gradient(g, x, alpha, scale, stretch),)
+
+
+def elu_values(x, alpha, scale, stretch):
+    """scale·x where x > 0, else scale·α(e^(stretch·x) − 1)."""
+    return np.where(x > 0, scale * x, scale * alpha * np.expm1(np.minimum(x, 0) * stretch))
+
+
+def elu_gradient(g, x, alpha, scale, stretch):
+    """g·scale where x > 0, else g·scale·α·stretch·e^(stretch·x)."""
+    return np.where(x > 0, scale * g, g * (scale * alpha * stretch * np.exp(np.minimum(x, 0) * stretch)))
 
 
 def silu(x):
     """x·σ(x);  d/dx = σ(x)·(1 + x·(1 − σ(x)))."""
-    share = sigmoid(x)[0]
-    return x * share, lambda g: (g * (share * (1 + x * (1 - share))),)
+    return silu_values(x), lambda g: (silu_gradient(g, x),)
+
+
+def silu_values(x):
+    """x·σ(x)."""
+    return x * expit(x)
+
+
+def silu_gradient(g, x):
+    """g·σ(x)·(1 + x·(1 − σ(x)))."""
+    out = expit(x)
+    return g * (out * (1 + x * (1 - out)))
 
 
 def mish(x):
     """x·t, where t = tanh(softplus(x));  d/dx = t + x·σ(x)·(1 − t²)."""
-    t = np.tanh(softplus(x, 1.0, 20.0)[0])
-    return x * t, lambda g: (g * (t + x * sigmoid(x)[0] * (1 - t * t)),)
+    return mish_values(x), lambda g: (mish_gradient(g, x),)
+
+
+def mish_values(x):
+    """x·tanh(softplus(x))."""
+    return x * np.tanh(softplus_values(x, 1.0, 20.0))
+
+
+def mish_gradient(g, x):
+    """g·(t + x·σ(x)·(1 − t²)), where t = tanh(softplus(x))."""
+    t = np.tanh(softplus_values(x, 1.0, 20.0))
+    return g * (t + x * expit(x) * (1 - t * t))
 
 
 def softplus(x, beta, threshold):
     """log(1 + eᵝˣ)/β, which is x where βx > threshold;  d/dx = σ(βx)."""
-    scaled = x * beta
-    straight = scaled > threshold
-    out = np.where(straight, x, np.log1p(np.exp(np.where(straight, 0, scaled))) / beta)
-    return out, lambda g: (np.where(straight, g, g * sigmoid(scaled)[0]),)
+    return softplus_values(x, beta, threshold), lambda g: (softplus_gradient(g, x, beta, threshold),)
+
+
+def softplus_values(x, beta, threshold):
+    """log(1 + eᵝˣ)/β, or x where βx > threshold."""
+    return np.where(x * beta > threshold, x, np.log1p(np.exp(np.minimum(x * beta, threshold))) / beta)
+
+
+def softplus_gradient(g, x, beta, threshold):
+    """g·σ(βx), or g where βx > threshold."""
+    return np.where(x * beta > threshold, g, g * expit(x * beta))
 
 
 def softshrink(x, size):
@@ -84,6 +121,15 @@ def hardshrink(x, size):
 
 def gelu_tanh(x):
     """x·(1 + t)/2, where t = tanh(√(2/π)·(x + 0.0447·x³));  d/dx = (1 + t + x·(1 − t²)·√(2/π)·(1 + 0.134·x²))/2."""
-    root, share = math.sqrt(2 / math.pi), 0.044715
-    t = np.tanh(root * (x + share * x * x * x))
-    return x * (1 + t) / 2, lambda g: (g * (1 + t + x * (1 - t * t) * (root * (1 + 3 * share * x * x))) / 2,)
+    return gelu_tanh_values(x), lambda g: (gelu_tanh_gradient(g, x),)
+
+
+def gelu_tanh_values(x):
+    """x·(1 + t)/2, where t = tanh(√(2/π)·(x + 0.0447·x³))."""
+    return x * (1 + np.tanh(_ROOT * (x + _CUBE * x * x * x))) / 2
+
+
+def gelu_tanh_gradient(g, x):
+    """g·(1 + t + x·(1 − t²)·√(2/π)·(1 + 0.134·x²))/2."""
+    t = np.tanh(_ROOT * (x + _CUBE * x * x * x))
+    return g * (1 + t + x * (1 - t * t) * (_ROOT * (1 + 3 * _CUBE * x * x))) / 2

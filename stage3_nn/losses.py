@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .ops import logsigmoid, sigmoid
+from .ops import expit, log_expit
 
 
 def negative_log_likelihood(x, target):
@@ -34,8 +34,8 @@ def binary_cross_entropy(x, target):
 
 def binary_cross_entropy_with_logits(x, target, pos_weight=None):
     """−w·t·log σ(x) − (1 − t)·log(1 − σ(x));  d/dx = 1 − t − (1 + (w − 1)·t)·σ(−x)."""
-    share, log = 1 if pos_weight is None else 1 + (pos_weight - 1) * target, logsigmoid(x)[0]
+    share, log = 1 if pos_weight is None else 1 + (pos_weight - 1) * target, log_expit(x)
     return (1 - target) * x - share * log, lambda g: (
-        lambda: g * (1 - target - share * sigmoid(-x)[0]),
+        lambda: g * (1 - target - share * expit(-x)),
         lambda: -g * (x if pos_weight is None else x + (pos_weight - 1) * log),
     )

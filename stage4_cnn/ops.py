@@ -15,7 +15,8 @@ from .device import device_of, moved
 from .pointwise import error_function as _erf, signs
 
 _float32 = np.dtype(np.float32)
-_maximum, _minimum, _add_up = np.maximum, np.minimum, np.add.reduce
+_maximum, _minimum, _add_up, _log1p = np.maximum, np.minimum, np.add.reduce, np.log1p
+_ROOT_HALF, _PHI_0 = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 
 
 def add(x, y):
@@ -76,9 +77,14 @@ def tanh(x):
 
 
 def sigmoid(x):
-    """σ(x) = 1/(1 + e⁻ˣ), computed so that no exponential overflows;  d/dx = σ(x)·(1 − σ(x))."""
-    out = _exp(_minimum(x, 0)) / (1 + _exp(-_abs(x)))
+    """σ(x) = 1/(1 + e⁻ˣ);  d/dx = σ(x)·(1 − σ(x))."""
+    out = expit(x)
     return out, lambda g: (g * out * (1 - out),)
+
+
+def expit(x):
+    """1/(1 + e⁻ˣ), computed so that no exponential overflows."""
+    return _exp(_minimum(x, 0)) / (1 + _exp(-_abs(x)))
 
 
 def relu(x):
@@ -178,12 +184,18 @@ def total(x, dim=None, keepdim=False):
             in_pairs = x.ndim
             while in_pairs - 1 in dim:
                 in_pairs -= 1
-            wider = np.float64 if math.prod([x.shape[i] for i in dim if i < in_pairs]) > 256 else None
+            if math.prod([x.shape[i] for i in dim if i < in_pairs]) > 256:
+                return float64_total(x, dim, keepdim)
     elif dtype.kind != "f":
         wider = np.int64
     elif dtype.itemsize == 2:
         wider = np.float32
     return _add_up(x, dim, wider, None, keepdim)
+
+
+def float64_total(x, dim, keepdim):
+    """Σx over dim, in float64 as the numbers are many."""
+    return _add_up(x, dim, np.float64, None, keepdim)
 
 
 def mean(x, dim=None, keepdim=False):
@@ -261,9 +273,20 @@ def std(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
 
 def softmax(x, dim):
     """sᵢ = eˣⁱ/Σⱼeˣʲ over dim;  d/dxᵢ = sᵢ·(gᵢ − Σⱼgⱼsⱼ)."""
+    out = softmax_values(x, dim)
+    return out, lambda g: (softmax_gradient(g, out, dim),)
+
+
+def softmax_values(x, dim):
+    """softmax(x) over dim, the loops apart from their rule."""
     out = _exp(x - _top(x, dim))
     out /= out.sum(axis=dim, keepdims=True)
-    return out, lambda g: (out * (g - (g * out).sum(axis=dim, keepdims=True)),)
+    return out
+
+
+def softmax_gradient(g, out, dim):
+    """out·(g − Σg·out), where out is the softmax over dim."""
+    return out * (g - (g * out).sum(axis=dim, keepdims=True))
 
 
 def _top(x, dim):
@@ -273,9 +296,20 @@ def _top(x, dim):
 
 def log_softmax(x, dim):
     """log softmax(x) = x − logsumexp(x) over dim;  d/dxᵢ = gᵢ − softmax(x)ᵢ·Σⱼgⱼ."""
+    out = log_softmax_values(x, dim)
+    return out, lambda g: (log_softmax_gradient(g, out, dim),)
+
+
+def log_softmax_values(x, dim):
+    """log softmax(x) over dim."""
     out = x - _top(x, dim)
     out -= _log(_exp(out).sum(axis=dim, keepdims=True))
-    return out, lambda g: (g - _exp(out) * g.sum(axis=dim, keepdims=True),)
+    return out
+
+
+def log_softmax_gradient(g, out, dim):
+    """g − eᵒᵘᵗ·Σg, where out is the log-softmax over dim."""
+    return g - _exp(out) * g.sum(axis=dim, keepdims=True)
 
 
 def logsumexp(x, dim, keepdim=False):
@@ -301,7 +335,7 @@ def matmul(x, y):
         raise ValueError(f"{x.shape} @ {y.shape}: inner sizes {rows.shape[-1]} and {columns.shape[-2]} differ")
 
     def to_y(g):
-        gradient = rows.swapaxes(-1, -2) @ g
+        gradient = product(rows.swapaxes(-1, -2), g)
         return gradient[..., 0] if y.ndim == 1 else gradient
 
     def backward(g):
@@ -309,9 +343,14 @@ def matmul(x, y):
             g = g[..., None]
         if x.ndim == 1:
             g = g[..., None, :]
-        return lambda: g @ columns.swapaxes(-1, -2), lambda: to_y(g)
+        return lambda: product(g, columns.swapaxes(-1, -2)), lambda: to_y(g)
 
-    return x @ y, backward
+    return product(x, y), backward
+
+
+def product(x, y):
+    """x @ y."""
+    return x @ y
 
 
 # Copies
@@ -402,10 +441,15 @@ def getitem(x, index):
         if chosen is None:
             gradient[parts] = g
         else:
-            np.add.at(gradient[parts], chosen, g)
+            add_at(gradient[parts], chosen, g)
         return (gradient,)
 
     return out, backward
+
+
+def add_at(x, index, g):
+    """x[index] += g, where what is named more than once gets all of it; index is a tuple of arrays and full slices."""
+    np.add.at(x, index, g)
 
 
 def setitem(x, value, index):
@@ -548,13 +592,27 @@ def _rows(x):
 
 def gelu(x):
     """x·Φ(x), where Φ is the normal distribution function (Hendrycks and Gimpel 2016);  d/dx = Φ(x) + x·φ(x)."""
-    below = 0.5 + 0.5 * _erf(x / math.sqrt(2))
-    return x * below, lambda g: (g * (below + x * _exp(x * x / -2) / math.sqrt(2 * math.pi)),)
+    return gelu_values(x), lambda g: (gelu_gradient(g, x),)
+
+
+def gelu_values(x):
+    """x·Φ(x)."""
+    return x * (0.5 + 0.5 * _erf(x * _ROOT_HALF))
+
+
+def gelu_gradient(g, x):
+    """g·(Φ(x) + x·φ(x)), where φ(x) = e^(−x²/2)/√2π."""
+    return g * (0.5 + 0.5 * _erf(x * _ROOT_HALF) + x * _exp(x * x * -0.5) * _PHI_0)
 
 
 def logsigmoid(x):
-    """log σ(x), computed so that no exponential overflows;  d/dx = σ(−x)."""
-    return _minimum(x, 0) - np.log1p(_exp(-_abs(x))), lambda g: (g * sigmoid(-x)[0],)
+    """log σ(x);  d/dx = σ(−x)."""
+    return log_expit(x), lambda g: (g * expit(-x),)
+
+
+def log_expit(x):
+    """log 1/(1 + e⁻ˣ), computed so that no exponential overflows."""
+    return _minimum(x, 0) - _log1p(_exp(-_abs(x)))
 
 
 def cross_entropy(x, target):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from .device import within
-from .ops import _restored, _sizes, dims_of, matmul
+from .ops import _restored, _sizes, add_at, dims_of, matmul
 from .pointwise import signs
 
 
@@ -109,7 +109,7 @@ def gather(x, dim, index):
 
     def backward(g):
         gradient = np.zeros_like(g, shape=shape)
-        np.add.at(gradient, places, g)
+        add_at(gradient, places, g)
         return (gradient,)
 
     return x[places], backward
@@ -122,7 +122,7 @@ def index_select(x, dim, index):
 
     def backward(g):
         gradient = np.zeros_like(g, shape=shape)
-        np.add.at(np.moveaxis(gradient, dim, 0), index, np.moveaxis(g, dim, 0))
+        add_at(gradient, (*(slice(None),) * dim, index), g)
         return (gradient,)
 
     return np.take(x, index, axis=dim), backward

@@ -29,6 +29,9 @@ for _name, _pattern, _wanted in (
         warnings.warn(f"{_name}: wanted {_wanted}, got {_value!r}, which is ignored", stacklevel=2)
         del os.environ[_name]
 
+_DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+_KERNELS = os.environ.get("GRADUAL_KERNELS", "numpy" if _DISABLED else "compiled")
+
 
 def kernel(function):
     """The function on arrays, with the kernels of its name in its place for all float32 and float64 that these take.
@@ -37,8 +40,7 @@ def kernel(function):
     GRADUAL_KERNELS=numpy or NUMBA_DISABLE_JIT=1 in the environment it is the function itself, through which a debugger
     steps.
     """
-    uncompiled = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
-    if os.environ.get("GRADUAL_KERNELS", "numpy" if uncompiled else "compiled") == "numpy":
+    if _KERNELS == "numpy":
         return function
     from . import kernels_cpu
 
@@ -60,6 +62,29 @@ def kernel(function):
         except Exception:
             together(name, x, *arguments)
             raise
+
+    choose.numpy = function
+    return choose
+
+
+def elementwise(function):
+    """The function, which goes through arrays number by number, with its text compiled as one loop in its place.
+
+    That is for all float32 and float64 in the host's memory; CuPy's arrays it goes through as NumPy's functions would.
+    """
+    if _KERNELS == "numpy":
+        return function
+    from .kernels_cpu.elementwise import LEAST, elementwise
+
+    compiled = elementwise(function)
+
+    @wraps(function)
+    def choose(x, *others):
+        if isinstance(x, np.ndarray) and x.size >= LEAST and x.dtype in _COMPILED:
+            out = compiled(x, *others)
+            if out is not NotImplemented:
+                return out
+        return function(x, *others)
 
     choose.numpy = function
     return choose
@@ -208,6 +233,7 @@ def _refresh():
         setting.refresh()
 
 
+@elementwise
 def erf(x):
     """The error function of each number."""
     if at_hand(x):

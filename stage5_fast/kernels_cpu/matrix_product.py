@@ -1,5 +1,6 @@
-"""Matrix products, of linear layers and their gradients: blocks of rows of a, by packed panels of b."""
+"""Matrix products, of linear layers and of batches of matrices: blocks of rows of a, by packed panels of b."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -10,8 +11,8 @@ from .micro_kernel import micro_kernel
 from .packing import pack_bias, pack_panel, row_offsets
 from .registers import LOW, LOW_ROWS, NARROW_ROWS, ONE, OUTER, broadcast_row, clamp_min, lanes, store
 
-__all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x"]
-THRESHOLDS = {"affine": 2048, "affine_relu": 2048, "affine_to_weight": 2048, "affine_to_x": 2048}
+__all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "product"]
+THRESHOLDS = dict.fromkeys(__all__, 2048)
 
 FIRST = np.zeros(1, np.int64)
 BLOCK = 5 * LOW_ROWS  # rows of a product that a thread computes at once
@@ -30,22 +31,22 @@ def _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, 
 
 @parallel
 def _multiply(
-    t, parts, a, b, bias, out, scratch, a_rows, out_rows, b_rows, packed_rows, m, n, k, a_step, lane_step, floor
+    t, parts, count, a, b, bias, out, scratch, a_rows, out_rows, b_rows, packed_rows, m, n, k, a_step, lane_step, floor
 ):
-    """A product (m, k) @ (k, n) + bias, or the floor: blocks of rows for each panel of columns, packed once."""
+    """Products (m, k) @ (k, n) + bias, or the floor: blocks of rows for each panel of columns, packed once."""
     packed, width = scratch[t], scratch.shape[1] // k
-    blocks, packed_column = -(-m // BLOCK), -1
-    units = blocks * -(-n // width)
+    blocks, panels, panel = -(-m // BLOCK), -(-n // width), -1
+    units = count * panels * blocks
     for u in range(t * units // parts, (t + 1) * units // parts):
-        j, first = u // blocks * width, u % blocks * BLOCK
-        if j != packed_column:
-            pack_panel(b, j, n, k, lane_step, packed, width, b_rows, packed_rows)
-            packed_column = j
-        last = min(first + BLOCK, m)
+        i, j, first = u // (panels * blocks), u // blocks % panels * width, u % blocks * BLOCK
+        if u // blocks != panel:
+            pack_panel(b[i * k * n : (i + 1) * k * n], j, n, k, lane_step, packed, width, b_rows, packed_rows)
+            panel = u // blocks
+        of, to, last = a[i * m * k : (i + 1) * m * k], out[i * m * n : (i + 1) * m * n], min(first + BLOCK, m)
         if n - j > width // 2:
-            _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, a_step, width, LOW, floor)
+            _macro_kernel(of, packed, bias, to, a_rows, out_rows, j, first, last, n, k, a_step, width, LOW, floor)
         else:
-            _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, a_step, width, ONE, floor)
+            _macro_kernel(of, packed, bias, to, a_rows, out_rows, j, first, last, n, k, a_step, width, ONE, floor)
 
 
 @lru_cache(maxsize=1024)
@@ -57,18 +58,32 @@ def _product_plan(m, n, k, a_in_rows, b_in_rows, width):
     return tables, (m, n, k, a_step, lane_step)
 
 
+def _flat(x):
+    """The numbers of matrices, one after the other, and whether those of a row are neighbours."""
+    in_rows = x.strides[-1] == x.itemsize
+    return contiguous(x if in_rows else x.swapaxes(-1, -2)).reshape(-1), in_rows
+
+
 def _product(a, b, bias=None, floor=-np.inf):
-    """a b + bias, where that isn't below the floor: (m, k), (k, n), (n,) or None -> (m, n)."""
-    (m, k), n, width = a.shape, b.shape[1], 2 * lanes(a.dtype)
-    a_in_rows, b_in_rows = a.flags.c_contiguous, b.flags.c_contiguous
+    """a b + bias, where that isn't below the floor: (…, m, k), (…, k, n), (n,) or None -> (…, m, n)."""
+    (*batch, m, k), n, width = a.shape, b.shape[-1], 2 * lanes(a.dtype)
+    (a, a_in_rows), (b, b_in_rows), count = _flat(a), _flat(b), math.prod(batch)
     tables, sizes = _product_plan(m, n, k, a_in_rows, b_in_rows, width)
-    a, b = contiguous(a if a_in_rows else a.T).ravel(), contiguous(b if b_in_rows else b.T).ravel()
     if bias is None or n % width or not bias.flags.carray:
         bias = pack_bias(bias, 1, n, a.dtype).ravel()
-    parts = share(m * n * k // 16)
-    out = empty((m, n), a.dtype)
-    _multiply(parts, a, b, bias, out.ravel(), empty((parts, k * width), a.dtype), *tables, *sizes, floor)
+    parts = share(count * m * n * k // 16)
+    out = empty((*batch, m, n), a.dtype)
+    _multiply(parts, count, a, b, bias, out.reshape(-1), empty((parts, k * width), a.dtype), *tables, *sizes, floor)
     return out
+
+
+def product(x, y):
+    if x.ndim < 2 or y.ndim < 2 or not y.size or x.dtype != y.dtype or x.size * y.shape[-1] < SMALL:
+        return NotImplemented
+    check_shapes(x.shape[-1] == y.shape[-2], x, y)
+    if y.ndim == 2:
+        return _product(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[1])
+    return _product(x, y) if x.shape[:-2] == y.shape[:-2] else NotImplemented
 
 
 def _affine(floor, x, weight, bias):

@@ -1,7 +1,8 @@
-"""Batch norm: channels last, so that the numbers of a channel are a column."""
+"""Batch norm: channels last, so that the numbers of a channel are a column. Layer norm has rows, in `layer_norm.py`."""
 
 import numpy as np
 
+from . import layer_norm
 from .jit import empty, parallel, share
 from .layout import check_shapes, contiguous
 from .reduction import column_sums
@@ -66,7 +67,14 @@ def _image_of(table, x):
     return np.moveaxis(table.reshape(*x.shape[:1], *x.shape[2:], x.shape[1]), -1, 1)
 
 
+def _last(dim, ndim):
+    """Whether these are the last dims, as those of a layer norm are."""
+    return 0 < len(dim) <= ndim and sorted([d % ndim for d in dim]) == list(range(ndim - len(dim), ndim))
+
+
 def moments(x, dim):
+    if x.size and _last(dim, x.ndim):
+        return layer_norm.moments(x, len(dim))
     if x.ndim < 2 or not x.size or sorted(dim) != [0, *range(2, x.ndim)]:
         return NotImplemented
     table, kept = _table_of(x), (1, x.shape[1], *(1,) * (x.ndim - 2))
@@ -77,6 +85,8 @@ def moments(x, dim):
 
 
 def normalized(x, weight, bias, mean, var, eps):
+    if weight.shape == bias.shape and layer_norm.by_row(x, weight.shape, mean, var):
+        return layer_norm.normalized(x, weight, bias, mean, var, eps)
     if not _by_channel(x, weight, bias, mean, var):
         return NotImplemented
     scale = weight / np.sqrt(var + eps)
@@ -88,6 +98,8 @@ def normalized(x, weight, bias, mean, var, eps):
 
 
 def normalized_gradient(g, x, weight, mean, var, eps, dim):
+    if _last(dim, x.ndim) and len(dim) == weight.ndim and layer_norm.by_row(x, weight.shape, mean, var):
+        return layer_norm.normalized_gradient(g, x, weight, mean, var, eps)
     if not _by_channel(x, weight, mean, var) or sorted(dim) != [0, *range(2, x.ndim)]:
         return NotImplemented
     check_shapes(g.shape == x.shape, g, x)

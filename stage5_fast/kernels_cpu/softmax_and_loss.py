@@ -1,24 +1,140 @@
-"""Softmax with cross-entropy, row by row."""
+"""Softmax and its logarithm over any dim, and with cross-entropy, row by row.
+
+An array is looked at as (blocks, n, columns), with the softmax over n; where there is one column, as rows of n.
+"""
+
+import math
 
 import numpy as np
 
+from .elementary import dot, exponential, larger, largest, sum_of
 from .jit import empty, parallel, share
 from .layout import check_shapes, contiguous
 
-__all__ = ["nll", "nll_gradient"]
+__all__ = ["log_softmax_gradient", "log_softmax_values", "nll", "nll_gradient", "softmax_gradient", "softmax_values"]
+THRESHOLDS = dict.fromkeys(__all__[:2] + __all__[4:], 256)
+
+COST = 16  # an exponential and its sum take as long as so many additions
+COLUMNS = 256  # as many as are worked on at once, so that what is found of them stays in the cache
+
+
+@parallel
+def _softmax_of_rows(t, parts, x, out, logarithm):
+    for i in range(t * len(x) // parts, (t + 1) * len(x) // parts):
+        row, to = x[i], out[i]
+        top = largest(row)
+        for k in range(row.size):
+            to[k] = exponential(row[k] - top)
+        total = sum_of(to)
+        if logarithm:
+            total = np.log(total)
+            for k in range(row.size):
+                to[k] = row[k] - top - total
+        else:
+            for k in range(row.size):
+                to[k] /= total
+
+
+@parallel
+def _softmax_of_rows_gradient(t, parts, g, out, gradient, logarithm):
+    for i in range(t * len(g) // parts, (t + 1) * len(g) // parts):
+        row, by, to = g[i], out[i], gradient[i]
+        if logarithm:
+            total = sum_of(row)
+            for k in range(row.size):
+                to[k] = row[k] - exponential(by[k]) * total
+        else:
+            total = dot(row, by)
+            for k in range(row.size):
+                to[k] = by[k] * (row[k] - total)
+
+
+@parallel
+def _softmax_of_columns(t, parts, x, out, scratch, logarithm):
+    (blocks, n, columns), (top, total) = x.shape, scratch[t]
+    pieces = -(-columns // COLUMNS)
+    for u in range(t * blocks * pieces // parts, (t + 1) * blocks * pieces // parts):
+        first = u % pieces * COLUMNS
+        of, to = x[u // pieces, :, first : first + COLUMNS], out[u // pieces, :, first : first + COLUMNS]
+        count = of.shape[1]
+        top[:], total[:] = -np.inf, 0
+        for k in range(n):
+            for c in range(count):
+                top[c] = larger(top[c], of[k, c])
+        for k in range(n):
+            for c in range(count):
+                to[k, c] = exponential(of[k, c] - top[c])
+                total[c] += to[k, c]
+        if logarithm:
+            for c in range(count):
+                total[c] = np.log(total[c])
+        for k in range(n):
+            for c in range(count):
+                to[k, c] = of[k, c] - top[c] - total[c] if logarithm else to[k, c] / total[c]
+
+
+@parallel
+def _softmax_of_columns_gradient(t, parts, g, out, gradient, scratch, logarithm):
+    (blocks, n, columns), (total, _) = g.shape, scratch[t]
+    pieces = -(-columns // COLUMNS)
+    for u in range(t * blocks * pieces // parts, (t + 1) * blocks * pieces // parts):
+        block, first = u // pieces, u % pieces * COLUMNS
+        of, by = g[block, :, first : first + COLUMNS], out[block, :, first : first + COLUMNS]
+        to = gradient[block, :, first : first + COLUMNS]
+        total[:] = 0
+        for k in range(n):
+            for c in range(of.shape[1]):
+                total[c] += of[k, c] if logarithm else of[k, c] * by[k, c]
+        for k in range(n):
+            for c in range(of.shape[1]):
+                if logarithm:
+                    to[k, c] = of[k, c] - exponential(by[k, c]) * total[c]
+                else:
+                    to[k, c] = by[k, c] * (of[k, c] - total[c])
+
+
+def _over(dim, of_rows, of_columns, logarithm, *arrays):
+    """What a kernel makes of arrays of one shape, over a dim of them."""
+    shape = arrays[0].shape
+    if not arrays[0].size or not -len(shape) <= dim < len(shape):
+        return NotImplemented
+    check_shapes(all([x.shape == shape for x in arrays]), *arrays)
+    dim %= len(shape)
+    columns = math.prod(shape[dim + 1 :])
+    out = empty(shape, arrays[0].dtype)
+    arrays = [contiguous(x).reshape(-1, shape[dim], columns) for x in (*arrays, out)]
+    parts = share(COST * out.size)
+    if columns == 1:
+        of_rows(parts, *[x.reshape(-1, shape[dim]) for x in arrays], logarithm)
+    else:
+        of_columns(parts, *arrays, np.empty((parts, 2, COLUMNS), out.dtype), logarithm)
+    return out
+
+
+def softmax_values(x, dim):
+    return _over(dim, _softmax_of_rows, _softmax_of_columns, False, x)
+
+
+def log_softmax_values(x, dim):
+    return _over(dim, _softmax_of_rows, _softmax_of_columns, True, x)
+
+
+def softmax_gradient(g, out, dim):
+    return _over(dim, _softmax_of_rows_gradient, _softmax_of_columns_gradient, False, g, out)
+
+
+def log_softmax_gradient(g, out, dim):
+    return _over(dim, _softmax_of_rows_gradient, _softmax_of_columns_gradient, True, g, out)
 
 
 @parallel
 def _nll(t, parts, x, target, losses, probabilities):
     for i in range(t * len(x) // parts, (t + 1) * len(x) // parts):
         row, out = x[i], probabilities[i]
-        out[0] = 0
-        top, total = row[0], out[0]
+        top = largest(row)
         for k in range(row.size):
-            top = row[k] if row[k] > top else top
-        for k in range(row.size):
-            out[k] = np.exp(row[k] - top)
-            total += out[k]
+            out[k] = exponential(row[k] - top)
+        total = sum_of(out)
         for k in range(row.size):
             out[k] /= total
         there = 0 <= target[i] < row.size
