@@ -57,7 +57,7 @@ class Stage:
 # Rung 5 had 2250 for the CPU alone, of which 1050 were new; for the GPU it has as many loops again, and two memories.
 # For it rungs 2 and 4 have 5 more: some rules say what NumPy would find out by itself, and other arrays would not.
 # Since programs written for PyTorch run here, arguments are PyTorch's and each function has all of them: rungs 2 to 5
-# may add 600, 1650, 420 and 2200, without the files beside the lesson, in which most of that breadth stands. Rung 2
+# may add 620, 1650, 420 and 2750, without the files beside the lesson, in which most of that breadth stands. Rung 2
 # changes 35 % of rung 1, as data and grad are no longer plain, and 30 of its lines keep NumPy's warnings to themselves.
 # Rung 1 has 45 lines more than its 180: a Tensor is a number there in a comparison and a format, and `no_grad`, in a
 # file of its own, covers generators. Of rung 3's lines 100 check what a file or a state says before it is believed.
@@ -82,7 +82,7 @@ STAGES = (
         optional=("graphviz", "matplotlib", "tqdm"),
         demos=("moons",),
         max_lines=2240,
-        max_added=600,
+        max_added=620,
         max_changed=36,
         touched=("draw.py", "engine.py", "grad_mode.py", "moons.py", "ops.py"),
         beside=("creation.py", "device.py", "functions.py", "inplace.py", "names.py", "pointwise.py")
@@ -95,7 +95,7 @@ STAGES = (
         dependencies=("numpy",),
         optional=("graphviz", "matplotlib", "tqdm"),
         demos=("moons", "mnist"),
-        max_lines=6050,
+        max_lines=6080,
         max_added=1650,
         max_changed=8,
         touched=("demo.py", "moons.py", "ops.py"),
@@ -139,15 +139,25 @@ STAGES = (
         dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
         optional=("cupy-cuda12x", "cupy-cuda13x", "graphviz", "matplotlib", "numba-cuda", "tqdm"),
         demos=("moons", "mnist", "autoencoder"),
-        max_lines=9000,
-        max_added=2200,
+        max_lines=9600,
+        max_added=2750,
         max_changed=8,
-        touched=("autoencoder.py", "conv.py", "demo.py", "device.py", "mnist.py", "moons.py", "nn/container.py")
+        touched=(
+            "activations.py",
+            "autoencoder.py",
+            "conv.py",
+            "demo.py",
+            "device.py",
+            "mnist.py",
+            "moons.py",
+            "nn/container.py",
+        )
         + ("nn/linear.py", "ops.py", "optim/adadelta.py", "optim/adagrad.py", "optim/adam.py", "optim/optimizer.py")
         + ("optim/rmsprop.py", "optim/sgd.py", "pooling.py"),
         new=tuple(f"kernels_{where}/{name}.py" for where in ("cpu", "gpu") for name in ("__init__", *KERNELS))
-        + ("kernels_cpu/jit.py", "kernels_cpu/layout.py", "kernels_cpu/micro_kernel.py", "kernels_cpu/packing.py")
-        + ("kernels_cpu/registers.py", "kernels_gpu/launch.py"),
+        + ("kernels_cpu/elementary.py", "kernels_cpu/elementwise.py", "kernels_cpu/indexing.py", "kernels_cpu/jit.py")
+        + ("kernels_cpu/layer_norm.py", "kernels_cpu/layout.py", "kernels_cpu/micro_kernel.py")
+        + ("kernels_cpu/packing.py", "kernels_cpu/registers.py", "kernels_gpu/launch.py"),
         modules=("cuda", "cupy", "cupyx", "numba_cuda"),
     ),
 )

@@ -592,17 +592,18 @@ def _rows(x):
 
 def gelu(x):
     """x·Φ(x), where Φ is the normal distribution function (Hendrycks and Gimpel 2016);  d/dx = Φ(x) + x·φ(x)."""
-    return gelu_values(x), lambda g: (gelu_gradient(g, x),)
+    below = normal_cdf(x)
+    return x * below, lambda g: (gelu_gradient(g, x, below),)
 
 
-def gelu_values(x):
-    """x·Φ(x)."""
-    return x * (0.5 + 0.5 * _erf(x * _ROOT_HALF))
+def normal_cdf(x):
+    """Φ(x), how much of the normal distribution lies below x."""
+    return 0.5 + 0.5 * _erf(x * _ROOT_HALF)
 
 
-def gelu_gradient(g, x):
+def gelu_gradient(g, x, below):
     """g·(Φ(x) + x·φ(x)), where φ(x) = e^(−x²/2)/√2π."""
-    return g * (0.5 + 0.5 * _erf(x * _ROOT_HALF) + x * _exp(x * x * -0.5) * _PHI_0)
+    return g * (below + x * _exp(x * x * -0.5) * _PHI_0)
 
 
 def logsigmoid(x):

@@ -31,10 +31,17 @@ def _of_two(t, parts, out, x, y, *numbers):
         out[i] = FORMULA(x[i], y[i], *numbers)  # noqa: F821
 
 
+def _of_three(t, parts, out, x, y, z, *numbers):
+    first, last = t * out.size // parts, (t + 1) * out.size // parts
+    out, x, y, z = out[first:last], x[first:last], y[first:last], z[first:last]
+    for i in range(out.size):
+        out[i] = FORMULA(x[i], y[i], z[i], *numbers)  # noqa: F821
+
+
 @cache
 def _loop(function, dtype, arrays):
-    """The kernel that does what the function does with one or two arrays of the dtype, and numbers after them."""
-    loop = (_of_one, _of_two)[arrays - 1]
+    """The kernel that does what the function does with so many arrays of the dtype, and numbers after them."""
+    loop = (_of_one, _of_two, _of_three)[arrays - 1]
     names = {"__name__": __name__, "FORMULA": specialized(function, dtype)}
     copy = FunctionType(loop.__code__, names, function.__name__.strip("_"))
     text = hashlib.sha256(_text(function).encode()).hexdigest()[:16]
@@ -53,12 +60,12 @@ def _text(function):
 
 
 def elementwise(function):
-    """The function compiled, of one array or two of one shape and dtype; NotImplemented of others."""
+    """The function compiled, of one to three arrays of one shape and dtype; NotImplemented of others."""
     function = FUNCTIONS.get(function.__name__, function)
 
     def run(x, *others):
         arrays = [x, *[y for y in others if isinstance(y, np.ndarray)]]
-        if len(arrays) > 2 or arrays[-1].dtype != x.dtype or arrays[-1].shape != x.shape:
+        if len(arrays) > 3 or any([y.dtype != x.dtype or y.shape != x.shape for y in arrays[1:]]):
             return NotImplemented
         numbers = tuple([x.dtype.type(number) for number in others[len(arrays) - 1 :]])
         images = x.ndim == 4 and not x.flags.c_contiguous
