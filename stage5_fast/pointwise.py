@@ -313,7 +313,7 @@ def clamp(x, low, high):
 
 def masked_fill(x, value, mask):
     """x, but `value` where the mask holds;  the gradient goes to the one taken."""
-    return np.where(mask, value, x), lambda g: (np.where(mask, 0, g), np.where(mask, g, 0))
+    return np.where(mask, value, x), lambda g: (lambda: np.where(mask, 0, g), lambda: np.where(mask, g, 0))
 
 
 def nan_to_num(x, nan=0.0, posinf=None, neginf=None):

@@ -31,7 +31,7 @@ def _normalized(t, parts, x, weight, bias, mean, scale, out):
 @parallel
 def _normalized_gradient(t, parts, g, x, weight, mean, scale, gradient, sums):
     """The gradient with respect to x, and the sums of the columns of g·x̂ and of g, of a part of the rows."""
-    sum_gx, sum_g = sums[t]
+    sum_gx, sum_g = sums[t, 0], sums[t, 1]
     sum_gx[:], sum_g[:] = 0, 0
     unit, to_unit, n = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype), x.dtype.type(x.shape[1])
     for r in range(t * len(x) // parts, (t + 1) * len(x) // parts):

@@ -51,46 +51,59 @@ def _softmax_of_rows_gradient(t, parts, g, out, gradient, logarithm):
 
 @parallel
 def _softmax_of_columns(t, parts, x, out, scratch, logarithm):
-    (blocks, n, columns), (top, total) = x.shape, scratch[t]
+    (blocks, n, columns), top, total = x.shape, scratch[t, 0], scratch[t, 1]  # not unpacked: that would be no vector
     pieces = -(-columns // COLUMNS)
     for u in range(t * blocks * pieces // parts, (t + 1) * blocks * pieces // parts):
-        first = u % pieces * COLUMNS
-        of, to = x[u // pieces, :, first : first + COLUMNS], out[u // pieces, :, first : first + COLUMNS]
-        count = of.shape[1]
+        block, first = u // pieces, u % pieces * COLUMNS
+        last = min(first + COLUMNS, columns)
         top[:], total[:] = -np.inf, 0
         for k in range(n):
-            for c in range(count):
-                top[c] = larger(top[c], of[k, c])
+            row = x[block, k, first:last]
+            for c in range(row.size):
+                top[c] = larger(top[c], row[c])
         for k in range(n):
-            for c in range(count):
-                to[k, c] = exponential(of[k, c] - top[c])
-                total[c] += to[k, c]
+            row, to = x[block, k, first:last], out[block, k, first:last]
+            for c in range(row.size):
+                power = exponential(row[c] - top[c])
+                to[c] = power
+                total[c] += power
         if logarithm:
-            for c in range(count):
+            for c in range(last - first):
                 total[c] = np.log(total[c])
         for k in range(n):
-            for c in range(count):
-                to[k, c] = of[k, c] - top[c] - total[c] if logarithm else to[k, c] / total[c]
+            row, to = x[block, k, first:last], out[block, k, first:last]
+            if logarithm:
+                for c in range(row.size):
+                    to[c] = row[c] - top[c] - total[c]
+            else:
+                for c in range(row.size):
+                    to[c] /= total[c]
 
 
 @parallel
 def _softmax_of_columns_gradient(t, parts, g, out, gradient, scratch, logarithm):
-    (blocks, n, columns), (total, _) = g.shape, scratch[t]
+    (blocks, n, columns), total = g.shape, scratch[t, 0]
     pieces = -(-columns // COLUMNS)
     for u in range(t * blocks * pieces // parts, (t + 1) * blocks * pieces // parts):
         block, first = u // pieces, u % pieces * COLUMNS
-        of, by = g[block, :, first : first + COLUMNS], out[block, :, first : first + COLUMNS]
-        to = gradient[block, :, first : first + COLUMNS]
+        last = min(first + COLUMNS, columns)
         total[:] = 0
         for k in range(n):
-            for c in range(of.shape[1]):
-                total[c] += of[k, c] if logarithm else of[k, c] * by[k, c]
+            row, by = g[block, k, first:last], out[block, k, first:last]
+            if logarithm:
+                for c in range(row.size):
+                    total[c] += row[c]
+            else:
+                for c in range(row.size):
+                    total[c] += row[c] * by[c]
         for k in range(n):
-            for c in range(of.shape[1]):
-                if logarithm:
-                    to[k, c] = of[k, c] - exponential(by[k, c]) * total[c]
-                else:
-                    to[k, c] = by[k, c] * (of[k, c] - total[c])
+            row, by, to = g[block, k, first:last], out[block, k, first:last], gradient[block, k, first:last]
+            if logarithm:
+                for c in range(row.size):
+                    to[c] = row[c] - exponential(by[c]) * total[c]
+            else:
+                for c in range(row.size):
+                    to[c] = by[c] * (row[c] - total[c])
 
 
 def _over(dim, of_rows, of_columns, logarithm, *arrays):
