@@ -86,8 +86,14 @@ class Memory:
         return self._masked("load", self.tile.register, (), position, n, (nothing,))
 
     def store(self, register, position, n):
-        """Write the first n lanes of a register."""
-        self._masked("store", ir.VoidType(), (register,), position, n, ())
+        """Write the first n lanes of a register; all of them at once, as processors take long over a mask."""
+        builder, lanes = self.builder, INT(self.tile.lanes)
+        with builder.if_else(builder.icmp_signed(">=", n, lanes)) as (whole, part):
+            with whole:
+                pointer = builder.bitcast(self._pointer(lanes, position), self.tile.register.as_pointer())
+                builder.store(register, pointer, align=self.tile.dtype.bitwidth // 8)
+            with part:
+                self._masked("store", ir.VoidType(), (register,), position, n, ())
 
     def _masked(self, name, result, before, position, n, after):
         builder, tile = self.builder, self.tile
