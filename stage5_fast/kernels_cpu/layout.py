@@ -34,7 +34,7 @@ def _transpose(t, parts, x, out, rows, columns):
                 to[j * rows + i] = of[i * columns + j]
 
 
-def _transposed(x, shape):
+def transposed(x, shape):
     """(N, rows, columns) -> (N, columns, rows), in the given shape."""
     out = empty(shape, x.dtype)
     _transpose(share(x.size), x.reshape(-1), out.reshape(-1), *x.shape[1:])
@@ -45,7 +45,7 @@ def channels_last(x):
     """Images (N, C, H, W) as an array (N, H, W, C)."""
     n, c, h, w = x.shape
     if c > 1 and h * w > 1 and x.flags.carray and x.size:
-        return _transposed(x.reshape(n, c, h * w), (n, h, w, c))
+        return transposed(x.reshape(n, c, h * w), (n, h, w, c))
     return contiguous(x.transpose(0, 2, 3, 1))
 
 
@@ -58,7 +58,7 @@ def in_order(x):
     if x.ndim != 4 or not x.size or x.flags.c_contiguous or not x.transpose(0, 2, 3, 1).flags.carray:
         return NotImplemented
     n, c, h, w = x.shape
-    return _transposed(x.transpose(0, 2, 3, 1).reshape(n, h * w, c), x.shape)
+    return transposed(x.transpose(0, 2, 3, 1).reshape(n, h * w, c), x.shape)
 
 
 def pad_channels(x, groups=1):

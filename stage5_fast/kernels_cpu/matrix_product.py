@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from .jit import empty, jit, parallel, share
-from .layout import check_shapes, contiguous
+from .layout import check_shapes, contiguous, transposed
 from .micro_kernel import micro_kernel
 from .packing import pack_bias, pack_panel, row_offsets
 from .registers import LOW, LOW_ROWS, NARROW_ROWS, ONE, OUTER, broadcast_row, clamp_min, lanes, store
@@ -16,6 +16,7 @@ THRESHOLDS = dict.fromkeys(__all__, 2048)
 
 FIRST = np.zeros(1, np.int64)
 BLOCK = 5 * LOW_ROWS  # rows of a product that a thread computes at once
+STRIDE = 1024  # bytes: numbers farther apart than that share so few lines of the cache that they displace each other
 SMALL = 500_000  # products of two numbers; below that BLAS is faster
 
 
@@ -68,6 +69,8 @@ def _product(a, b, bias=None, floor=-np.inf):
     """a b + bias, where that isn't below the floor: (…, m, k), (…, k, n), (n,) or None -> (…, m, n)."""
     (*batch, m, k), n, width = a.shape, b.shape[-1], 2 * lanes(a.dtype)
     (a, a_in_rows), (b, b_in_rows), count = _flat(a), _flat(b), math.prod(batch)
+    if not a_in_rows and m * a.itemsize > STRIDE and k > 256:
+        a, a_in_rows = transposed(a.reshape(count, k, m), (count, m, k)).reshape(-1), True
     tables, sizes = _product_plan(m, n, k, a_in_rows, b_in_rows, width)
     if bias is None or n % width or not bias.flags.carray:
         bias = pack_bias(bias, 1, n, a.dtype).ravel()
