@@ -6,6 +6,7 @@ A costly gradient is given as a function of no arguments, which the engine calls
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy import abs as _abs, exp as _exp, log as _log, power as _pow, tanh as _tanh
@@ -436,14 +437,27 @@ def getitem(x, index):
     out, shape = x[parts] if chosen is None else x[parts][chosen], x.shape
 
     def backward(g):
-        gradient = np.zeros_like(g, shape=shape)
         if chosen is None:
-            gradient[parts] = g
-        else:
-            add_at(gradient[parts], chosen, g)
+            return (Part(g, parts, shape),)
+        gradient = np.zeros_like(g, shape=shape)
+        add_at(gradient[parts], chosen, g)
         return (gradient,)
 
     return out, backward
+
+
+class Part(NamedTuple):
+    """A gradient that is 0 but for the values at a place, which can be added without all the zeros."""
+
+    values: object
+    place: tuple
+    shape: tuple
+
+    def whole(self):
+        """It as an array."""
+        gradient = np.zeros_like(self.values, shape=self.shape)
+        gradient[self.place] = self.values
+        return gradient
 
 
 def add_at(x, index, g):

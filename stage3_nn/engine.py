@@ -3,6 +3,7 @@
 import operator
 import warnings
 from functools import wraps
+from sys import getrefcount
 
 import numpy as np
 
@@ -581,6 +582,11 @@ def topological_order(root):
 def _accumulate(x, g, incoming):
     """Add g to the gradient of x, in the shape and dtype of x. Here, and only here, broadcasting is undone."""
     data = x._data
+    if type(g) is ops.Part:
+        if type(x._grad) is np.ndarray and x._grad.base is None and getrefcount(x._grad) == 2:  # nobody else's
+            x._grad[g.place] += g.values
+            return
+        g = g.whole()
     if g.shape != data.shape:
         g = ops.unbroadcast(g, data.shape)
     if x._grad is not None:
