@@ -57,7 +57,7 @@ class Stage:
 # Rung 5 had 2250 for the CPU alone, of which 1050 were new; for the GPU it has as many loops again, and two memories.
 # For it rungs 2 and 4 have 5 more: some rules say what NumPy would find out by itself, and other arrays would not.
 # Since programs written for PyTorch run here, arguments are PyTorch's and each function has all of them: rungs 2 to 5
-# may add 620, 1650, 420 and 2750, without the files beside the lesson, in which most of that breadth stands. Rung 2
+# may add 635, 1650, 420 and 2750, without the files beside the lesson, in which most of that breadth stands. Rung 2
 # changes 35 % of rung 1, as data and grad are no longer plain, and 30 of its lines keep NumPy's warnings to themselves.
 # Rung 1 has 45 lines more than its 180: a Tensor is a number there in a comparison and a format, and `no_grad`, in a
 # file of its own, covers generators. Of rung 3's lines 100 check what a file or a state says before it is believed.
@@ -81,8 +81,8 @@ STAGES = (
         dependencies=("numpy",),
         optional=("graphviz", "matplotlib", "tqdm"),
         demos=("moons",),
-        max_lines=2240,
-        max_added=620,
+        max_lines=2250,
+        max_added=635,
         max_changed=36,
         touched=("draw.py", "engine.py", "grad_mode.py", "moons.py", "ops.py"),
         beside=("creation.py", "device.py", "functions.py", "inplace.py", "names.py", "pointwise.py")
