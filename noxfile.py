@@ -27,7 +27,7 @@ NEEDS += ["scikit-learn"]  # has the digits that ours are compared with
 
 nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "ladder", "tools", *NAMES, "kernels", "simulator", "standin", "standalone"]
+nox.options.sessions = ["lint", "ladder", *NAMES, "kernels", "simulator", "standin", "tools"]
 
 # Tests run side by side, in a process for each core; but each holds PyTorch, and memory may have room for no more. More
 # threads than cores would only wait for each other. Kernels have two: how they share their work is part of the tests.
@@ -146,7 +146,7 @@ def ladder(session):
 
 @nox.session(venv_backend="none", requires=["environment"])
 def tools(session):
-    """Test the tools around the ladder: its check, the propagation of fixes, the benchmarks."""
+    """Test the tools around the ladder: its check, the propagation of fixes, the benchmarks; and each rung alone."""
     test(session, "tool_tests", *session.posargs)
 
 
@@ -158,28 +158,10 @@ def lint(session):
     session.run("ruff", "check", ".")
 
 
-@nox.session(reuse_venv=False, venv_backend="virtualenv")
-@nox.parametrize("stage", [nox.param(stage, id=name) for stage, name in zip(BUILT, NAMES)])
-def standalone(session, stage):
-    """Build a rung as a wheel from a copy elsewhere, install it alone with what it depends on, and run its demos."""
-    with TemporaryDirectory() as folder:
-        copy = shutil.copytree(stage.folder, Path(folder, "copy"), ignore=shutil.ignore_patterns("__pycache__"))
-        session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(copy))
-        session.install(*map(str, Path(folder).glob("*.whl")))
-        shutil.rmtree(copy)
-        # A proxy where nobody listens stands for a machine without a network, an empty folder for one without MNIST.
-        nobody = "http://127.0.0.1:9"
-        alone = {
-            "PYTHONPATH": None,
-            "GRADUAL_DATA": folder,
-            "http_proxy": nobody,
-            "https_proxy": nobody,
-            "no_proxy": "",
-        }
-        with session.chdir(folder):
-            session.run("python", str(ROOT / "ladder" / "standalone.py"), stage.package, env=alone)
-            for demo in stage.demos:
-                session.run("python", "-m", f"{stage.package}.{demo}", "--epochs", "1", env=alone)
+@nox.session(venv_backend="none", requires=["environment"], default=False)
+def standalone(session):
+    """Build each rung as a wheel from a copy elsewhere, install it alone, and run its demos; `tools` does it too."""
+    test(session, "tool_tests/test_standalone.py", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)

@@ -19,6 +19,7 @@ import sys
 import tokenize
 from collections import Counter
 from difflib import SequenceMatcher
+from functools import cache
 from itertools import pairwise
 
 from .stages import ROOT, STAGES
@@ -28,6 +29,7 @@ LAYOUT = {tokenize.COMMENT, tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, toke
 IN_README = re.compile(r"(?<=<!-- ladder -->\n).*?(?=<!-- /ladder -->)", re.DOTALL)
 
 
+@cache  # most texts stand on several rungs, and each is asked for several times
 def code_lines(source):
     """The lines of a Python source that hold code, without those of blanks, comments and docstrings."""
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

@@ -1,4 +1,4 @@
-"""What must hold where one rung is installed alone; `nox -s standalone` runs this in that environment.
+"""What must hold where one rung is installed alone; tool_tests/test_standalone.py runs this there.
 
 `python ladder/standalone.py stage2_tensor` ends with an error that says what doesn't. Standard library only.
 """

@@ -1,7 +1,7 @@
 """Which capability arrives on which rung: the one table that the suite counts by.
 
 A test names its capability with `@pytest.mark.capability("matmul")`; a case in cases.py has that of its group. On a
-rung below, the test is reported as `arrives in stage N`. A test that runs on a rung and names no capability fails.
+rung below it isn't run, and the table counts it as `not yet`. A test that runs on a rung and names no capability fails.
 """
 
 CAPABILITIES = {

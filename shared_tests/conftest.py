@@ -1,4 +1,4 @@
-"""The rung under test, the skips that say when something arrives, and the table of capabilities at the end.
+"""The rung under test, what is left out as it arrives later or has been tested below, and the table at the end.
 
 `pytest shared_tests --stage stage2_tensor` runs the suite on one rung, or on any importable engine; the option may be
 repeated, and without it every rung that is built is tested. `--device cuda` runs it on the GPU, and `--device stand-in`
@@ -36,6 +36,7 @@ OF_EACH_RUNG = {
 }  # what may come out otherwise though the text is the same
 
 CELL = "cell of the table"  # under this name a report holds the capability and the stage that it counts for
+LEFT_OUT = pytest.StashKey()  # how many tests were left out: by capability, stage and outcome
 ON_A_GPU = "stage5_fast"  # the rung that has devices
 
 
@@ -195,18 +196,56 @@ def _not_yet(item):
     return sorted(later, key=CAPABILITIES.get, reverse=True)
 
 
+def _cell_of(item):
+    """The row of the table that a test counts in, and the column."""
+    return [*_not_yet(item), *_capabilities_of(item), "none"][0], _stage_of(item)
+
+
 def _same_below(item, names):
-    """The name of the rung below, where the test has run on the same text; None if it can come out otherwise here."""
+    """Whether the test has run on the same text on the rung below, so that it can't come out otherwise here."""
     number = _target(_stage_of(item)).number
     if number is None or item.config.getoption("whole") or on_device(item.config) or OF_EACH_RUNG & set(names):
-        return None
-    below = _below(number, max([CAPABILITIES[name] for name in names]))
-    return below and below.package
+        return False
+    return _below(number, max([CAPABILITIES[name] for name in names])) is not None
 
 
 @cache
 def _below(number, arrived):
     return same_below(next(stage for stage in STAGES if stage.number == number), arrived)
+
+
+def _left_out(item):
+    """As what the table counts a test that isn't run, as it hasn't arrived or has run on the same text; else None."""
+    names = _capabilities_of(item)
+    if _stage_of(item) is None or not names or not CAPABILITIES.keys() >= set(names):
+        return None
+    if _not_yet(item):
+        return "not yet"
+    return "as below" if _same_below(item, names) else None
+
+
+@pytest.hookimpl(trylast=True)  # of what -k has left
+def pytest_collection_modifyitems(config, items):
+    """Leave out before it starts what needs no test: on some rungs most of the suite, and each skip takes a while."""
+    left = {item: outcome for item in items if (outcome := _left_out(item))}
+    config.hook.pytest_deselected(items=[*left])
+    items[:] = [item for item in items if item not in left]
+    config.stash[LEFT_OUT] = dict(Counter((*_cell_of(item), outcome) for item, outcome in left.items()))
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left out"] = config.stash[LEFT_OUT]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """With several workers, each has left out the same; this process, which collects nothing, asks any of them."""
+    if hasattr(node, "workeroutput"):  # it has none if it crashed
+        node.config.stash[LEFT_OUT] = node.workeroutput.get("left out", {})
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """That all were left out is no mistake."""
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.stash.get(LEFT_OUT, {}):
+        session.exitstatus = pytest.ExitCode.OK
 
 
 def pytest_collection_finish(session):
@@ -222,10 +261,6 @@ def pytest_runtest_setup(item):
     names = _capabilities_of(item)
     if not names or not CAPABILITIES.keys() >= set(names):
         pytest.fail(f"no row of capabilities.py covers this test: it names {names or 'none'}", pytrace=False)
-    if _not_yet(item):
-        pytest.skip(f"arrives in stage {CAPABILITIES[_not_yet(item)[0]]}")
-    if below := _same_below(item, names):
-        pytest.skip(f"as on {below}: the text is the same")
     if on_device(item.config) and item.get_closest_marker("host"):
         pytest.skip("on the host alone")
     if _target(_stage_of(item)).foreign and names[0] in OUR_OWN:
@@ -249,8 +284,7 @@ def pytest_runtest_makereport(item, call):
     report = yield
     stage = _stage_of(item)
     if stage is not None and (report.when == "call" or report.outcome != "passed"):
-        row = [*_not_yet(item), *_capabilities_of(item), "none"][0]
-        report.user_properties.append((CELL, (row, stage)))
+        report.user_properties.append((CELL, _cell_of(item)))
     return report
 
 
@@ -279,6 +313,8 @@ def _counted(reports):
 
 def pytest_terminal_summary(terminalreporter, config):
     results, reasons = _counted(report for reports in terminalreporter.stats.values() for report in reports)
+    for (capability, stage, outcome), n in config.stash.get(LEFT_OUT, {}).items():
+        results[capability][stage][outcome] += n
     if not results:
         return
     tested = _stage_names(config)

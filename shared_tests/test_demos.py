@@ -98,12 +98,18 @@ class Demo:
         """The same without what the clock says."""
         return without_clock(self.lines(name, *flags))
 
-    def usual(self, name):
-        """The lines of a short run, which several tests look at."""
+    def usual(self, name, path=None):
+        """The lines of a short run, which several tests look at, and in the file `path` the checkpoint that it left."""
         key = self.package, *self.flags, name
         if key not in USUAL:
-            USUAL[key] = self.lines(name, *small(name))
-        return USUAL[key]
+            left = self.folder / "usual.npz"
+            save = [] if name == "moons" else ["--save", left]
+            USUAL[key] = self.lines(name, *small(name), *save), left.read_bytes() if save else None
+            left.unlink(missing_ok=True)
+        lines, checkpoint = USUAL[key]
+        if path:
+            path.write_bytes(checkpoint)
+        return lines
 
 
 USUAL = {}
@@ -188,9 +194,11 @@ def test_where_mnist_can_not_be_had_one_line_says_so(demo):
     assert lines[-1].startswith("Result: test accuracy ")
 
 
-def test_moons_are_told_apart_by_every_rung(demo):
-    *lines, result = demo.lines("moons")
-    assert len(lines) == 21 and lines[-1].startswith("epoch 200/200 ")
+def test_moons_are_told_apart_by_every_rung(stage, demo):
+    """In 200 epochs; rung 1 is slow, and a quarter of them is enough."""
+    flags, epochs = (["--epochs", 50], 50) if stage.number == 1 else ([], 200)
+    *lines, result = demo.lines("moons", *flags)
+    assert len(lines) == 21 and lines[-1].startswith(f"epoch {epochs}/{epochs} ")
     assert result.startswith("Result: train accuracy 100.00%")
     assert float(re.search(r"fresh points ([\d.]+)%", result)[1]) >= 90
 
@@ -410,20 +418,24 @@ def test_ctrl_c_and_sigterm_end_with_a_sentence(how, demo):
 
 @TRAINED
 def test_a_resumed_run_gives_the_numbers_of_one_never_stopped(name, stage, demo, tmp_path):
+    """Stopped in two ways, in two files: by Ctrl-C in its second epoch, and gone on with, killed in its third."""
     load, never = stage.package.load, tmp_path / "never.npz"
     wanted = demo.figures(name, *slow(stage), "--save", never)
-    for how, suffix in ((signal.SIGINT, ".pt"), (signal.SIGKILL, ".safetensors")):
-        path = tmp_path / f"stopped{suffix}"
-        status, err = stop_after(demo.start(name, *slow(stage), "--save", path), "epoch 1/3", how)
+    resume = []
+    for done, how, file in (1, signal.SIGINT, "stopped.pt"), (2, signal.SIGKILL, "killed.safetensors"):
+        path = tmp_path / file
+        process = demo.start(name, *slow(stage), *resume, "--save", path)
+        status, err = stop_after(process, f"epoch {done}/3", how)
         assert status == (130 if how == signal.SIGINT else -signal.SIGKILL)
         if how == signal.SIGINT:
             kept = f"{path} holds the run up to its last whole epoch: add --resume {path}"
             assert err == f"\nStopped.\n{kept}\n"
-        assert 1 <= load(path)["run"]["done"] < 3, "the run was stopped too late to show anything"
+        assert done <= load(path)["run"]["done"] < 3, "the run was stopped too late to show anything"
+        resume = ["--resume", path]
 
-        resumed = demo.figures(name, *slow(stage), "--resume", path, "--save", path)
-        assert resumed[-2:] == wanted[-2:]
-        assert as_lists(load(path)) == as_lists(load(never))
+    resumed = demo.figures(name, *slow(stage), "--resume", path, "--save", path)
+    assert resumed[-2:] == wanted[-2:]
+    assert as_lists(load(path)) == as_lists(load(never))
 
 
 def as_lists(state):
@@ -438,7 +450,7 @@ def as_lists(state):
 @TRAINED
 def test_a_finished_run_resumed_gives_its_result_again_but_not_to_a_run_set_up_otherwise(name, demo, tmp_path):
     path = tmp_path / "run.npz"
-    wanted = demo.figures(name, *small(name), "--save", path)
+    wanted = without_clock(demo.usual(name, path))
     assert demo.figures(name, *small(name), "--resume", path) == [wanted[0], wanted[-1]]
 
     resumed = [*small(name), "--resume", path]
@@ -451,7 +463,7 @@ def test_a_finished_run_resumed_gives_its_result_again_but_not_to_a_run_set_up_o
 @TRAINED
 def test_a_finished_run_goes_on_where_more_epochs_are_asked_for(name, demo, tmp_path):
     path = tmp_path / "run.npz"
-    demo.figures(name, *small(name), "--save", path)
+    demo.usual(name, path)
     _, said, third, _ = demo.figures(name, *small(name), "--epochs", 3, "--resume", path, "--save", path)
     assert said == "3 epochs instead of 2: the rest at the learning rates of so long a run"
     assert third.startswith("epoch 3/3 ")
@@ -487,7 +499,7 @@ def test_a_file_that_holds_a_run_is_not_begun_anew(name, demo, tmp_path):
 def test_a_run_that_can_not_be_is_not_gone_on_with(name, stage, demo, tmp_path):
     """Each is refused before training, in one sentence that names what is wrong."""
     load, save, path = stage.package.load, stage.package.save, tmp_path / "run.npz"
-    demo.lines(name, *small(name), "--save", path)
+    demo.usual(name, path)
     spoilt = [
         ("run", "done", 3, "of that run's 2 epochs 3 are done"),
         ("run", "done", -1, "of that run's 2 epochs -1 are done"),

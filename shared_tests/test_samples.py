@@ -75,12 +75,15 @@ def op_infos():
 @pytest.mark.filterwarnings("ignore::UserWarning")  # some samples are what PyTorch, and so this, warns of
 @pytest.mark.host
 @pytest.mark.parametrize("kind", [pytest.param(x, marks=pytest.mark.capability(x), id=x) for x in OPERATORS])
-def test_no_sample_of_pytorchs_gives_something_else(kind, stage, engine, op_infos):
+def test_no_sample_of_pytorchs_gives_something_else(kind, stage, engine, op_infos, monkeypatch):
     """On the rung where they arrive and on the last: those between have the same files."""
     if stage.foreign:
         pytest.skip("not there: PyTorch's samples are for the names of the ladder's rungs")
     if stage.number not in (CAPABILITIES[kind], max(rung.number for rung in STAGES if rung.exists)):
         pytest.skip(f"run on stage {CAPABILITIES[kind]}, whose files these are")
+    torch = importlib.import_module("torch")
+    # Torch seeds before each sample: the CPU alone, as to seed GPUs takes longer than the sample.
+    monkeypatch.setattr(torch, "manual_seed", torch.default_generator.manual_seed)
     most = PER_OPERATOR if stage.number == CAPABILITIES[kind] else AGAIN
     outcomes = {name: run_samples(name, engine, op_infos[name], most) for name in operators(kind)}
     print(table(outcomes))
