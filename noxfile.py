@@ -179,7 +179,8 @@ def standalone(session, stage):
         with session.chdir(folder):
             session.run("python", str(ROOT / "ladder" / "standalone.py"), stage.package, env=alone)
             for demo in stage.demos:
-                session.run("python", "-m", f"{stage.package}.{demo}", "--epochs", "1", env=alone)
+                often = "--steps" if demo == "gpt" else "--epochs"
+                session.run("python", "-m", f"{stage.package}.{demo}", often, "1", env=alone)
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)
