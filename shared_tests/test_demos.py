@@ -25,9 +25,10 @@ MNIST = Path(os.environ.get("GRADUAL_DATA", ""), "mnist").resolve()
 NOBODY = "http://127.0.0.1:9"  # a proxy where nobody listens stands for a machine without a network
 
 moons = pytest.param("moons", id="moons")
+gpt = pytest.param("gpt", id="gpt")
 mnist = pytest.param("mnist", id="mnist", marks=capability("training"))
 autoencoder = pytest.param("autoencoder", id="autoencoder", marks=capability("convolution"))
-DEMOS = pytest.mark.parametrize("name", [moons, mnist, autoencoder])
+DEMOS = pytest.mark.parametrize("name", [moons, gpt, mnist, autoencoder])
 TRAINED = pytest.mark.parametrize("name", [mnist, autoencoder])
 
 
@@ -128,7 +129,8 @@ def demo(stage, tmp_path, request):
 
 def small(name):
     """Flags for a run of a second."""
-    return ["--epochs", 2] if name == "moons" else ["--data", "digits", "--epochs", 2, "--batch-size", 50]
+    flags = {"moons": ["--epochs", 2], "gpt": ["--steps", 2]}
+    return flags.get(name, ["--data", "digits", "--epochs", 2, "--batch-size", 50])
 
 
 # What they print
@@ -137,12 +139,15 @@ def small(name):
 @DEMOS
 def test_a_demo_says_what_it_runs_then_a_line_an_epoch_then_the_result(name, demo):
     first, *epochs, result = demo.usual(name)
-    assert re.match(
-        r"Moons: 100 points" if name == "moons" else r"UCI digits: 1,500 training and 297 test images", first
-    )
-    assert "seed 0" in first and "parameters" in first
+    what = {"moons": "Moons: 100 points", "gpt": "GPT: 4,005 names that ship with this package"}
+    assert first.startswith(what.get(name, "UCI digits: 1,500 training and 297 test images"))
+    assert f"seed {42 if name == 'gpt' else 0}" in first and "parameters" in first
+    if name == "gpt":
+        *epochs, ten, ten_more = epochs
+        assert re.fullmatch(r"New names:( [a-z]*,){10}( [a-z]*,){9} [a-z]*", re.sub(" +", " ", ten + ten_more))
     for i, line in enumerate(epochs):
-        assert re.match(rf"epoch {i + 1}/2   loss \d\.\d{{4}}   .* \d+\.\d\d s +[\d,]+/s$", line)
+        unit = "step" if name == "gpt" else "epoch"
+        assert re.match(rf"{unit} {i + 1}/2   loss \d\.\d{{4}}   .* \d+\.\d\d s +[\d,]+/s$", line)
     assert len({line.index(" s ") for line in epochs}) == 1, "the columns stand under each other"
     assert result.startswith("Result: ")
 
@@ -150,7 +155,7 @@ def test_a_demo_says_what_it_runs_then_a_line_an_epoch_then_the_result(name, dem
 @DEMOS
 def test_the_same_seed_gives_the_same_numbers_and_another_gives_others(name, demo):
     once = without_clock(demo.usual(name))
-    assert demo.figures(name, *small(name), "--seed", 0) == once
+    assert demo.figures(name, *small(name), "--seed", 42 if name == "gpt" else 0) == once
     assert demo.figures(name, *small(name), "--seed", 4)[1:] != once[1:]
 
 
@@ -291,6 +296,8 @@ def test_a_flag_that_makes_no_sense_is_refused(name, demo):
         ("--seed", "9" * 5000): f"a whole number of at most 18 digits, got {'9' * 100}…",
         ("--lr", "9" * 5000): f"a number above 0, got {'9' * 100}…",
     }
+    if name == "gpt":
+        wanted = {(flag.replace("epochs", "steps"), value): rule for (flag, value), rule in wanted.items()}
     for (flag, _), rule, err in zip(wanted, wanted.values(), demo.refusals(name, *wanted)):
         assert err.splitlines()[-1].endswith(f"error: argument {flag}: wanted {rule}")
 
@@ -324,7 +331,7 @@ def test_a_device_that_is_not_there_is_refused_before_training(name, demo):
 # Pictures, bars and what they need
 
 
-PLOTS = pytest.mark.parametrize("name", [moons, autoencoder])
+PLOTS = pytest.mark.parametrize("name", [moons, gpt, autoencoder])
 
 
 @PLOTS
@@ -386,7 +393,7 @@ def test_a_terminal_shows_a_bar_and_keeps_every_line(name, demo):
     process.stderr.close()
     text = shown.decode()
     assert re.search(r"\d+%\|", text)
-    assert len(re.findall(r"epoch [12]/2   loss", text)) == 2 and "Result: " in text
+    assert len(re.findall(r"(?:epoch|step) [12]/2   loss", text)) == 2 and "Result: " in text
 
 
 # Stopping and going on
@@ -552,12 +559,12 @@ runpy.run_module("{stage.name}.{name}", run_name="__main__", alter_sys=True)
 @DEMOS
 def test_training_that_has_become_nan_says_so_at_once_and_leaves_what_was_saved(name, stage, demo, tmp_path):
     flags = ["--epochs", 4] if name == "moons" else ["--save", tmp_path / "run.npz"]
-    status, out, err = demo.run(name, *small(name), *flags, "--lr", 1e38)
+    status, out, err = demo.run(name, *small(name), *flags, "--lr", 1e200 if name == "gpt" else 1e38)
     assert status == 1 and "Result" not in out
-    assert re.search(r"(?m)^Stopped in epoch [1-3]: the loss or a weight has become infinite or NaN", err)
+    assert re.search(r"(?m)^Stopped in (epoch|step) [1-3]: the loss or a weight has become infinite or NaN", err)
     if name != "moons":
-        state = stage.package.load(tmp_path / "run.npz")
-        assert state["run"]["done"] == 0 and all(np.isfinite(x.numpy()).all() for x in state["model"].values())
+        state = stage.part("demo").load(tmp_path / "run.npz")
+        assert state["run"]["done"] < 2 and all(np.isfinite(as_lists(x)).all() for x in state["model"].values())
 
 
 def test_where_nobody_reads_on_it_ends_without_a_word(demo):

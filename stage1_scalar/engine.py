@@ -10,11 +10,10 @@ from .grad_mode import recording as _recording
 _new = object.__new__
 
 
-def _node(data, op=None, x=None, dx=None, y=None, dy=None):
+def _node(data, op=None, edges=()):
     """A Tensor as a rule made it; without an op it is a constant."""
     tensor = _new(Tensor)
-    tensor.data, tensor.grad, tensor.requires_grad, tensor.op = data, None, op is not None, op
-    tensor.x, tensor.dx, tensor.y, tensor.dy = x, dx, y, dy
+    tensor.data, tensor.grad, tensor.requires_grad, tensor.op, tensor.edges = data, None, op is not None, op, edges
     return tensor
 
 
@@ -38,7 +37,7 @@ def _unary(rule):
         except (ArithmeticError, ValueError) as error:
             raise _failed(rule.__name__, (x,), error) from None
         if x.requires_grad and _recording.get():
-            return _node(out, rule.__name__, x, *backward(1.0))
+            return _node(out, rule.__name__, ((x, *backward(1.0)),))
         return _node(out)
 
     return method
@@ -61,7 +60,7 @@ def _binary(rule):
             raise _failed(op, (x, y), error) from None
         if (x.requires_grad or y.requires_grad) and _recording.get():
             dx, dy = backward(1.0)
-            return _node(out, op, x, dx, y, dy)
+            return _node(out, op, ((x, dx), (y, dy)))
         return _node(out)
 
     def reflected(y, x):
@@ -86,21 +85,21 @@ class Tensor:
 
     `data` is the number, `grad` the gradient that `backward()` left on it (None before the first), `requires_grad`
     says whether it wants one; it does unless told otherwise, where `torch.tensor` does not. `op` says which rule made
-    it, `x` and `y` from what, `dx` and `dy` are its derivatives with respect to them. All are None where there is none.
+    it, None if none did, and `edges` from what: pairs of a Tensor and the derivative with respect to it.
     """
 
-    __slots__ = ("data", "grad", "requires_grad", "op", "x", "dx", "y", "dy")
+    __slots__ = ("data", "grad", "requires_grad", "op", "edges")
 
     def __init__(self, data, requires_grad=True):
         if not isinstance(data, Real):
             raise TypeError(f"Tensor: wanted a number, got {type(data).__name__}")
         self.data, self.grad, self.requires_grad = float(data), None, requires_grad
-        self.op = self.x = self.dx = self.y = self.dy = None
+        self.op, self.edges = None, ()
 
     @property
     def inputs(self):
         """The Tensors that it was made from."""
-        return tuple(x for x in (self.x, self.y) if x is not None)
+        return tuple(x for x, _ in self.edges)
 
     def backward(self, gradient=1.0):
         """Add the gradient of this number, times `gradient`, to the `grad` of every leaf that it was made from.
@@ -115,8 +114,8 @@ class Tensor:
         self.grad = gradient if self.grad is None else self.grad + gradient
         for tensor in reversed(order):
             g = tensor.grad
-            for x, slope in (tensor.x, tensor.dx), (tensor.y, tensor.dy):
-                if x is not None and x.requires_grad:
+            for x, slope in tensor.edges:
+                if x.requires_grad:
                     if callable(slope):
                         try:
                             slope = slope()
@@ -162,6 +161,20 @@ class Tensor:
         return f"Tensor({self.data}, grad={self.grad})"
 
 
+def dot(x, y):
+    """Σ xᵢyᵢ of two lists of Tensors, of one length, as a single step of the graph."""
+    if len(x) != len(y):
+        raise ValueError(f"dot: wanted lists of one length, got {len(x)} and {len(y)} numbers")
+    try:
+        out, backward = ops.dot([xi.data for xi in x], [yi.data for yi in y])
+    except AttributeError:
+        raise TypeError("dot: wanted two lists of Tensors") from None
+    inputs = (*x, *y)
+    if _recording.get() and any([x.requires_grad for x in inputs]):
+        return _node(out, "dot", tuple(zip(inputs, backward(1.0))))
+    return _node(out)
+
+
 def topological_order(root):
     """Every tensor that a rule made on the way to `root`, each once, inputs before what they made; leaves are left out.
 
@@ -176,7 +189,7 @@ def topological_order(root):
             seen.add(tensor)
             stack.append(tensor)
             stack.append(None)
-            for x in (tensor.x, tensor.y):
-                if x is not None and x.op:
+            for x, _ in tensor.edges:
+                if x.op:
                     stack.append(x)
     return order

@@ -6,6 +6,7 @@ A costly gradient is given as a function of no arguments, which the engine calls
 """
 
 from math import exp as _exp, fabs as _abs, log as _log, pow as _pow, tanh as _tanh
+from operator import mul as _times
 
 _maximum, _minimum = max, min
 
@@ -77,3 +78,8 @@ def relu(x):
     """max(x, 0);  d/dx = 1 where the output is not 0, else 0."""
     out = _maximum(x, 0.0)
     return out, lambda g: (_where(out != 0, g),)
+
+
+def dot(x, y):
+    """Σ xᵢyᵢ of two lists;  d/dxᵢ = yᵢ,  d/dyᵢ = xᵢ."""
+    return sum(map(_times, x, y)), lambda g: [g * other for other in (*y, *x)]
