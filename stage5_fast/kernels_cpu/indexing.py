@@ -8,7 +8,7 @@ from .jit import parallel, share
 from .layout import contiguous
 
 __all__ = ["add_at"]
-THRESHOLDS = {"add_at": 1}
+THRESHOLDS = {"add_at": 2048}
 
 WIDE = 32  # columns, for each thread to have some of its own
 
