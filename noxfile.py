@@ -33,13 +33,13 @@ nox.options.sessions = ["lint", "ladder", *NAMES, "kernels", "simulator", "stand
 # threads than cores would only wait for each other. Kernels have two: how they share their work is part of the tests.
 SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "8", "--dist", "worksteal"]
 THREADS = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
-COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # even where it is set: hundreds of processes import the same rungs
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # even where it is set: hundreds of processes import the same modules
 
 
 @nox.session(default=False)
 def environment(session):
     """The one environment of every session that needs PyTorch; they make it themselves."""
-    session.install(*NEEDS)
+    session.install("--no-compile", *NEEDS)  # what is imported is compiled then; of PyTorch that is a small part
 
 
 def environment_python(session):
@@ -47,15 +47,15 @@ def environment_python(session):
     return str(session.env_dir.with_name("environment") / ("Scripts" if os.name == "nt" else "bin") / "python")
 
 
-def in_environment(session, *arguments, **options):
-    """Run the Python of the shared environment."""
-    session.run(environment_python(session), *arguments, **options)
+def in_environment(session, *arguments, **settings):
+    """Run the Python of the shared environment, with settings in its environment."""
+    session.run(environment_python(session), *arguments, env={**COMPILED, **settings})
 
 
 def test(session, *arguments, **settings):
     """Run pytest, with settings in its environment; on a GPU in one process, as all would have to share it."""
     side_by_side = [] if "cuda" in arguments else SIDE_BY_SIDE
-    in_environment(session, "-m", "pytest", *side_by_side, *arguments, env={**THREADS, **COMPILED, **settings})
+    in_environment(session, "-m", "pytest", *side_by_side, *arguments, **{**THREADS, **settings})
 
 
 def with_cuda(session):
@@ -197,7 +197,7 @@ def propagate(session):
 @nox.session(venv_backend="none", requires=["environment"], default=False)
 def mutants(session):
     """Plant random changes in a rung and print what the tests don't notice: nox -s mutants -- stage4 --count 100."""
-    in_environment(session, "-m", "ladder.mutants", *session.posargs, env=THREADS)
+    in_environment(session, "-m", "ladder.mutants", *session.posargs, **THREADS)
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)

@@ -16,6 +16,8 @@ from ladder.stages import ROOT, STAGES
 
 from .capabilities import CAPABILITIES
 
+pytestmark = pytest.mark.host  # programs run in processes of their own, which ask for no device
+
 PROGRAMS = {path.stem: path for path in sorted(Path(__file__).with_name("programs").glob("*.py"))}
 NEEDS = {"images": "convolution"}  # what all others need is a program of PyTorch's
 DOUBLE = {"in_place", "own_function", "schedules", "shared_layers", "tensors"}  # those that compute in float64
