@@ -108,6 +108,7 @@ def _to_write(text):
         TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{_short(text)}: {error.strerror}") from None
+    return text
 
 
 def _device(text):
@@ -115,8 +116,6 @@ def _device(text):
         moved(np.zeros(0), text)
     except (ImportError, RuntimeError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
     return text
 
 
