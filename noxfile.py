@@ -16,7 +16,6 @@ sys.path.insert(0, str(ROOT))
 from ladder.stages import STAGES  # noqa: E402
 
 BUILT = [stage for stage in STAGES if stage.exists]
-NAMES = [f"stage{stage.number}" for stage in BUILT]
 TORCH = "torch==2.13.0"  # what the rungs are compared with
 NEEDS = [TORCH, "graphviz", "hypothesis", "matplotlib", "micrograd", "numpy>=2.0", "pytest", "pytest-xdist"]
 NEEDS += ["safetensors", "tqdm"]
@@ -27,7 +26,7 @@ NEEDS += ["scikit-learn"]  # has the digits that ours are compared with
 
 nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "ladder", *NAMES, "kernels", "simulator", "standin", "tools"]
+nox.options.sessions = ["lint", "ladder", "suite", "kernels", "simulator", "standin", "tools"]
 
 # Tests run side by side, in a process for each core; but each holds PyTorch, and memory may have room for no more. More
 # threads than cores would only wait for each other. Kernels have two: how they share their work is part of the tests.
@@ -68,6 +67,12 @@ def with_cuda(session):
     extras = nox.project.load_toml(ROOT / "stage5_fast" / "pyproject.toml")["project"]["optional-dependencies"]
     needs = extras["cuda13" if version.value >= 13000 else "cuda12"]
     in_environment(session, "-m", "pip", "install", "--quiet", *needs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def suite(session):
+    """Test every rung against PyTorch, in one run, for which all is imported once; `stage3`, say, tests one."""
+    test(session, "shared_tests", *session.posargs)
 
 
 def stage_session(stage):
