@@ -11,7 +11,7 @@ import sys
 from time import perf_counter, process_time
 
 from .steps import library
-from .workloads import LIMITS, WORKLOADS
+from .workloads import ALL
 
 
 def serve(workload, contender):
@@ -44,5 +44,5 @@ def peak_memory():
 
 
 if __name__ == "__main__":
-    workload = next(workload for workload in WORKLOADS + LIMITS if workload.name == sys.argv[1])
+    workload = next(workload for workload in ALL if workload.name == sys.argv[1])
     serve(workload, next(contender for contender in workload.contenders if contender.name == sys.argv[2]))
