@@ -1,5 +1,6 @@
 """How kernels are compiled and kept, how they share their work among threads, and the memory for what they make."""
 
+import ctypes
 import hashlib
 import math
 import mmap
@@ -132,6 +133,10 @@ if hasattr(os, "register_at_fork"):
 # lie side by side in large regions, for which fewer and larger pages will do.
 
 LARGE, REGION = 1 << 12, 1 << 25  # bytes: what is worth using again, and how many are asked for at once
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names for its settings
+if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):  # for NumPy's arrays it keeps memory too
+    ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, REGION)
+    ctypes.CDLL(None).mallopt(TRIM_THRESHOLD, 8 * REGION)
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # not shared after a fork
 _free = defaultdict(list)  # size -> pieces, as (region, first byte), that no array lies in
 _region, _taken = b"", 0
