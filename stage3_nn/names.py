@@ -1,4 +1,4 @@
-"""Names: PyTorch's other names for what is there, its methods as functions and its methods that work in place.
+"""Names: aliases of PyTorch, its methods as functions and its in-place methods.
 
 Nothing here computes anything. Each table says what a name is made from; the functions below the tables take PyTorch's
 arguments where a plain other name won't do.
@@ -121,17 +121,17 @@ def size(self, dim=None):
 
 
 def dim(self):
-    """How many dims there are."""
+    """The number of dims."""
     return self.ndim
 
 
 def numel(self):
-    """How many numbers there are."""
+    """The number of elements."""
     return self._data.size
 
 
 def t(self):
-    """A matrix with its two dims exchanged; what has fewer dims as it is."""
+    """The transpose of a matrix; a tensor of fewer dims itself."""
     if self.ndim > 2:
         raise RuntimeError(f"t: wanted at most 2 dims, got {self.ndim}")
     return self.T
@@ -153,12 +153,12 @@ def expand_as(self, other):
 
 
 def contiguous(self):
-    """The tensor itself if its numbers lie in memory one after the other, else a copy in which they do."""
+    """The tensor itself if it is contiguous in memory, else a contiguous copy."""
     return self if self.is_contiguous() else self.clone()
 
 
 def is_contiguous(self):
-    """Whether the numbers lie in memory one after the other."""
+    """Whether the tensor is contiguous in memory."""
     return in_order(self._data) is self._data
 
 
@@ -212,13 +212,13 @@ def is_floating_point(self):
 
 
 def requires_grad_(self, requires_grad=True):
-    """Set whether it wants a gradient; gives the tensor back."""
+    """Set requires_grad; returns the tensor."""
     self.requires_grad = requires_grad
     return self
 
 
 def retain_grad(self):
-    """Nothing: tensors between have their `grad` without being asked."""
+    """Does nothing: intermediate tensors always have their `grad`."""
 
 
 def _reshaped_in_place(name):

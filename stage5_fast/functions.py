@@ -1,4 +1,4 @@
-"""PyTorch's functions that take more than to call a rule; `names.py` offers them, and as methods.
+"""PyTorch's functions that do more than call a rule; `names.py` exports them, also as methods.
 
 Indices, masks and what else has no slope go to a rule as arrays. What gives several tensors is made of rules that give
 one: `sort` finds the places and gathers what lies there, `split` takes one slice after the other.
@@ -91,32 +91,32 @@ def aminmax(input, *, dim=None, keepdim=False):
 
 
 def argmax(input, dim=None, keepdim=False):
-    """The place of the largest number along dim, or of all."""
+    """The index of the largest number along dim, or of all."""
     return constant(_found("argmax", input, lambda x: selection.argmax(x, dim, keepdim)))
 
 
 def argmin(input, dim=None, keepdim=False):
-    """The place of the smallest number along dim, or of all."""
+    """The index of the smallest number along dim, or of all."""
     return constant(_found("argmin", input, lambda x: selection.argmin(x, dim, keepdim)))
 
 
 def argsort(input, dim=-1, descending=False, *, stable=False):
-    """The places of the numbers along dim in their order; equals are always left as they stand."""
+    """The indices that sort the numbers along dim; the sort is always stable."""
     return sort(input.detach(), dim, descending).indices
 
 
 def sort(input, dim=-1, descending=False, *, stable=False):
-    """(values, indices) of the numbers along dim in their order; equals are always left as they stand."""
+    """(values, indices) of the numbers sorted along dim; the sort is always stable."""
     return _ranked("sort", input, dim, True, lambda x: selection.order(x, dim, descending))
 
 
 def msort(input):
-    """The numbers in their order along the first dim."""
+    """The numbers sorted along the first dim."""
     return sort(input, 0).values
 
 
 def topk(input, k, dim=-1, largest=True, sorted=True):
-    """(values, indices) of the k largest along dim, or smallest; always in their order."""
+    """(values, indices) of the k largest along dim, or smallest; always sorted."""
     if not 0 <= k <= _size(input, dim):
         raise ValueError(f"topk: wanted k from 0 to {_size(input, dim)}, got {k}")
     return _ranked("topk", input, dim, True, lambda x: selection.part(selection.order(x, dim, largest), dim, 0, k))
@@ -140,7 +140,7 @@ def median(input, dim=None, keepdim=False):
 
 
 def where(condition, input=None, other=None):
-    """input where the condition holds, else other; alone, the indices at which it holds."""
+    """input where the condition is true, else other; given only the condition, the indices at which it is true."""
     if input is None:
         return nonzero(condition, as_tuple=True)
     return apply(ops.where, (input, other), array_of(condition))
@@ -223,17 +223,17 @@ def _put(rule, input, source, dim, index, *options):
 
 
 def take(input, index):
-    """The numbers at the indices in input as one row."""
+    """The numbers at the indices in the flattened input."""
     return apply(selection.take, (input,), selection.counted(array_of(index), input._data.size))
 
 
 def masked_select(input, mask):
-    """The numbers where the mask holds, as a row."""
+    """The numbers where the mask is true, as a 1-D tensor."""
     return apply(selection.masked_select, (input,), array_of(mask))
 
 
 def masked_fill(input, mask, value):
-    """input with one number where the mask holds."""
+    """input with one number where the mask is true."""
     return apply(pointwise.masked_fill, (input, value), array_of(mask))
 
 
@@ -247,12 +247,12 @@ def narrow(input, dim, start, length):
 
 
 def select(input, dim, index):
-    """The part of input at an index along dim, which goes."""
+    """The part of input at an index along dim, without that dim."""
     return input[selection.places_of(input.ndim, dim, int(index))]
 
 
 def unbind(input, dim=0):
-    """The parts along dim, which goes, as a tuple."""
+    """The parts along dim, without that dim, as a tuple."""
     return tuple([select(input, dim, i) for i in range(input.shape[dim])])
 
 
@@ -267,7 +267,7 @@ def split(tensor, split_size_or_sections, dim=0):
 
 
 def chunk(input, chunks, dim=0):
-    """At most so many parts along dim, of one size but for the last, as a tuple."""
+    """At most that many parts along dim, all of one size except the last, as a tuple."""
     if chunks < 1:
         raise ValueError(f"chunk: wanted at least 1 part, got {chunks}")
     n = _size(input, dim)
@@ -310,7 +310,7 @@ def tile(input, *dims):
 
 
 def flip(input, *each, dims=None):
-    """input back to front along the dims."""
+    """input reversed along the dims."""
     return apply(selection.flip, (input,), ops._sizes(each) if dims is None else dims)
 
 
@@ -333,12 +333,12 @@ def unfold(input, dimension, size, step):
 
 
 def fliplr(input):
-    """input back to front along dim 1."""
+    """input reversed along dim 1."""
     return input.flip(1)
 
 
 def flipud(input):
-    """input back to front along dim 0."""
+    """input reversed along dim 0."""
     return input.flip(0)
 
 
@@ -366,13 +366,13 @@ def meshgrid(*tensors, indexing="ij"):
 
 
 def hstack(tensors):
-    """Tensors side by side: along dim 1, or along the only dim."""
+    """Tensors concatenated along dim 1, or along the only dim."""
     tensors = [x if x.ndim else x.reshape(1) for x in tensors]
     return apply(ops.cat, tensors, dim=0 if tensors[0].ndim == 1 else 1)
 
 
 def vstack(tensors):
-    """Tensors below each other: along dim 0, where one dim is a row."""
+    """Tensors concatenated along dim 0; 1-D tensors are rows."""
     return apply(ops.cat, [x if x.ndim > 1 else x.reshape(1, -1) for x in tensors], dim=0)
 
 
@@ -490,7 +490,7 @@ def _wanted(op, x, ndim):
 
 
 def dot(input, tensor):
-    """Σ input·tensor of two rows."""
+    """Σ input·tensor of two 1-D tensors."""
     return _wanted("dot", input, 1) @ _wanted("dot", tensor, 1)
 
 
@@ -562,7 +562,7 @@ def _equation(arguments):
 
 
 def nonzero(input, *, as_tuple=False):
-    """The indices of what isn't 0, one a row, or a tuple with a row for each dim."""
+    """The indices of nonzero elements, one in each row, or a tuple with a tensor for each dim."""
     x = array_of(input)
     return (
         tuple(map(constant, np.nonzero(x.reshape(-1) if not x.ndim else x))) if as_tuple else constant(np.argwhere(x))
@@ -570,17 +570,17 @@ def nonzero(input, *, as_tuple=False):
 
 
 def all(input, dim=None, keepdim=False):
-    """Whether nothing over dim is 0."""
+    """Whether all elements over dim are nonzero."""
     return constant(np.all(input._data, axis=ops.dims_of(input, dim), keepdims=keepdim))
 
 
 def any(input, dim=None, keepdim=False):
-    """Whether something over dim isn't 0."""
+    """Whether any element over dim is nonzero."""
     return constant(np.any(input._data, axis=ops.dims_of(input, dim), keepdims=keepdim))
 
 
 def count_nonzero(input, dim=None):
-    """How many over dim aren't 0."""
+    """The number of nonzero elements over dim."""
     return constant((input._data != 0).sum(axis=ops.dims_of(input, dim)))
 
 

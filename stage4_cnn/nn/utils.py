@@ -1,4 +1,4 @@
-"""What one does with the parameters and the gradients of a whole network."""
+"""Functions of all parameters or all gradients of a network."""
 
 import math
 from functools import reduce
@@ -30,7 +30,7 @@ def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None):
 
 
 def clip_grad_value_(parameters, clip_value, foreach=None):
-    """Keep every number of every gradient between −clip_value and clip_value."""
+    """Clamp every gradient to between −clip_value and clip_value."""
     for g in _gradients(parameters):
         np.clip(g, -clip_value, clip_value, out=g)
         changed(g)
@@ -43,7 +43,7 @@ def parameters_to_vector(parameters):
 
 @no_grad()
 def vector_to_parameters(vec, parameters):
-    """Give the parameters, in order, the numbers of one vector."""
+    """Copy the numbers of one vector into the parameters, in order."""
     begin = 0
     for p in parameters:
         end = begin + math.prod(p.shape)
