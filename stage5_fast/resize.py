@@ -1,4 +1,4 @@
-"""Images of another size: with a border, scaled, or with channels laid out as pixels."""
+"""Resizing of images: padding, interpolation and pixel shuffle."""
 
 import math
 
@@ -247,13 +247,13 @@ class ConstantPad2d(_ConstantPad):
 
 
 class ReflectionPad1d(_Pad):
-    """(N, C, L) with itself in a mirror before and after it."""
+    """(N, C, L), reflected before and after."""
 
     dims, mode = 1, "reflect"
 
 
 class ReflectionPad2d(_Pad):
-    """(N, C, H, W) with itself in a mirror on all sides."""
+    """(N, C, H, W), reflected on all sides."""
 
     dims, mode = 2, "reflect"
 
@@ -271,12 +271,12 @@ class ReplicationPad2d(_Pad):
 
 
 class CircularPad1d(_Pad):
-    """(N, C, L) with its end before it and its beginning after it."""
+    """(N, C, L), padded circularly."""
 
     dims, mode = 1, "circular"
 
 
 class CircularPad2d(_Pad):
-    """(N, C, H, W) with its other side on each side."""
+    """(N, C, H, W), padded circularly."""
 
     dims, mode = 2, "circular"
