@@ -84,8 +84,8 @@ class Tensor:
     """One number in a computation graph.
 
     `data` is the number, `grad` the gradient that `backward()` computed (None before the first), `requires_grad`
-    says whether it gets one; the default is True, unlike that of `torch.tensor`. `op` is the rule that made it, or None,
-    and `edges` are its inputs: pairs of a Tensor and the derivative with respect to it.
+    says whether it gets one; the default is True, unlike that of `torch.tensor`. `op` is the rule that made it, or
+    None, and `edges` are its inputs: pairs of a Tensor and the derivative with respect to it.
     """
 
     __slots__ = ("data", "grad", "requires_grad", "op", "edges")
