@@ -581,13 +581,12 @@ def topological_order(root):
 def _accumulate(x, g, incoming):
     """Add g to the gradient of x, in the shape and dtype of x. Here, and only here, broadcasting is undone."""
     data = x._data
-    if type(g) is ops.Part:
-        if type(x._grad) is np.ndarray and x._grad.base is None and getrefcount(x._grad) == 2:  # nobody else's
-            x._grad[g.place] += g.values
-            return
-        g = g.whole()
     if g.shape != data.shape:
-        g = ops.unbroadcast(g, data.shape)
+        part, before = type(g) is ops.Part, x._grad
+        if part and type(before) is np.ndarray and before.base is None and getrefcount(before) == 3:  # ours alone
+            before[g.place] += g.values
+            return
+        g = g.whole() if part else ops.unbroadcast(g, data.shape)
     if x._grad is not None:
         if not x.op and x._grad.shape:
             x._grad += g  # in place: others may hold a reference to a leaf's gradient

@@ -449,15 +449,16 @@ def getitem(x, index):
 
 
 class Part(NamedTuple):
-    """A gradient that is 0 but for the values at a place, which can be added without all the zeros."""
+    """A gradient that is 0 except for the values at a place, which can be added without the zeros."""
 
     values: object
     place: tuple
-    shape: tuple
+    whole_shape: tuple
+    shape = None  # that of no array, so that the engine tells them apart where it compares shapes
 
     def whole(self):
-        """It as an array."""
-        gradient = np.zeros_like(self.values, shape=self.shape)
+        """The gradient as an array."""
+        gradient = np.zeros_like(self.values, shape=self.whole_shape)
         gradient[self.place] = self.values
         return gradient
 
