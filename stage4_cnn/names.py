@@ -56,7 +56,7 @@ OPERATORS = {"neg": "__neg__", "matmul": "__matmul__"}
 OPERATORS |= {name: f"__{name}__" for name in ("eq", "ne", "lt", "le", "gt", "ge")}
 CASTS = {"half": float16, "float": float32, "double": float64}
 CASTS |= {"short": int16, "int": int32, "long": int64, "bool": bool}
-RULES = {  # of one tensor, as they are
+RULES = {  # of one tensor, used directly
     pointwise: """
         acos acosh asin asinh atan atanh ceil cos cosh erf erfc exp2 expm1 floor frac log10 log1p log2 nan_to_num
         reciprocal round rsqrt sign sin sinh square tan trunc

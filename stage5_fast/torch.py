@@ -197,7 +197,7 @@ class GradScaler:
             raise NotImplementedError("GradScaler: there is no mixed precision here; only enabled=False works")
 
     def scale(self, outputs):
-        """The loss as it is."""
+        """The loss itself."""
         return outputs
 
     def step(self, optimizer, *args, **kwargs):
