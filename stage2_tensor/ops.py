@@ -493,7 +493,7 @@ def setitem(x, value, index):
 
 
 def split_index(index, ndim):
-    """The two halves of an index: the part that gives a view, and the arrays that choose from this view, or None.
+    """The two parts of an index: the basic one, which makes a view, and the arrays that index this view, or None.
 
     PyTorch takes integers, slices, None and ... first: to NumPy, an integer beside an array is an array too.
     """

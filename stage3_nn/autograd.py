@@ -90,8 +90,8 @@ def Variable(data, requires_grad=False):
 class Function:
     """A custom op. A subclass has two static methods, and is called by `apply`:
 
-    `forward(ctx, x, …)` gives the output, or a tuple of them, and can leave in `ctx` what the way back needs;
-    `backward(ctx, g, …)` takes a gradient for each output and gives one for each argument of `forward`, or None.
+    `forward(ctx, x, …)` returns the output, or a tuple of them, and can save in `ctx` what `backward` needs;
+    `backward(ctx, g, …)` takes a gradient for each output and returns one for each argument of `forward`, or None.
     Where `forward` takes no `ctx`, `setup_context(ctx, inputs, output)` fills it. In all three nothing is recorded.
     """
 
@@ -124,7 +124,7 @@ class Function:
 
     @classmethod
     def _recorded(cls, ctx, args, outputs, i):
-        """Output i, as the graph has it. One function goes back from each; what gradients give is linear in them."""
+        """Output i, as a node of the graph. Each output has a backward function, and their results add up."""
         shapes = [x.shape if isinstance(x, Tensor) else None for x in args]
         sizes = [x.shape if isinstance(x, Tensor) and ctx.materialize else None for x in outputs]
 

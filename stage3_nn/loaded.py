@@ -15,7 +15,7 @@ def numbers(name, value, kinds="fiub"):
         raise ValueError(f"{shown(name)} holds {type(value).__name__}, no numbers")
     try:
         array = np.asarray(moved(array_of(value.detach() if hasattr(value, "detach") else value), "cpu"))
-    except Exception as error:  # what another library says of its own
+    except Exception as error:  # of another library
         raise ValueError(f"{shown(name)}: {shown(error)}") from None
     if array.dtype.kind not in kinds:
         raise ValueError(f"{shown(name)} holds {array.dtype}, no numbers")

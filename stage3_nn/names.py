@@ -178,7 +178,7 @@ def _cast(dtype):
 
 
 def type(self, dtype=None, non_blocking=False):
-    """The numbers in another dtype or, without one, the name of the kind of tensor."""
+    """The numbers in another dtype or, without one, the name of the tensor's type."""
     if dtype is not None:
         return self.to(TYPES.get(dtype, dtype))
     return {dtype: name for name, dtype in TYPES.items()}[self.dtype]
@@ -222,7 +222,7 @@ def retain_grad(self):
 
 
 def _reshaped_in_place(name):
-    """The method that gives a tensor another shape in place: its numbers stay where they are."""
+    """The method that changes a tensor's shape in place, without moving its numbers."""
 
     method = getattr(Tensor, name)
 
@@ -260,7 +260,7 @@ def copy_(self, src, non_blocking=False):
 
 
 def _method(function):
-    """The function as a method, which takes NumPy's names of arguments too, and `dtype` where there is a sum."""
+    """The function as a method, which also takes NumPy's names of arguments, and sums take `dtype`."""
 
     @wraps(function)
     def method(self, *args, **options):
@@ -272,7 +272,7 @@ def _method(function):
 
 
 class Node:
-    """How a tensor was made, to look at: PyTorch's `grad_fn`."""
+    """How a tensor was made, for inspection: PyTorch's `grad_fn`."""
 
     def __init__(self, tensor):
         self._tensor = tensor
@@ -331,7 +331,7 @@ set_names()
 
 
 def _function(name):
-    """The method of that name as a function, whose first argument may be an array or a number too."""
+    """The method of that name as a function, whose first argument may also be an array or a number."""
     method = getattr(Tensor, name)
 
     @wraps(method)

@@ -494,7 +494,7 @@ def setitem(x, value, index):
 
 
 def split_index(index, ndim):
-    """The two halves of an index: the part that gives a view, and the arrays that choose from this view, or None.
+    """The two parts of an index: the basic one, which makes a view, and the arrays that index this view, or None.
 
     PyTorch takes integers, slices, None and ... first: to NumPy, an integer beside an array is an array too.
     """
@@ -602,7 +602,7 @@ def affine_to_bias(g):
 
 
 def _rows(x):
-    """All dims but the last as one, which -1 can't stand for where x is empty."""
+    """x with all dims but the last merged into one; -1 could not be inferred for an empty x."""
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 

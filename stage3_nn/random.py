@@ -147,7 +147,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
 
 
 def _filling(draw):
-    """The method that fills a tensor in place with what draw(NumPy's generator, shape, …) gives."""
+    """The method that fills a tensor in place with draw(NumPy's generator, shape, …)."""
 
     def fill(self, *args, generator=None, **options):
         numbers = np.asarray(draw(_numpy(generator), self.shape, *args, **options))

@@ -208,7 +208,7 @@ class GradScaler:
 
 
 def legacy(dtype, *data):
-    """`FloatTensor(2, 3)` and its kin: as many numbers of the dtype, as yet any, or those of one sequence."""
+    """`FloatTensor(2, 3)` and the like: an uninitialized tensor of the dtype, or one of a sequence."""
     sizes = all([hasattr(x, "__index__") and not isinstance(x, engine.Tensor) for x in data])
     return creation.empty(*data, dtype=dtype) if sizes else creation.tensor(*data, dtype=dtype)
 

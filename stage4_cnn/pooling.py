@@ -171,7 +171,7 @@ def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
 def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """The maximum of each window of kernel_size; the stride is kernel_size by default.
 
-    With return_indices also where in its image each stands, counted row by row.
+    With return_indices also the index of each maximum in its flattened image.
     """
     return _max_pooled("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 

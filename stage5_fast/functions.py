@@ -16,7 +16,7 @@ Extremes = namedtuple("Extremes", "min max")
 
 
 def _of_two(rule):
-    """The function of two tensors, or a tensor and a number, that a rule describes."""
+    """The function of two tensors, or of a tensor and a number, that applies a rule."""
 
     def function(input, other):
         return apply(rule, (input, other))
@@ -26,7 +26,7 @@ def _of_two(rule):
 
 
 def _asking(function, name=None):
-    """The function that gives what one of NumPy's says of the numbers, as a constant."""
+    """The function that returns the result of a NumPy function as a constant."""
 
     def asked(*inputs):
         return constant(function(*map(_unwrapped, inputs)))
@@ -36,7 +36,7 @@ def _asking(function, name=None):
 
 
 def _row(x):
-    """A number as a row of one, which it counts as where there is a dim."""
+    """A 0-d tensor as a 1-D tensor of one element."""
     return x if x.ndim else x.reshape(1)
 
 
@@ -48,7 +48,7 @@ def _size(x, dim):
 
 
 def _found(op, input, find):
-    """What `find` gives of the array of input, or its error with the op and what it got in front."""
+    """`find` of the array of input; its errors name the op and the input."""
     try:
         return find(input._data)
     except (ValueError, IndexError, TypeError) as error:
@@ -56,7 +56,7 @@ def _found(op, input, find):
 
 
 def _ranked(op, input, dim, keepdim, find):
-    """(values, indices) of the numbers of input at the places that `find` gives of its array."""
+    """(values, indices), where `find` returns the indices for the array of input."""
     places, dim = _found(op, _row(input), find), selection.one_dim(dim, input.ndim)
     values = apply(selection.gather, (_row(input),), dim, places)
     shape = () if not input.ndim else values.shape if keepdim else (*values.shape[:dim], *values.shape[dim + 1 :])
@@ -130,7 +130,7 @@ def kthvalue(input, k, dim=-1, keepdim=False):
 
 
 def median(input, dim=None, keepdim=False):
-    """The middle one of all, of two the smaller; with dim (values, indices) along it; NaN where one is among them."""
+    """The median of all, of two the smaller; with dim (values, indices) along it; NaN if any is NaN."""
     if dim is None:
         return apply(selection.median, (input,))
     return _ranked("median", input, dim, keepdim, lambda x: selection.middle(x, dim))
@@ -174,7 +174,7 @@ def take_along_dim(input, indices, dim=None):
 
 
 def scatter(input, dim, index, src=None, *, value=None, reduce=None):
-    """input with out[index[i, j], j] = src[i, j] for dim 0, and so on; of equal places, the last one counts."""
+    """input with out[index[i, j], j] = src[i, j] for dim 0, and so on; of equal indices, the last one counts."""
     source = value if src is None else src
     if reduce not in (None, "add"):
         raise NotImplementedError(f"scatter: wanted reduce=None or 'add', got {reduce!r}")
@@ -212,7 +212,7 @@ def index_fill(input, dim, index, value):
 
 
 def _put(rule, input, source, dim, index, *options):
-    """What a rule makes of input and source; a number counts as a row of one."""
+    """A rule applied to input and source; a 0-d tensor is treated as a 1-D tensor of one element."""
     index = array_of(index)
     if not index.size:
         return input.clone()
@@ -294,7 +294,7 @@ def _counts(repeats):
 
 
 def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
-    """Each part along dim so many times in a row, without dim of input as one row; of counts alone, their indices."""
+    """Each slice along dim repeated, or each element of the flattened input; given only counts, their indices."""
     if repeats is None:
         return constant(np.repeat(np.arange(len(input), like=input._data), _counts(input)))
     if dim is None:
@@ -304,7 +304,7 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
 
 
 def tile(input, *dims):
-    """input so many times along each dim, where dims that aren't named are the first."""
+    """input repeated along each dim; missing repeats, of the first dims, are 1."""
     dims = ops._sizes(dims)
     return input.repeat(*(1,) * (input.ndim - len(dims)), *dims)
 
@@ -327,7 +327,7 @@ def movedim(input, source, destination):
 
 
 def unfold(input, dimension, size, step):
-    """All windows of a size along a dim, a step apart, which then has their number; what is in them is a last dim."""
+    """All windows of a size along a dim, a step apart: the dim has their number, a new last dim their elements."""
     windows = apply(selection.unfold, (_row(input),), dimension, size, step)
     return windows if input.ndim else windows[0]
 
@@ -356,7 +356,7 @@ def trace(input):
 
 
 def meshgrid(*tensors, indexing="ij"):
-    """A grid for each tensor of one dim, which runs along it; with "xy" the first two dims change places."""
+    """A grid for each 1-D tensor, varying along its dim; with "xy" the first two dims are swapped."""
     tensors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
     if indexing not in ("ij", "xy"):
         raise ValueError(f"meshgrid: wanted indexing 'ij' or 'xy', got {indexing!r}")
@@ -585,7 +585,7 @@ def count_nonzero(input, dim=None):
 
 
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
-    """The numbers, each once and always in order, or the parts along dim; if asked, where and how often each is."""
+    """The sorted unique numbers, or slices along dim; if asked, also the inverse indices and the counts."""
     found = np.unique(array_of(input), return_inverse=return_inverse, return_counts=return_counts, axis=dim)
     if not isinstance(found, tuple):
         return constant(found)
@@ -595,7 +595,7 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
 
 
 def bincount(input, weights=None, minlength=0):
-    """How often each number from 0 on is there, or the sum of its weights."""
+    """The count of each integer from 0 on, or the sum of its weights."""
     if weights is None:
         return constant(np.bincount(input._data, minlength=minlength))
     weights = array_of(weights)
@@ -604,7 +604,7 @@ def bincount(input, weights=None, minlength=0):
 
 
 def histc(input, bins=100, min=0, max=0):
-    """How many numbers lie in each of `bins` equal parts of min to max, or of their own range if both are equal."""
+    """The number of elements in each of `bins` equal bins from min to max; if these are equal, of the input's range."""
     x = input._data
     low, high = (min, max) if min != max else (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
     low, high = (low - 1, high + 1) if low == high else (low, high)
@@ -612,7 +612,7 @@ def histc(input, bins=100, min=0, max=0):
 
 
 def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None):
-    """Where each number of input would stand in a sorted row: before its equals, or after them."""
+    """The index at which to insert each number of input into a sorted sequence: before equal ones, or after them."""
     row, side = array_of(sorted_sequence), side or ("right" if right else "left")
     row = row if sorter is None else row[array_of(sorter)]
     if row.ndim != 1:
@@ -622,7 +622,7 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
 
 
 def bucketize(input, boundaries, *, out_int32=False, right=False):
-    """Between which two of the sorted boundaries each number is."""
+    """The index of the interval between sorted boundaries that contains each number."""
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 

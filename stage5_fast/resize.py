@@ -46,7 +46,7 @@ def _cubic(n, places, scale, align_corners):
 
 
 def _between(places, scale, align_corners):
-    """Where the centres of the places lie among the centres of the numbers."""
+    """The positions of the output's pixel centres in the input."""
     return places * scale if align_corners else (places + places.dtype.type(0.5)) * scale - places.dtype.type(0.5)
 
 
@@ -108,7 +108,7 @@ def interpolate(
 
 
 def _scaled(input, dim, terms):
-    """Σ weights · the numbers of the input at the indices along dim."""
+    """Σ weights · the input at the indices along dim."""
     n, total = input.shape[dim], None
     for index, weight in terms:
         term = apply(repeated, (input,), dim, np.clip(index, 0, n - 1).astype(int).tolist())

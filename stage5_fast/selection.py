@@ -59,7 +59,7 @@ def middle(x, dim):
 
 
 def places_of(ndim, dim, index):
-    """The index that is `index` along dim and takes all of the other dims."""
+    """The index that is `index` along dim and a full slice of the other dims."""
     return (*(slice(None),) * one_dim(dim, ndim), index)
 
 
@@ -84,7 +84,7 @@ def counted(places, size):
 
 
 def _checked(places, size):
-    """The places, if all of them are indices."""
+    """The indices; TypeError unless they are integers, IndexError if one is out of range."""
     if places.dtype.kind not in "iu":
         raise TypeError(f"wanted indices as integers, got {places.dtype}")
     if not within(places, size):
@@ -202,7 +202,7 @@ def index_add(x, source, dim, index, alpha=1):
 
 
 def _without(g, places):
-    """g with 0 at the places."""
+    """g with 0 at the indices."""
     gradient = g.copy()
     gradient[places] = 0
     return gradient
@@ -366,7 +366,7 @@ def _on_diagonal(x, offset):
 
 
 def repeat(x, *sizes):
-    """x so many times along each dim, with new dims in front if there are more sizes;  the gradients add up."""
+    """x repeated along each dim, with new dims in front if there are more sizes;  the gradients add up."""
     sizes = tuple(_sizes(sizes))
     if len(sizes) < x.ndim or any(n < 0 for n in sizes):
         raise ValueError(f"wanted how often for each of {x.ndim} dims or more, got {sizes}")
@@ -376,7 +376,7 @@ def repeat(x, *sizes):
 
 
 def unfold(x, dimension, size, step):
-    """All windows of a size along a dim, a step apart, which then has their number; what is in them is a last dim."""
+    """All windows of a size along a dim, a step apart: the dim has their number, a new last dim their elements."""
     dim = normalize_axis_index(dimension, x.ndim)
     places = np.arange(0, x.shape[dim] - size + 1, step, like=x)[:, None] + np.arange(size, like=x)
     out, backward = index_select(x, dim, places)

@@ -310,7 +310,7 @@ def _snapshot(tensor):
 
 
 def _converted(array, args, kwargs):
-    """The array as Tensor.to gives it, of which only the device concerns what isn't floating."""
+    """The array converted as by Tensor.to; arrays that aren't floating-point only change device."""
     out = constant(array).to(*args, **kwargs)
     if array.dtype.kind == "f" and out.dtype.kind != "f":
         raise TypeError(f"to: a module's parameters can only be floating, got {out.dtype}")

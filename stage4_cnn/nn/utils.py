@@ -17,7 +17,7 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
 
 
 def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False, foreach=None):
-    """Scale all gradients so that together their norm is at most max_norm; the norm before is given back."""
+    """Scale all gradients so that their total norm is at most max_norm; returns the norm before."""
     gradients = _gradients(parameters)
     norm = _total_norm(gradients, float(norm_type), error_if_nonfinite)
     _scale(gradients, max_norm, norm)

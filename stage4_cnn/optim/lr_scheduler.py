@@ -111,7 +111,7 @@ _LEAST = {"last_epoch": -1, "_step_count": 0, "step_size": 1, "T_max": 1, "T_0":
 
 
 def _check_part(name, part, value):
-    """ValueError unless a part of a scheduler can go on from a value of its state."""
+    """ValueError unless a part of a scheduler can be restored from a value."""
     if isinstance(part, LRScheduler):
         part._check(value)
     elif isinstance(part, list):
@@ -155,7 +155,7 @@ def _copied(value):
 
 
 def _restored(part, value):
-    """A part of a scheduler that goes on from its state."""
+    """A part of a scheduler, restored from its state."""
     if isinstance(part, LRScheduler):
         part.load_state_dict(value)
         return part

@@ -462,7 +462,7 @@ def cross_entropy(
 
 
 def _of_classes(op, rule, input, target, weight, ignore_index, reduction, smoothing=0.0):
-    """The losses of class indices, of which the rule gives those of rows (N, C)."""
+    """The losses of class indices, by a rule for inputs (N, C)."""
     dim, target, shape = _class_dim(input), array_of(target), input._data.shape
     classes = shape[dim]
     if target.dtype.kind not in "iu":
