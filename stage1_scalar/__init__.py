@@ -1,4 +1,4 @@
-"""Gradual, rung 1: one number that remembers how it was computed, and `backward()`."""
+"""Gradual, rung 1: one number that records how it was computed, and `backward()`."""
 
 from .engine import Tensor, dot
 from .grad_mode import no_grad

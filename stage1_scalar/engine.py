@@ -1,4 +1,4 @@
-"""The graph: a Tensor remembers which rule made it from which inputs, and `backward()` walks from it to the leaves."""
+"""The graph: a Tensor records the rule and the inputs that made it, and `backward()` traverses it to the leaves."""
 
 import operator
 from functools import wraps
@@ -11,24 +11,24 @@ _new = object.__new__
 
 
 def _node(data, op=None, edges=()):
-    """A Tensor as a rule made it; without an op it is a constant."""
+    """The Tensor that a rule returned; without an op it is a constant."""
     tensor = _new(Tensor)
     tensor.data, tensor.grad, tensor.requires_grad, tensor.op, tensor.edges = data, None, op is not None, op, edges
     return tensor
 
 
 def _constant(x):
-    """What meets a Tensor in an expression, as a Tensor that requires no grad."""
+    """The other operand of a Tensor, as a Tensor that requires no grad."""
     return _node(float(x)) if isinstance(x, Real) else NotImplemented
 
 
 def _failed(op, inputs, error):
-    """The error that a rule raised, with the op and what it got in front."""
+    """The error that a rule raised, preceded by the op and its inputs."""
     return type(error)(f"{op} of {', '.join(str(x.data) for x in inputs)}: {error}")
 
 
 def _unary(rule):
-    """The method of one Tensor that a rule describes."""
+    """The method of Tensor that applies a rule of one input."""
 
     @wraps(rule)
     def method(x):
@@ -44,7 +44,7 @@ def _unary(rule):
 
 
 def _binary(rule):
-    """The operator of two Tensors that a rule describes, and its reflection for a number on the left."""
+    """The operator of Tensor that applies a rule of two inputs, and its reflection for a number on the left."""
 
     op = rule.__name__
 
@@ -83,9 +83,9 @@ def _comparison(compare):
 class Tensor:
     """One number in a computation graph.
 
-    `data` is the number, `grad` the gradient that `backward()` left on it (None before the first), `requires_grad`
-    says whether it wants one; it does unless told otherwise, where `torch.tensor` does not. `op` says which rule made
-    it, None if none did, and `edges` from what: pairs of a Tensor and the derivative with respect to it.
+    `data` is the number, `grad` the gradient that `backward()` computed (None before the first), `requires_grad`
+    says whether it gets one; the default is True, unlike that of `torch.tensor`. `op` is the rule that made it, or
+    None, and `edges` are its inputs: pairs of a Tensor and the derivative with respect to it.
     """
 
     __slots__ = ("data", "grad", "requires_grad", "op", "edges")
@@ -102,9 +102,9 @@ class Tensor:
         return tuple(x for x, _ in self.edges)
 
     def backward(self, gradient=1.0):
-        """Add the gradient of this number, times `gradient`, to the `grad` of every leaf that it was made from.
+        """Add the gradient of this number, times `gradient`, to the `grad` of every leaf it depends on.
 
-        Leaves accumulate from call to call. The tensors between have their `grad` too, that of the latest call.
+        Leaves accumulate over calls. Intermediate tensors have their `grad` too, that of the latest call.
         """
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor requires no grad, nor does anything it was made from")
@@ -176,7 +176,7 @@ def dot(x, y):
 
 
 def topological_order(root):
-    """Every tensor that a rule made on the way to `root`, each once, inputs before what they made; leaves are left out.
+    """The tensors from which `root` was computed and root itself, each once, inputs first, without leaves.
 
     Depth first and without recursion: None on the stack says that all inputs of the tensor below it are done.
     """

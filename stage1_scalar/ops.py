@@ -1,8 +1,8 @@
-"""The calculus: each rule computes its output and says how a gradient flows back to its inputs.
+"""The rules: each computes its output and a function that computes the gradients of its inputs.
 
 A rule takes plain numbers and returns `out, backward`. `backward(g)` takes g, the gradient of the loss with respect to
-out, and returns the gradients with respect to the inputs, in their order. It changes nothing and knows no graph.
-A costly gradient is given as a function of no arguments, which the engine calls only where that gradient is wanted.
+out, and returns the gradients with respect to the inputs, in their order. It has no side effects and uses no graph.
+A costly gradient is returned as a function of no arguments, which the engine calls only if the gradient is needed.
 """
 
 from math import exp as _exp, fabs as _abs, log as _log, pow as _pow, tanh as _tanh
@@ -42,7 +42,7 @@ def pow(x, y):
 
 
 def _where(condition, g):
-    """g where the condition holds, else 0, which infinity times 0 would not be."""
+    """g where the condition holds, else 0; infinity times 0 would be NaN."""
     return g if condition else 0.0
 
 
