@@ -58,7 +58,7 @@ def _normalized(t, parts, x, scale, shift, out):
 @parallel
 def _sum_products(t, parts, g, x, mean, sums):
     """The sums of the columns of g, and of g·(x − mean), of a part of the rows."""
-    total_g, total_gx = sums[t]
+    total_g, total_gx = sums[t, 0], sums[t, 1]
     total_g[:] = 0
     total_gx[:] = 0
     wide = x.shape[1]
