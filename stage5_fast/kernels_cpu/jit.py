@@ -133,8 +133,9 @@ if hasattr(os, "register_at_fork"):
 # from large regions, which use huge pages.
 
 LARGE, REGION = 1 << 12, 1 << 25  # bytes: from what size on memory is reused, and how much is allocated at once
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names for its settings
-if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):  # for NumPy's arrays it keeps memory too
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names for settings of its malloc, by which NumPy's arrays keep memory
+_SET_BY_USER = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
+if sys.platform == "linux" and not _SET_BY_USER and hasattr(ctypes.CDLL(None), "mallopt"):
     ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, REGION)
     ctypes.CDLL(None).mallopt(TRIM_THRESHOLD, 8 * REGION)
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # not shared after a fork
