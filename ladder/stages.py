@@ -93,10 +93,10 @@ STAGES = (
         package="stage3_nn",
         adds="modules, losses, optimizers, data, checkpoints",
         dependencies=("numpy",),
-        optional=("graphviz", "matplotlib", "tqdm"),
+        optional=("graphviz", "matplotlib", "pooch", "tqdm"),
         demos=("moons", "mnist"),
-        max_lines=6080,
-        max_added=1650,
+        max_lines=6150,
+        max_added=1680,
         max_changed=8,
         touched=("demo.py", "moons.py", "ops.py"),
         new=("checkpoint.py", "datasets.py", "digits.npz", "mnist.py", "nn/__init__.py", "nn/container.py")
@@ -117,29 +117,31 @@ STAGES = (
         + ("nn/flatten.py", "nn/functional.py", "nn/init.py", "nn/utils.py", "optim/adadelta.py", "optim/adagrad.py")
         + ("optim/lr_scheduler.py", "optim/rmsprop.py", "padding.py", "torch.py", "unpickle.py")
         + ("utils/data/collate.py", "utils/data/sampler.py"),
+        modules=("requests",),
     ),
     Stage(
         number=4,
         package="stage4_cnn",
         adds="convolution as matrix multiplication: im2col, pooling, batch norm",
         dependencies=("numpy",),
-        optional=("graphviz", "matplotlib", "tqdm"),
+        optional=("graphviz", "matplotlib", "pooch", "tqdm"),
         demos=("moons", "mnist", "autoencoder"),
-        max_lines=6850,
+        max_lines=6950,
         max_added=420,
         max_changed=8,
         touched=("mnist.py", "nn/__init__.py", "nn/functional.py"),
         new=("autoencoder.py", "conv.py"),
         beside=("pooling.py", "resize.py"),
+        modules=("requests",),
     ),
     Stage(
         number=5,
         package="stage5_fast",
         adds="the same mathematics, compiled: Numba kernels on the CPU, CUDA kernels on the GPU",
         dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
-        optional=("cupy-cuda12x", "cupy-cuda13x", "graphviz", "matplotlib", "numba-cuda", "tqdm"),
+        optional=("cupy-cuda12x", "cupy-cuda13x", "graphviz", "matplotlib", "numba-cuda", "pooch", "tqdm"),
         demos=("moons", "mnist", "autoencoder"),
-        max_lines=9600,
+        max_lines=9650,
         max_added=2750,
         max_changed=8,
         touched=(
@@ -158,7 +160,7 @@ STAGES = (
         + ("kernels_cpu/elementary.py", "kernels_cpu/elementwise.py", "kernels_cpu/indexing.py", "kernels_cpu/jit.py")
         + ("kernels_cpu/layer_norm.py", "kernels_cpu/layout.py", "kernels_cpu/micro_kernel.py")
         + ("kernels_cpu/packing.py", "kernels_cpu/registers.py", "kernels_gpu/launch.py"),
-        modules=("cuda", "cupy", "cupyx", "numba_cuda"),
+        modules=("cuda", "cupy", "cupyx", "numba_cuda", "requests"),
     ),
 )
 
