@@ -104,6 +104,7 @@ def read_idx(path, ndim):
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
+CIFAR10_CLASSES = "plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
 _BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 _RECORD = 3073  # bytes: a label, then 32×32 pixels' red, green and blue
 
