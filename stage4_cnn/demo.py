@@ -240,7 +240,7 @@ def image_sets(choice):
         except ValueError as error:
             sys.exit(f"{name} can't be used: {error}")
         except OSError as error:
-            why = shorten(str(error).rpartition(": ")[2], 33, placeholder=" …")  # the data set says it in full
+            why = shorten(str(error).rpartition(": ")[2], 30, placeholder=" …")  # the data set says it in full
             say(f"No {name} ({why}): running on the small digits that ship with this package")
     return "UCI digits", *[TensorDataset(*datasets.digits(split)) for split in ("train", "test")]
 

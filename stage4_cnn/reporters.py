@@ -89,7 +89,7 @@ class WandB:
         self.project, self.wandb = project, wandb
 
     def start(self, settings):
-        quiet = self.wandb.Settings(silent=True, init_timeout=20)
+        quiet = self.wandb.Settings(silent=True)
         self.run = self.wandb.init(project=self.project, config=settings, settings=quiet)
 
     def epoch(self, number, figures):

@@ -27,7 +27,7 @@ def scan(path):
         raise ValueError("nothing is drawn on it")
     ink = Image.fromarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] / ink.max())
     scale = 20 / max(ink.size)
-    ink = np.asarray(ink.resize([max(1, round(n * scale)) for n in ink.size], Image.Resampling.BOX))
+    ink = np.asarray(ink.resize([max(1, round(n * scale)) for n in ink.size], Image.Resampling.BILINEAR))
     image = np.zeros((28, 28), np.float32)
     tops = [
         min(max(0, round(13.5 - (np.arange(n) * ink.sum(axis=axis)).sum() / ink.sum())), 28 - n)
