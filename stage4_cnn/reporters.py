@@ -68,10 +68,8 @@ class TensorBoard:
 
     def end(self, pictures):
         for name, figure in pictures.items():
-            png = io.BytesIO()
-            figure.savefig(png, format="png", dpi=150)
             width, height = (round(inches * 150) for inches in figure.get_size_inches())
-            image = self.summary.Image(height=height, width=width, encoded_image_string=png.getvalue())
+            image = self.summary.Image(height=height, width=width, encoded_image_string=_png(figure).getvalue())
             self._write(self.summary(value=[self.summary.Value(tag=name, image=image)]), self.last)
         self.writer.close()
 
@@ -96,8 +94,18 @@ class WandB:
         self.run.log(figures, step=number)
 
     def end(self, pictures):
-        self.run.log({name: self.wandb.Image(figure) for name, figure in pictures.items()})
+        from PIL import Image
+
+        self.run.log({name: self.wandb.Image(Image.open(_png(figure))) for name, figure in pictures.items()})
         self.run.finish()
+
+
+def _png(figure):
+    """A picture as the bytes of a PNG file, to be read."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150)
+    file.seek(0)
+    return file
 
 
 KINDS = {"tensorboard": TensorBoard, "wandb": WandB}
