@@ -16,7 +16,6 @@ sys.path.insert(0, str(ROOT))
 from ladder.stages import STAGES  # noqa: E402
 
 BUILT = [stage for stage in STAGES if stage.exists]
-NAMES = [f"stage{stage.number}" for stage in BUILT]
 TORCH = "torch==2.13.0"  # what the rungs are compared with
 NEEDS = [TORCH, "graphviz", "hypothesis", "matplotlib", "micrograd", "numpy>=2.0", "pytest", "pytest-xdist"]
 NEEDS += ["pillow", "pooch", "safetensors", "tensorboard", "tqdm", "wandb"]
@@ -27,19 +26,19 @@ NEEDS += ["scikit-learn"]  # has the digits that ours are compared with
 
 nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "ladder", *NAMES, "kernels", "simulator", "standin", "tools"]
+nox.options.sessions = ["lint", "ladder", "suite", "kernels", "simulator", "standin", "tools"]
 
 # Tests run side by side, in a process for each core; but each holds PyTorch, and memory may have room for no more. More
 # threads than cores would only wait for each other. Kernels have two: how they share their work is part of the tests.
 SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "8", "--dist", "worksteal"]
 THREADS = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
-COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # even where it is set: hundreds of processes import the same rungs
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # even where it is set: hundreds of processes import the same modules
 
 
 @nox.session(default=False)
 def environment(session):
     """The one environment of every session that needs PyTorch; they make it themselves."""
-    session.install(*NEEDS)
+    session.install("--no-compile", *NEEDS)  # what is imported is compiled then; of PyTorch that is a small part
 
 
 def environment_python(session):
@@ -47,15 +46,15 @@ def environment_python(session):
     return str(session.env_dir.with_name("environment") / ("Scripts" if os.name == "nt" else "bin") / "python")
 
 
-def in_environment(session, *arguments, **options):
-    """Run the Python of the shared environment."""
-    session.run(environment_python(session), *arguments, **options)
+def in_environment(session, *arguments, **settings):
+    """Run the Python of the shared environment, with settings in its environment."""
+    session.run(environment_python(session), *arguments, env={**COMPILED, **settings})
 
 
 def test(session, *arguments, **settings):
     """Run pytest, with settings in its environment; on a GPU in one process, as all would have to share it."""
     side_by_side = [] if "cuda" in arguments else SIDE_BY_SIDE
-    in_environment(session, "-m", "pytest", *side_by_side, *arguments, env={**THREADS, **COMPILED, **settings})
+    in_environment(session, "-m", "pytest", *side_by_side, *arguments, **{**THREADS, **settings})
 
 
 def with_cuda(session):
@@ -68,6 +67,12 @@ def with_cuda(session):
     extras = nox.project.load_toml(ROOT / "stage5_fast" / "pyproject.toml")["project"]["optional-dependencies"]
     needs = extras["cuda13" if version.value >= 13000 else "cuda12"]
     in_environment(session, "-m", "pip", "install", "--quiet", *needs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def suite(session):
+    """Test every rung against PyTorch, in one run, for which all is imported once; `stage3`, say, tests one."""
+    test(session, "shared_tests", *session.posargs)
 
 
 def stage_session(stage):
@@ -197,7 +202,7 @@ def propagate(session):
 @nox.session(venv_backend="none", requires=["environment"], default=False)
 def mutants(session):
     """Plant random changes in a rung and print what the tests don't notice: nox -s mutants -- stage4 --count 100."""
-    in_environment(session, "-m", "ladder.mutants", *session.posargs, env=THREADS)
+    in_environment(session, "-m", "ladder.mutants", *session.posargs, **THREADS)
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)

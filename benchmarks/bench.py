@@ -16,11 +16,14 @@ is one compiled function a step. Not measured: imports, building the model, the 
 With the garbage collector off, what it would do is left out, for micrograd the freeing of its graphs, which are cyclic;
 the rungs free theirs within the step.
 
-Beside these: single convolutions forward and backward; what the machine can do, a product of large matrices and a copy,
-and how often a step of rung 5 takes as long as its floating-point operations would at that rate; "later", the same
-steps after 3,000 others; the peak of memory of a fresh process that trains; whole programs. Linux and macOS only.
+Beside these: single convolutions and other ops forward and backward, the latter on arrays of three sizes; what the
+machine can do, a product of large matrices and a copy, and how often a step of rung 5 takes as long as its
+floating-point operations would at that rate; "later", the same steps after 3,000 others; the peak of memory of a fresh
+process that trains, above what it has after its imports and, where there is Numba, the start of its compiler; whole
+programs. Linux and macOS only.
 
-steps.py has what is timed, workloads.py who runs it and the targets, measure.py and programs.py how it is measured.
+steps.py, networks.py and operations.py have what is timed, workloads.py who runs it and the targets, measure.py and
+programs.py how it is measured.
 """
 
 import argparse
@@ -36,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import ROOT, UNDISTURBED, floor_rows, limit_rows, measure, measure_memory
 from benchmarks.programs import measure_epochs, measure_starts
 from benchmarks.report import cpu_model, draw_ladder, tables, versions, write
-from benchmarks.workloads import COMPUTE_BOUND, LIMITS, MNIST_STEP, WORKLOADS
+from benchmarks.workloads import COMPUTE_BOUND, LIMITS, MNIST_STEP, SINGLE_OPS, WORKLOADS
 
 PICTURED = "moons"  # the one step that every rung can do
 
@@ -48,10 +51,17 @@ def scaled(workload, share):
 
 
 def main():
-    names = [workload.name for workload in WORKLOADS]
-    parts = [*names, "limits", "memory", "programs"]
+    networks = [workload.name for workload in WORKLOADS]
+    single = dict.fromkeys(workload.name.split()[0] for workload in SINGLE_OPS)
+    parts = [*networks, "ops", *single, "limits", "memory", "programs"]
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
-    parser.add_argument("--only", action="append", choices=parts, help="measure this alone; repeatable")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=parts,
+        metavar="PART",
+        help=f"measure this alone; repeatable; one of {', '.join(parts)}",
+    )
     parser.add_argument("--rounds", type=int, default=9, help="how many rounds (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="how many threads each may use (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="2 rounds and few steps, to see that it runs")
@@ -65,10 +75,13 @@ def main():
     installed = ", ".join(f"{name} {version}" for name, version in found.items())
     setting = f"{cpu}, {os.cpu_count()} cores; {flags.threads} threads, {rounds} rounds\n{installed}"
     print(setting, flush=True)
-    speed, limits, floors, memory, programs = [], [], [], [], []
+    speed, ops, limits, floors, memory, programs = [], [], [], [], [], []
     for workload in WORKLOADS:
         if workload.name in chosen:
             speed += measure(scaled(workload, share), rounds, flags.threads)
+    for workload in SINGLE_OPS:
+        if {"ops", workload.name.split()[0]} & set(chosen):
+            ops += measure(scaled(workload, share), rounds, flags.threads)
     if "limits" in chosen:
         for limit in LIMITS:
             limits += limit_rows(limit, measure(scaled(limit, share), rounds, flags.threads))
@@ -78,9 +91,9 @@ def main():
     if "programs" in chosen:
         programs = measure_epochs(flags.threads, "digits" if flags.quick else "mnist")
         programs += measure_starts(MNIST_STEP, rounds, flags.threads, cold=not flags.quick)
-    report = {"speed": speed, "limits": limits, "floors": floors, "memory": memory, "programs": programs}
+    report = {"speed": speed, "ops": ops, "limits": limits, "floors": floors, "memory": memory, "programs": programs}
     print(tables(report))
-    others = max((row["others"] for row in speed if row["others"] is not None), default=0)
+    others = max((row["others"] for row in speed + ops if row["others"] is not None), default=0)
     if others > UNDISTURBED:
         print(f"\nThe machine was not idle: in one round other programs used {others:.0%} of a core.")
 
@@ -90,7 +103,7 @@ def main():
         write(ROOT / "README.md", f"```\n{setting}\n\n{tables(report)}\n```\n")
         if PICTURED in chosen:
             draw_ladder(ROOT / "docs" / "ladder.png", [row for row in speed if row["workload"] == PICTURED])
-    missed = [row for row in speed + memory + programs if row["met"] is False]
+    missed = [row for row in speed + ops + memory + programs if row["met"] is False]
     return 1 if flags.check and missed else 0
 
 

@@ -52,6 +52,20 @@ def speed_table(rows):
     return table(cells)
 
 
+def op_table(rows):
+    """A line for each op on so many numbers: PyTorch's time, and the ratio of each other contender's to it."""
+    others = list(dict.fromkeys(row["contender"] for row in rows if row["contender"] != "torch eager"))
+    cells = [["op", "numbers", "torch eager ms", *others, "target", ""]]
+    for workload in dict.fromkeys(row["workload"] for row in rows):
+        of = {row["contender"]: row for row in rows if row["workload"] == workload}
+        name, numbers = workload.split()
+        ratios = [figure(of[other]["ratio"]) for other in others]
+        ours = of["stage5_fast"]
+        target = f"≤ {ours['target']:.2f}"
+        cells.append([name, numbers, figure(of["torch eager"]["milliseconds"]), *ratios, target, verdict(ours)])
+    return table(cells)
+
+
 def figure(number):
     """A time or a ratio, with three digits behind the point or at least three in all; – for None."""
     return "–" if number is None else f"{number:.{3 if number < 10 else 2 if number < 100 else 1}f}"
@@ -91,6 +105,7 @@ def program_table(rows):
 
 TABLES = {
     "speed": speed_table,
+    "ops": op_table,
     "limits": limit_table,
     "floors": floor_table,
     "memory": memory_table,

@@ -11,7 +11,7 @@ import sys
 from time import perf_counter, process_time
 
 from .steps import library
-from .workloads import LIMITS, WORKLOADS
+from .workloads import ALL
 
 
 def serve(workload, contender):
@@ -19,7 +19,7 @@ def serve(workload, contender):
     if not workload.collect_garbage:
         gc.disable()
     lib = library(contender.name)
-    imported = peak_memory()
+    imported = after_imports()
     step = contender.build(lib)
     for line in sys.stdin:
         steps, seconds = map(float, line.split())
@@ -35,6 +35,13 @@ def serve(workload, contender):
         print(json.dumps({**measured, "losses": losses, "imported": imported, "peak": peak_memory()}), flush=True)
 
 
+def after_imports():
+    """The peak of memory so far, after Numba, if it is there, has started its compiler for a first function."""
+    if "numba" in sys.modules:
+        sys.modules["numba"].njit(lambda x: x)(1)
+    return peak_memory()
+
+
 def peak_memory():
     """The most memory that this process ever had resident, in MiB."""
     if sys.platform == "darwin":
@@ -44,5 +51,5 @@ def peak_memory():
 
 
 if __name__ == "__main__":
-    workload = next(workload for workload in WORKLOADS + LIMITS if workload.name == sys.argv[1])
+    workload = next(workload for workload in ALL if workload.name == sys.argv[1])
     serve(workload, next(contender for contender in workload.contenders if contender.name == sys.argv[2]))

@@ -66,7 +66,9 @@ def torch_library(tuned):
             MaxPool2d=torch.nn.MaxPool2d,
         )
         lib.optim = SimpleNamespace(
-            SGD=partial(torch.optim.SGD, fused=True), Adam=partial(torch.optim.Adam, fused=True)
+            SGD=partial(torch.optim.SGD, fused=True),
+            Adam=partial(torch.optim.Adam, fused=True),
+            AdamW=partial(torch.optim.AdamW, fused=True),
         )
     return lib
 
@@ -322,3 +324,9 @@ def set_weights(lib, model, arrays=None):
     """Load the arrays into the model, or random ones of its shapes."""
     arrays = arrays or random_arrays({name: tuple(array.shape) for name, array in model.state_dict().items()})
     model.load_state_dict({name: lib.constant(array) for name, array in arrays.items()})
+
+
+def set_parameters(lib, model):
+    """Load random arrays into the model's parameters; its buffers stay."""
+    arrays = random_arrays({name: tuple(p.shape) for name, p in model.named_parameters()})
+    model.load_state_dict({**model.state_dict(), **{name: lib.constant(array) for name, array in arrays.items()}})

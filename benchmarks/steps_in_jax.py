@@ -10,7 +10,7 @@ def moons(jax):
         margin = jax.nn.relu(1 - labels * three_layers(jax, weights, points)).mean()
         return margin + 1e-4 * sum((w * w).sum() for w in weights)
 
-    return training_step(jax, loss, list(float32(moons_weights()).values()), [moons_batch()], lr=0.1)
+    return training_step(jax, loss, list(float32(moons_weights()).values()), [moons_batch()], partial(sgd, 0.1))
 
 
 def mlp(jax, size=64):
@@ -18,7 +18,7 @@ def mlp(jax, size=64):
         return cross_entropy(jax, three_layers(jax, weights, images), labels)
 
     weights = drawn((128, 784), (128,), (64, 128), (64,), (10, 64), (10,))
-    return training_step(jax, loss, weights, image_batches((784,), size), lr=0.1)
+    return training_step(jax, loss, weights, image_batches((784,), size), partial(sgd, 0.1))
 
 
 def cnn(jax, size=64):
@@ -36,7 +36,7 @@ def cnn(jax, size=64):
     weights = drawn((16, 1, 3, 3), (16,), (32, 16, 3, 3), (32,), (128, 1568), (128,), (10, 128), (10,))
     weights[4] = weights[4].reshape(128, 32, 7, 7).transpose(0, 2, 3, 1).reshape(128, 1568)  # meets channels last
     batches = [(x.reshape(size, 28, 28, 1), y) for x, y in image_batches((1, 28, 28), size)]
-    return training_step(jax, loss, weights, batches, lr=1e-3, adam=True)
+    return training_step(jax, loss, weights, batches, partial(adam, 1e-3, None))
 
 
 def three_layers(jax, weights, x):
@@ -47,7 +47,7 @@ def three_layers(jax, weights, x):
 
 
 def cross_entropy(jax, logits, labels):
-    right = jax.nn.one_hot(labels, 10)
+    right = jax.nn.one_hot(labels, logits.shape[1])
     return -(right * jax.nn.log_softmax(logits)).sum() / len(labels)
 
 
@@ -56,18 +56,13 @@ def drawn(*shapes):
     return list(random_arrays(dict(enumerate(shapes))).values())
 
 
-def training_step(jax, loss, weights, batches, lr, adam=False):
-    """A step of SGD or Adam down `loss(weights, images, labels)`, on the batches in turn."""
+def training_step(jax, loss, weights, batches, optimizer):
+    """A step of the optimizer down `loss(weights, inputs, labels)`, on the batches in turn."""
 
     @partial(jax.jit, donate_argnums=(0, 1, 2))
     def update(weights, m, v, t, *batch):
         value, g = jax.value_and_grad(loss)(weights, *batch)
-        if not adam:
-            return value, [w - lr * d for w, d in zip(weights, g)], m, v
-        m = [0.9 * m + 0.1 * d for m, d in zip(m, g)]
-        v = [0.999 * v + 0.001 * d * d for v, d in zip(v, g)]
-        roots = [jax.numpy.sqrt(v / (1 - 0.999**t)) + 1e-8 for v in v]
-        return value, [w - lr / (1 - 0.9**t) * m / root for w, m, root in zip(weights, m, roots)], m, v
+        return value, *optimizer(jax, weights, g, m, v, t)
 
     state = weights, [0 * w for w in weights], [0 * w for w in weights]
     done = 0
@@ -79,3 +74,22 @@ def training_step(jax, loss, weights, batches, lr, adam=False):
         return value.item()
 
     return step
+
+
+def sgd(lr, jax, weights, g, m, v, t):
+    return [w - lr * d for w, d in zip(weights, g)], m, v
+
+
+def nesterov(lr, momentum, decay, jax, weights, g, m, v, t):
+    g = [d + decay * w for w, d in zip(weights, g)]
+    m = [momentum * m + d for m, d in zip(m, g)]
+    return [w - lr * (d + momentum * m) for w, m, d in zip(weights, m, g)], m, v
+
+
+def adam(lr, decay, jax, weights, g, m, v, t):
+    """Adam or, with a decay for each weight, AdamW."""
+    m = [0.9 * m + 0.1 * d for m, d in zip(m, g)]
+    v = [0.999 * v + 0.001 * d * d for v, d in zip(v, g)]
+    roots = [jax.numpy.sqrt(v / (1 - 0.999**t)) + 1e-8 for v in v]
+    kept = [w * (1 - lr * d) for w, d in zip(weights, decay)] if decay else weights
+    return [w - lr / (1 - 0.9**t) * m / root for w, m, root in zip(kept, m, roots)], m, v

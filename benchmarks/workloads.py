@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from . import steps_in_jax as in_jax
+from . import networks_in_jax, operations_in_jax, steps_in_jax as in_jax
+from .networks import gpt, resnet
+from .operations import OPERATIONS, SIZES, adamw, operation
 from .steps import (
     COPY_SIZE,
     SGEMM_SIZE,
@@ -87,6 +89,17 @@ def before_and_after(build, target):
         yield Contender(f"{name} later", build, {name: target} if name == "stage5_fast" else {}, after=3000)
 
 
+def single_op(name, build, build_in_jax, n):
+    """A workload of one op on n numbers: PyTorch eager, JAX, NumPy's functions and the kernels."""
+    contenders = (
+        Contender("torch eager", partial(build, n=n)),
+        Contender("jax", partial(build_in_jax, n=n)),
+        Contender("stage4_cnn", partial(build, n=n)),
+        Contender("stage5_fast", partial(build, n=n), {"torch eager": 2.0}),
+    )
+    return Workload(f"{name} {n}", 50, 1e-4, contenders, seconds=0.2)
+
+
 mlp_256, cnn_256 = partial(mlp, size=256), partial(cnn, size=256)
 WORKLOADS = (
     Workload(
@@ -160,6 +173,27 @@ WORKLOADS = (
         ),
         steps=10,
     ),
+    training(
+        "resnet",
+        resnet,
+        networks_in_jax.resnet,
+        (
+            Contender("stage4_cnn", resnet, {"torch eager": 3.5}),
+            Contender("stage5_fast", resnet, {"torch eager": 0.85}),
+        ),
+        steps=6,
+    ),
+    training(
+        "gpt",
+        gpt,
+        networks_in_jax.gpt,
+        (
+            Contender("stage3_nn", gpt, {"torch eager": 3.0}),
+            Contender("stage4_cnn", gpt, {"torch eager": 3.0}),
+            Contender("stage5_fast", gpt, {"torch eager": 0.9}),
+        ),
+        steps=15,
+    ),
     layer("conv-7x7-3-64", 3, 64, 7, 112, images=True, stride=2, padding=3),
     layer("conv-3x3-64-64", 64, 64, 3, 56, padding=1),
     layer("conv-3x3-128-128", 128, 128, 3, 28, padding=1),
@@ -168,6 +202,11 @@ WORKLOADS = (
     # So few steps that the fresh ones are still so at the end: it takes 800 until the first numbers are denormal.
     Workload("mlp-adam", 30, 1e-4, tuple(before_and_after(mlp_with_adam, 1.15))),
 )
+SINGLE_OPS = tuple(
+    single_op(name, partial(operation, name=name), partial(operations_in_jax.operation, name=name), n)
+    for name in OPERATIONS
+    for n in SIZES
+) + tuple(single_op("adamw", adamw, operations_in_jax.adamw, n) for n in SIZES)
 LIMITS = (
     Workload(
         name="sgemm",
@@ -186,7 +225,8 @@ LIMITS = (
         unit="GB",
     ),
 )
-COMPUTE_BOUND = tuple(workload for workload in WORKLOADS if workload.name.startswith(("cnn", "conv")))
+ALL = WORKLOADS + SINGLE_OPS + LIMITS
+COMPUTE_BOUND = tuple(workload for workload in WORKLOADS if workload.name.startswith(("cnn", "conv", "resnet")))
 MNIST_STEP = Workload(  # whose memory and way to the first step is measured
     name="cnn-64",
     steps=100,

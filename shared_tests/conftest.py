@@ -215,12 +215,14 @@ def _below(number, arrived):
 
 
 def _left_out(item):
-    """As what the table counts a test that isn't run, as it hasn't arrived or has run on the same text; else None."""
+    """What the table says of a test that isn't run, as it hasn't arrived or has run on the same text; else None."""
     names = _capabilities_of(item)
     if _stage_of(item) is None or not names or not CAPABILITIES.keys() >= set(names):
         return None
     if _not_yet(item):
         return "not yet"
+    if on_device(item.config) and item.get_closest_marker("host"):
+        return "on the host"
     return "as below" if _same_below(item, names) else None
 
 
@@ -261,8 +263,6 @@ def pytest_runtest_setup(item):
     names = _capabilities_of(item)
     if not names or not CAPABILITIES.keys() >= set(names):
         pytest.fail(f"no row of capabilities.py covers this test: it names {names or 'none'}", pytrace=False)
-    if on_device(item.config) and item.get_closest_marker("host"):
-        pytest.skip("on the host alone")
     if _target(_stage_of(item)).foreign and names[0] in OUR_OWN:
         pytest.skip(f"not there: {names[0]} are asked only of the ladder's rungs")
 
@@ -337,7 +337,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def _cell(counter, capability, stage):
-    order = ("failed", "passed", "as below", "not yet", "not there", "skipped")
+    order = ("failed", "passed", "as below", "not yet", "on the host", "not there", "skipped")
     counts = ", ".join(f"{counter[outcome]} {outcome}" for outcome in order if counter[outcome])
     arrives, number = CAPABILITIES[capability], _target(stage).number
     return counts or (f"arrives in stage {arrives}" if number and number < arrives else "no test")

@@ -321,6 +321,15 @@ def test_a_list_of_numbers_that_changes_afterwards_changes_no_gradient(engine, t
     np.testing.assert_array_equal(*gradients)
 
 
+@capability("joining and padding")
+def test_a_padded_array_lies_in_memory_as_the_array_it_was_made_from(Tensor):
+    """So that images with channels last stay so behind the shortcut of a residual network that adds channels."""
+    images = Tensor(np.moveaxis(np.ones((2, 4, 5, 3)), 3, 1))
+    for x in (images, images[:, :, ::2, ::2]):
+        padded = np.asarray(x.pad((0, 0, 0, 0, 1, 2)).detach())
+        assert padded.shape[1] == 6 and np.moveaxis(padded, 1, 3).flags.c_contiguous
+
+
 # What the graph holds of functions that go different ways into it
 
 

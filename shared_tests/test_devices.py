@@ -366,6 +366,7 @@ def test_too_large_an_array_says_what_was_wanted_and_what_to_do(fresh, monkeypat
         allocate(2**31)
 
 
+@pytest.mark.host
 def test_the_cpu_imports_nothing_of_cuda(stage):
     from .test_kernels import TRAIN, run
 

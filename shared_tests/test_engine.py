@@ -507,3 +507,41 @@ def test_a_slope_that_python_cannot_compute_names_its_op(stage, engine):
     y = engine.number(0.0) ** 0.5
     with pytest.raises(ValueError, match=r"backward: pow of 0\.0, 0\.5: "):
         y.backward()
+
+
+# dot, of rung 1 alone: of lists of numbers
+
+
+def dot_of(stage):
+    if stage.number not in (0, 1):  # 0 is a copy with a fault in it
+        pytest.skip("that of rung 1 takes lists of numbers; from rung 2 on it is PyTorch's, of arrays")
+    return stage.package.dot
+
+
+@capability("arithmetic")
+def test_dot_is_a_sum_of_products(stage):
+    """Of two lists, of a list with itself, and with what has no gradient: as by `*` and `+`, one after the other."""
+
+    def results(dot):
+        x, y = (
+            [stage.package.Tensor(number) for number in numbers] for numbers in ((1.5, -2.0, 0.5), (3.0, 0.25, -1.0))
+        )
+        constants = [(a + b).detach() for a, b in zip(x, y)]
+        out = dot(x, y) * dot(x, x) + dot(constants, y)
+        out.backward()
+        return [out.item(), *[a.grad for a in (*x, *y)]]
+
+    wanted = results(lambda x, y: sum(a * b for a, b in zip(x, y)))
+    assert results(dot_of(stage)) == pytest.approx(wanted, rel=1e-12)
+
+
+@capability("error messages")
+def test_dot_takes_two_lists_of_tensors_of_one_length(stage):
+    dot, x = dot_of(stage), stage.package.Tensor(2.0)
+    with pytest.raises(ValueError, match="dot: wanted lists of one length, got 2 and 1 numbers"):
+        dot([x, x], [x])
+    with pytest.raises(TypeError, match="dot: wanted two lists of Tensors"):
+        dot([x], [2.0])
+    with stage.package.no_grad():
+        assert not dot([x], [x]).requires_grad
+    assert dot([x], [x]).inputs == (x, x) and not dot([x.detach()], [x.detach()]).requires_grad

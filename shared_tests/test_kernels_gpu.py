@@ -160,6 +160,11 @@ def logits(new, n, classes):
     return {"x": new(n, classes, low=-900 if classes > 17 else -9, high=10, holes=n > 4), "target": target, "g": new(n)}
 
 
+def tables(new, shape, dim):
+    out = new(*shape, low=1, high=5) / new.dtype.type(4)
+    return {"x": new(*shape, low=-9, high=10, holes=len(shape) > 2), "g": new(*shape), "out": out, "dim": dim}
+
+
 def norms(new, shape, dim, shared):
     kept = [1 if i in dim or i - len(shape) in dim else size for i, size in enumerate(shape)]
     some = {"weight": new(*shared), "bias": new(*shared), "mean": new(*kept), "var": new(*kept, low=1, high=4)}
@@ -207,10 +212,13 @@ CONVOLUTIONS += [(((3, 3), (1, 1), (1, 1), (1, 1), (2, 3)), 1, 1, 29, 2)]  # and
 POOLINGS = [*[(window, *SMALL[0]) for window in WINDOWS], *[(WINDOWS[3], *some) for some in SMALL[1:]]]
 POOLINGS += [(window, *SMALL[0], True) for window in WINDOWS]
 MEANS = [*POOLINGS, *[(WINDOWS[4], *SMALL[0], False, *how) for how in [(False, None), (True, 5), (False, 5)]]]
+TABLES = [((5,), 0), ((3, 5), 1), ((3, 5), 0), ((2, 3, 20), -2), ((2, 300), -1), ((0, 3), 1), ((40, 1), -1)]
 CASES = {  # how the arguments are drawn, and from what
     **dict.fromkeys(("rectify", "rectify_gradient"), (elementwise, [(shape,) for shape in SHAPES])),
     **dict.fromkeys(("affine", "affine_relu", "affine_to_x", "affine_to_weight", "affine_to_bias"), (layers, LAYERS)),
     **dict.fromkeys(("nll", "nll_gradient"), (logits, LOGITS)),
+    **dict.fromkeys(("softmax_values", "softmax_gradient"), (tables, TABLES)),
+    **dict.fromkeys(("log_softmax_values", "log_softmax_gradient"), (tables, TABLES)),
     **dict.fromkeys(("moments", "normalized", "normalized_gradient"), (norms, NORMS)),
     **dict.fromkeys(("convolve", "convolve_to_x", "convolve_to_weight"), (convolutions, CONVOLUTIONS)),
     "convolve_to_bias": (convolutions, [(WINDOWS[3], *some) for some in [(2, 1, 1, 3), (0, 1, 1, 2), (1, 1, 1, 1)]]),
@@ -222,6 +230,8 @@ CASES = {  # how the arguments are drawn, and from what
         ("adam", "adagrad", "adadelta"), (steps, [(shape, 0.0, flag) for shape in STEPS for flag in (False, True)])
     ),
 }
+OF_ANY_SHAPE = {"rectify", "affine_to_bias", "convolve_to_bias", "moments", "max_pool", "avg_pool"}
+OF_ANY_SHAPE |= {"softmax_values", "log_softmax_values"}
 USUAL = {name: min(3, len(rows) - 1) for name, (_, rows) in CASES.items()}  # an ordinary one among them
 
 
@@ -419,7 +429,7 @@ def test_shapes_that_do_not_fit_are_refused(gpu, stage, name, launched):
                 with pytest.raises((IndexError, ValueError)):
                     given(name, gpu, stage, changed)
                 refused += 1
-    assert refused or name in ("rectify", "affine_to_bias", "convolve_to_bias", "moments", "max_pool", "avg_pool")
+    assert refused or name in OF_ANY_SHAPE
 
 
 @pytest.mark.parametrize("name", ["affine", "convolve", "rectify_gradient", "nll_gradient", "sgd", "adam"])

@@ -16,6 +16,8 @@ from ladder.stages import ROOT, STAGES
 
 from .capabilities import CAPABILITIES
 
+pytestmark = pytest.mark.host  # programs run in processes of their own, which ask for no device
+
 PROGRAMS = {path.stem: path for path in sorted(Path(__file__).with_name("programs").glob("*.py"))}
 NEEDS = {"images": "convolution"}  # what all others need is a program of PyTorch's
 DOUBLE = {"in_place", "own_function", "schedules", "shared_layers", "tensors"}  # those that compute in float64
@@ -40,9 +42,9 @@ def run(*command, folder):
     return done.stdout
 
 
-def run_all(paths, folder):
-    """What each program prints, by name; they share a process, as PyTorch takes its time to start."""
-    outputs = run("-c", ONE_AFTER_THE_OTHER, *paths, folder=folder).split("\f")[1:]
+def run_all(paths, folder, before=""):
+    """What each program prints, by name; they share a process, as PyTorch and Numba take their time to start."""
+    outputs = run("-c", before + ONE_AFTER_THE_OTHER, *paths, folder=folder).split("\f")[1:]
     return {Path(path).stem: output for path, _, output in (text.partition("\n") for text in outputs)}
 
 
@@ -63,6 +65,18 @@ def by_pytorch(tmp_path_factory):
     return run_all(PROGRAMS.values(), tmp_path_factory.mktemp("pytorch"))
 
 
+def those_of(stage):
+    """The paths of the programs for which a rung has all that they need."""
+    number = stage.number or max(CAPABILITIES.values())
+    return [path for name, path in PROGRAMS.items() if CAPABILITIES[NEEDS.get(name, "PyTorch's programs")] <= number]
+
+
+@pytest.fixture(scope="session")
+def by_rung(stage, tmp_path_factory):
+    """What each program prints after what `python -m stage3_nn.torch program.py` begins with."""
+    return run_all(those_of(stage), tmp_path_factory.mktemp("rung"), before=f"import {stage.name}.torch")
+
+
 def programs():
     """A parameter for each program, with the capability that it takes."""
     marks = {name: pytest.mark.capability(NEEDS.get(name, "PyTorch's programs")) for name in PROGRAMS}
@@ -70,21 +84,19 @@ def programs():
 
 
 @pytest.mark.parametrize("program", programs())
-def test_a_program_as_it_stands_prints_what_it_prints_under_pytorch(stage, program, by_pytorch, tmp_path):
-    found = run("-m", f"{stage.name}.torch", PROGRAMS[program], folder=tmp_path)
-    assert_same(found, by_pytorch[program], tolerance(program))
+def test_a_program_as_it_stands_prints_what_it_prints_under_pytorch(program, by_rung, by_pytorch):
+    assert_same(by_rung[program], by_pytorch[program], tolerance(program))
 
 
 @pytest.mark.capability("PyTorch's programs")
 def test_programs_whose_first_import_is_changed_print_the_same(stage, by_pytorch, tmp_path):
     (tmp_path / "changed").mkdir()
     paths = []
-    for name, path in PROGRAMS.items():
-        if CAPABILITIES[NEEDS.get(name, "PyTorch's programs")] <= (stage.number or max(CAPABILITIES.values())):
-            paths.append(tmp_path / "changed" / path.name)
-            text, n = re.subn("(?m)^import torch$", f"from {stage.name} import torch", path.read_text())
-            assert n == 1
-            paths[-1].write_text(text)
+    for path in those_of(stage):
+        paths.append(tmp_path / "changed" / path.name)
+        text, n = re.subn("(?m)^import torch$", f"from {stage.name} import torch", path.read_text())
+        assert n == 1
+        paths[-1].write_text(text)
     for name, found in run_all(paths, tmp_path).items():
         assert_same(found, by_pytorch[name], tolerance(name))
     assert paths

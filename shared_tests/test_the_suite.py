@@ -97,6 +97,7 @@ FAULTS = {  # by the rung on which the text arrives
             until=1,
         ),
         Fault("relu", "lambda g: (", "lambda g: (2 * ", "elementary functions"),
+        Fault("dot", "(*y, *x)", "(*x, *y)", test_engine.test_dot_is_a_sum_of_products, until=1),
         Fault(
             "topological_order", "elif tensor not in seen:", "else:", test_engine.test_work_grows_with_diamonds, until=1
         ),

@@ -1,13 +1,17 @@
 """What the demos share: flags, lines, bars and pictures. Bars need tqdm and pictures matplotlib; both are optional."""
 
 import argparse
+import hashlib
 import io
+import json
 import math
 import os
+import re
 import secrets
 import signal
 import sys
 from contextlib import contextmanager, suppress
+from errno import EINVAL
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -34,11 +38,19 @@ def run(main, description, **defaults):
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     for name, default in defaults.items():
         parser.add_argument("--" + name.replace("_", "-"), default=default, **FLAGS[name])
+    file = None
     with _ended_in_a_sentence(parser.prog):
         try:
-            main(parser.parse_args())
+            flags = parser.parse_args()
+            file = vars(flags).get("save")
+            if file and os.path.exists(file) and os.path.realpath(file) != os.path.realpath(flags.resume or ""):
+                parser.error(f"argument --save: {file} is there already: add --resume {file}, or name another file")
+            main(flags)
         except KeyboardInterrupt:
             print("\nStopped.", file=sys.stderr)
+            if file and os.path.exists(file):
+                last = "last line" if "steps" in defaults else "last whole epoch"
+                print(f"{file} holds the run up to its {last}: add --resume {file}", file=sys.stderr)
             sys.exit(130)
         finally:
             sys.stdout.flush()
@@ -111,10 +123,20 @@ def _picture(text):
     return _to_write(text)
 
 
+def _letters(text):
+    if not re.fullmatch("[a-z]{0,15}", text):  # with what begins a name, 16 tokens, as many as the network takes
+        raise argparse.ArgumentTypeError(f"wanted at most 15 letters, each from a to z, got {_short(text)}")
+    return text
+
+
 FLAGS = {
     "epochs": {"type": _whole(1), "metavar": "N", "help": "how often to go through the training data (%(default)s)"},
+    "steps": {"type": _whole(1), "metavar": "N", "help": "how many steps to train for (%(default)s)"},
     "lr": {"type": _rate, "metavar": "RATE", "help": "learning rate, the highest where it changes (%(default)s)"},
     "seed": {"type": _whole(0), "metavar": "N", "help": "same seed, same numbers (%(default)s)"},
+    "prompt": {"type": _letters, "metavar": "LETTERS", "help": "what the new names are to begin with"},
+    "save": {"type": _to_write, "metavar": "FILE", "help": "keep the run in this file"},
+    "resume": {"metavar": "FILE", "help": "go on, perhaps for longer, with the run in this file"},
     "plot": {"type": _picture, "metavar": "FILE", "help": "draw what was learned, into this file"},
 }
 
@@ -133,34 +155,51 @@ def say(line):
     sys.stdout.flush()
 
 
-def report(epoch, epochs, examples, seconds, **figures):
-    """Say in one line how an epoch went: its figures, by name and ready to print, seconds and examples a second.
+def due(done, whole, unit="epoch"):
+    """Whether an epoch or step has a line: of many about twenty, evenly spaced, the last too, and the first 5 steps."""
+    return done * 20 // whole != (done - 1) * 20 // whole or unit == "step" and done <= 5
 
-    Of many epochs about twenty say so, evenly spaced, the last always.
+
+def report(done, whole, examples, seconds, unit="epoch", **figures):
+    """Say in one line, if it is due, how an epoch or step went: its figures, by name and ready to print, and its speed.
+
+    That is the seconds it took, and examples a second.
     """
-    if epoch * 20 // epochs == (epoch - 1) * 20 // epochs:
+    if not due(done, whole, unit):
         return
-    parts = [f"epoch {epoch:{len(str(epochs))}}/{epochs}", *[f"{name} {figure}" for name, figure in figures.items()]]
+    parts = [f"{unit} {done:{len(str(whole))}}/{whole}", *[f"{name} {figure}" for name, figure in figures.items()]]
     say("   ".join([*parts, f"{seconds:6.2f} s", f"{examples / seconds:7,.0f}/s"]))
 
 
-def check_finite(epoch, loss, weights):
+def check_finite(done, loss, weights, unit="epoch"):
     """End the program with a sentence, and status 1, if the loss of an epoch or the sum of all weights is no number."""
     if not math.isfinite(loss + weights):
-        sys.exit(f"Stopped in epoch {epoch}: the loss or a weight has become infinite or NaN; a lower --lr may help")
+        sys.exit(f"Stopped in {unit} {done}: the loss or a weight has become infinite or NaN; a lower --lr may help")
+
+
+@contextmanager
+def whole_file(path):
+    """A file to write, moved to `path` once it is on the disk, and removed if that fails; a link at `path` stays."""
+    path = Path(os.path.realpath(path))
+    aside = path.with_name(f"{secrets.token_hex(8)}.tmp")
+    try:
+        with open(aside, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        with suppress(OSError):
+            aside.unlink()
 
 
 def write_picture(figure, path):
     """Draw a figure into a file; what was there stays until all of it is drawn, and if that fails."""
-    place = Path(os.path.realpath(path))
-    aside = place.with_name(f"{secrets.token_hex(8)}{place.suffix}")
     try:
-        figure.savefig(aside, dpi=150)
-        os.replace(aside, place)
+        with whole_file(Path(path)) as file:
+            figure.savefig(file, format=Path(path).suffix[1:], dpi=150)
     except OSError as error:
         sys.exit(f"--plot {path}: {error.strerror}")
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def draw_moons(score, points, labels):
@@ -193,3 +232,148 @@ def draw_moons(score, points, labels):
     axes.legend(loc="upper right")
     figure.colorbar(shown, shrink=0.9, label="score of the network (black line: 0)", extend="both")
     return figure
+
+
+def plot_gpt(path, losses, name, attention):
+    """Draw the loss of each step, with its mean, and which letters of a name each head attends to.
+
+    `attention` has for each head a row of weights for each token: that which begins the name, then its letters.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    above, below = figure.subfigures(2, height_ratios=[1, 0.9])
+    axes = above.subplots()
+    smooth = losses[:1]
+    for loss in losses[1:]:
+        smooth.append(smooth[-1] + (loss - smooth[-1]) / 50)
+    steps = range(1, len(losses) + 1)
+    axes.plot(steps, losses, color="lightgrey", linewidth=0.8, label="of one name")
+    axes.plot(steps, smooth, color="darkblue", label="mean of about 50")
+    axes.set(xlabel="step", ylabel="loss", title="What each next letter costs")
+    axes.legend()
+    letters = ["·", *name]
+    for i, (axes, rows) in enumerate(zip(below.subplots(1, len(attention)), attention), 1):
+        square = [[*row, *[0.0] * (len(letters) - len(row))] for row in rows]
+        axes.imshow(square, cmap="Blues", vmin=0, vmax=1)
+        axes.set(xticks=range(len(letters)), xticklabels=letters, yticks=range(len(letters)), yticklabels=letters)
+        axes.set(title=f"head {i}", xlabel="attends to", ylabel="having read up to" if i == 1 else "")
+    below.suptitle(f"Where the heads look in “{name}”; · begins it")
+    write_picture(figure, path)
+    say(f"Loss and attention are in {path}")
+
+
+_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"  # of names.txt
+
+
+def names():
+    """What to call the list of names, and the list, in lowercase letters.
+
+    It is `text/names.txt` in `$GRADUAL_DATA` if that is there, else the eighth of it that ships with this package: from
+    https://github.com/karpathy/makemore, MIT license, which stands in `names.LICENSE`.
+    """
+    folder = os.environ.get("GRADUAL_DATA")
+    path = Path(folder or "", "text", "names.txt").expanduser()
+    if not (folder and path.is_file()):
+        shipped = Path(__file__).with_name("names.txt").read_text(encoding="ascii").split()
+        return f"{len(shipped):,} names that ship with this package", shipped
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != _SHA256:
+        sys.exit(f"{path}: damaged or another file: its SHA-256 is {found}, wanted {_SHA256}")
+    every = content.decode().split()
+    return f"{len(every):,} names", every
+
+
+class Losses(list):
+    """The loss of each step of a run, as a part of its checkpoint."""
+
+    def state_dict(self):
+        return {"losses": list(self)}
+
+    def load_state_dict(self, state):
+        self[:] = numbers(state, "losses")
+
+
+def numbers(state, name, count=None):
+    """The finite numbers, `count` of them if it is given, that a loaded state has under this name; else ValueError."""
+    found = state.get(name)
+    if not isinstance(found, list) or not all(type(x) is float and math.isfinite(x) for x in found):
+        raise ValueError(f"wanted a list of numbers as {name}")
+    if count not in (None, len(found)):
+        raise ValueError(f"wanted {count} numbers as {name}, got {len(found)}")
+    return found
+
+
+def save(state, path):
+    """Write dicts and lists of numbers as JSON."""
+    with whole_file(path) as file:
+        file.write(json.dumps(state).encode())
+
+
+def load(path):
+    """What `save` wrote."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError(EINVAL, "a folder, a pipe or a device, no file")
+    try:
+        return json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"is not a whole JSON file: {shown(error)}") from None
+
+
+def shown(text, most=300):
+    """Text from a file as it may be printed: without what a terminal would obey, and not at any length."""
+    text = str(text)
+    text = text if len(text) <= most else text[:most] + " …"
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+class Checkpoint:
+    """What `--save` writes and `--resume` reads: how a run was set up, how far it got, and the state of its parts.
+
+    The parts are what has `state_dict` and `load_state_dict`. A run may be given more epochs or steps when it is
+    resumed: the learning rate then is, from its next step on, that of a run which had as many from the start.
+    """
+
+    def __init__(self, flags, examples, **parts):
+        self.flags, self.parts = flags, parts
+        self.unit = "steps" if "steps" in flags else "epochs"
+        names = [name for name in (self.unit, "batch_size", "lr", "seed") if name in flags]
+        self.settings = {"examples": examples, **{name: getattr(flags, name) for name in names}}
+
+    def save(self, done):
+        """With `--save`, write the file for a run of which `done` epochs or steps are done."""
+        if self.flags.save:
+            states = {name: part.state_dict() for name, part in self.parts.items()}
+            try:
+                save({"run": {**self.settings, "done": done}, **states}, self.flags.save)
+            except OSError as error:
+                sys.exit(f"--save {self.flags.save}: {error.strerror}; what was there is there still")
+
+    def resume(self):
+        """How many epochs or steps are done: 0, or with `--resume` as in the file, whose state the parts take over."""
+        if not self.flags.resume:
+            return 0
+        try:
+            state = load(self.flags.resume)
+            for name in ("run", *self.parts):
+                if not isinstance(state, dict) or not isinstance(state.get(name), dict):
+                    raise ValueError(f"not written by this demo: it holds nothing of the {name}")
+            run, unit, whole = state["run"], self.unit, self.settings[self.unit]
+            before = run.get(unit)
+            if isinstance(before, int) and before < whole:
+                run[unit] = whole
+                say(f"{whole} {unit} instead of {before}: the rest at the learning rates of so long a run")
+            for name, value in self.settings.items():
+                if run.get(name) != value:
+                    raise ValueError(f"that run had {name} {shown(run.get(name), 60)}, this one has {value}")
+            done = run.get("done")
+            if type(done) is not int or not 0 <= done <= whole:
+                raise ValueError(f"of that run's {whole} {unit} {shown(done, 60)} are done")
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+            return done
+        except OSError as error:
+            sys.exit(f"--resume {shown(self.flags.resume)}: {error.strerror}")
+        except (RuntimeError, ValueError) as error:
+            sys.exit(f"--resume {self.flags.resume}: {error}")

@@ -1,4 +1,4 @@
-"""The graph: a Tensor remembers which rule made it from which inputs, and `backward()` walks from it to the leaves."""
+"""The graph: a Tensor records the rule and the inputs that made it, and `backward()` traverses it to the leaves."""
 
 import operator
 from functools import wraps
@@ -10,26 +10,25 @@ from .grad_mode import recording as _recording
 _new = object.__new__
 
 
-def _node(data, op=None, x=None, dx=None, y=None, dy=None):
-    """A Tensor as a rule made it; without an op it is a constant."""
+def _node(data, op=None, edges=()):
+    """The Tensor that a rule returned; without an op it is a constant."""
     tensor = _new(Tensor)
-    tensor.data, tensor.grad, tensor.requires_grad, tensor.op = data, None, op is not None, op
-    tensor.x, tensor.dx, tensor.y, tensor.dy = x, dx, y, dy
+    tensor.data, tensor.grad, tensor.requires_grad, tensor.op, tensor.edges = data, None, op is not None, op, edges
     return tensor
 
 
 def _constant(x):
-    """What meets a Tensor in an expression, as a Tensor that requires no grad."""
+    """The other operand of a Tensor, as a Tensor that requires no grad."""
     return _node(float(x)) if isinstance(x, Real) else NotImplemented
 
 
 def _failed(op, inputs, error):
-    """The error that a rule raised, with the op and what it got in front."""
+    """The error that a rule raised, preceded by the op and its inputs."""
     return type(error)(f"{op} of {', '.join(str(x.data) for x in inputs)}: {error}")
 
 
 def _unary(rule):
-    """The method of one Tensor that a rule describes."""
+    """The method of Tensor that applies a rule of one input."""
 
     @wraps(rule)
     def method(x):
@@ -38,14 +37,14 @@ def _unary(rule):
         except (ArithmeticError, ValueError) as error:
             raise _failed(rule.__name__, (x,), error) from None
         if x.requires_grad and _recording.get():
-            return _node(out, rule.__name__, x, *backward(1.0))
+            return _node(out, rule.__name__, ((x, *backward(1.0)),))
         return _node(out)
 
     return method
 
 
 def _binary(rule):
-    """The operator of two Tensors that a rule describes, and its reflection for a number on the left."""
+    """The operator of Tensor that applies a rule of two inputs, and its reflection for a number on the left."""
 
     op = rule.__name__
 
@@ -61,7 +60,7 @@ def _binary(rule):
             raise _failed(op, (x, y), error) from None
         if (x.requires_grad or y.requires_grad) and _recording.get():
             dx, dy = backward(1.0)
-            return _node(out, op, x, dx, y, dy)
+            return _node(out, op, ((x, dx), (y, dy)))
         return _node(out)
 
     def reflected(y, x):
@@ -84,28 +83,28 @@ def _comparison(compare):
 class Tensor:
     """One number in a computation graph.
 
-    `data` is the number, `grad` the gradient that `backward()` left on it (None before the first), `requires_grad`
-    says whether it wants one; it does unless told otherwise, where `torch.tensor` does not. `op` says which rule made
-    it, `x` and `y` from what, `dx` and `dy` are its derivatives with respect to them. All are None where there is none.
+    `data` is the number, `grad` the gradient that `backward()` computed (None before the first), `requires_grad`
+    says whether it gets one; the default is True, unlike that of `torch.tensor`. `op` is the rule that made it, or
+    None, and `edges` are its inputs: pairs of a Tensor and the derivative with respect to it.
     """
 
-    __slots__ = ("data", "grad", "requires_grad", "op", "x", "dx", "y", "dy")
+    __slots__ = ("data", "grad", "requires_grad", "op", "edges")
 
     def __init__(self, data, requires_grad=True):
         if not isinstance(data, Real):
             raise TypeError(f"Tensor: wanted a number, got {type(data).__name__}")
         self.data, self.grad, self.requires_grad = float(data), None, requires_grad
-        self.op = self.x = self.dx = self.y = self.dy = None
+        self.op, self.edges = None, ()
 
     @property
     def inputs(self):
         """The Tensors that it was made from."""
-        return tuple(x for x in (self.x, self.y) if x is not None)
+        return tuple(x for x, _ in self.edges)
 
     def backward(self, gradient=1.0):
-        """Add the gradient of this number, times `gradient`, to the `grad` of every leaf that it was made from.
+        """Add the gradient of this number, times `gradient`, to the `grad` of every leaf it depends on.
 
-        Leaves accumulate from call to call. The tensors between have their `grad` too, that of the latest call.
+        Leaves accumulate over calls. Intermediate tensors have their `grad` too, that of the latest call.
         """
         if not self.requires_grad:
             raise RuntimeError("backward: this tensor requires no grad, nor does anything it was made from")
@@ -115,8 +114,8 @@ class Tensor:
         self.grad = gradient if self.grad is None else self.grad + gradient
         for tensor in reversed(order):
             g = tensor.grad
-            for x, slope in (tensor.x, tensor.dx), (tensor.y, tensor.dy):
-                if x is not None and x.requires_grad:
+            for x, slope in tensor.edges:
+                if x.requires_grad:
                     if callable(slope):
                         try:
                             slope = slope()
@@ -162,8 +161,22 @@ class Tensor:
         return f"Tensor({self.data}, grad={self.grad})"
 
 
+def dot(x, y):
+    """Σ xᵢyᵢ of two lists of Tensors, of one length, as a single step of the graph."""
+    if len(x) != len(y):
+        raise ValueError(f"dot: wanted lists of one length, got {len(x)} and {len(y)} numbers")
+    try:
+        out, backward = ops.dot([xi.data for xi in x], [yi.data for yi in y])
+    except AttributeError:
+        raise TypeError("dot: wanted two lists of Tensors") from None
+    inputs = (*x, *y)
+    if _recording.get() and any([x.requires_grad for x in inputs]):
+        return _node(out, "dot", tuple(zip(inputs, backward(1.0))))
+    return _node(out)
+
+
 def topological_order(root):
-    """Every tensor that a rule made on the way to `root`, each once, inputs before what they made; leaves are left out.
+    """The tensors from which `root` was computed and root itself, each once, inputs first, without leaves.
 
     Depth first and without recursion: None on the stack says that all inputs of the tensor below it are done.
     """
@@ -176,7 +189,7 @@ def topological_order(root):
             seen.add(tensor)
             stack.append(tensor)
             stack.append(None)
-            for x in (tensor.x, tensor.y):
-                if x is not None and x.op:
+            for x, _ in tensor.edges:
+                if x.op:
                     stack.append(x)
     return order

@@ -1,4 +1,4 @@
-"""Whether results remember how they were made: `no_grad`, under PyTorch's name."""
+"""Whether operations are recorded: `no_grad`, under PyTorch's name."""
 
 from contextlib import ContextDecorator
 from contextvars import ContextVar
@@ -9,7 +9,7 @@ recording = ContextVar("recording", default=True)
 
 
 class no_grad(ContextDecorator):
-    """Inside, results remember nothing and require no grad. Works as a decorator too, like `torch.no_grad`."""
+    """Operations inside aren't recorded, and results require no grad. Also a decorator, like `torch.no_grad`."""
 
     _mode = False
 
@@ -21,7 +21,7 @@ class no_grad(ContextDecorator):
         return _each_step(self._recreate_cm, function) if isgeneratorfunction(function) else super().__call__(function)
 
     def _recreate_cm(self):
-        return type(self)()  # each call of a decorated function has its own
+        return type(self)()  # a new one for each call of a decorated function
 
     def __enter__(self):
         self._before = recording.get()
@@ -32,7 +32,7 @@ class no_grad(ContextDecorator):
 
 
 def _each_step(mode, function):
-    """The generator function, with its steps in the mode and what happens between them outside it."""
+    """The generator function, whose code runs in the mode, and its caller's code outside it."""
 
     @wraps(function)
     def generator(*args, **options):
@@ -46,7 +46,7 @@ def _each_step(mode, function):
                     return end.value
             try:
                 step = partial(steps.send, (yield out))
-            except BaseException as error:  # thrown in from outside, as when it is closed early
+            except BaseException as error:  # thrown into the generator, as by close()
                 step = partial(steps.throw, error)
 
     return generator

@@ -1,11 +1,12 @@
-"""The calculus: each rule computes its output and says how a gradient flows back to its inputs.
+"""The rules: each computes its output and a function that computes the gradients of its inputs.
 
 A rule takes plain numbers and returns `out, backward`. `backward(g)` takes g, the gradient of the loss with respect to
-out, and returns the gradients with respect to the inputs, in their order. It changes nothing and knows no graph.
-A costly gradient is given as a function of no arguments, which the engine calls only where that gradient is wanted.
+out, and returns the gradients with respect to the inputs, in their order. It has no side effects and uses no graph.
+A costly gradient is returned as a function of no arguments, which the engine calls only if the gradient is needed.
 """
 
 from math import exp as _exp, fabs as _abs, log as _log, pow as _pow, tanh as _tanh
+from operator import mul as _times
 
 _maximum, _minimum = max, min
 
@@ -41,7 +42,7 @@ def pow(x, y):
 
 
 def _where(condition, g):
-    """g where the condition holds, else 0, which infinity times 0 would not be."""
+    """g where the condition holds, else 0; infinity times 0 would be NaN."""
     return g if condition else 0.0
 
 
@@ -77,3 +78,8 @@ def relu(x):
     """max(x, 0);  d/dx = 1 where the output is not 0, else 0."""
     out = _maximum(x, 0.0)
     return out, lambda g: (_where(out != 0, g),)
+
+
+def dot(x, y):
+    """Σ xᵢyᵢ of two lists;  d/dxᵢ = yᵢ,  d/dyᵢ = xᵢ."""
+    return sum(map(_times, x, y)), lambda g: [g * other for other in (*y, *x)]

@@ -1,4 +1,4 @@
-"""Gradual, rung 2: arrays that remember how they were computed."""
+"""Gradual, rung 2: arrays that record how they were computed."""
 
 from . import creation, names, random
 from .creation import *

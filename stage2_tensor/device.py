@@ -1,4 +1,4 @@
-"""Where arrays are: on this rung all are in the host's memory, so that the device of each is "cpu"."""
+"""Devices: on this rung all arrays are in the host's memory, and the device of each is "cpu"."""
 
 
 class device(str):
@@ -22,7 +22,7 @@ def device_of(array):
 
 
 def moved(array, to):
-    """The array in the memory of a device: here it is there already."""
+    """The array on a device: on this rung the array itself."""
     device(to)
     return array
 
@@ -38,12 +38,12 @@ def within(index, size):
 
 
 def number(array):
-    """The number of a 0-d array."""
+    """The number in a 0-d array."""
     return array.item()
 
 
 def together(op, *arrays):
-    """TypeError unless all arrays among the arguments are on one device, as they are here."""
+    """TypeError unless all arrays among the arguments are on one device, which they are on this rung."""
 
 
 def random(like, generator):

@@ -1,4 +1,4 @@
-"""The graph: a Tensor remembers which rule made it from which inputs, and `backward()` walks from it to the leaves."""
+"""The graph: a Tensor records the rule and the inputs that made it, and `backward()` traverses it to the leaves."""
 
 import operator
 import warnings
@@ -22,10 +22,11 @@ _VIEWS = {ops.reshape, ops.flatten, ops.squeeze, ops.unsqueeze, ops.transpose, o
 
 
 def _node(data, op=None, inputs=(), backward=None):
-    """A Tensor as a rule made it; without an op it is a constant."""
+    """The Tensor that a rule returned; without an op it is a constant."""
     tensor = _new(Tensor)
-    tensor._data, tensor._grad, tensor._requires_grad, tensor.op = data, None, op is not None, op
-    tensor.inputs, tensor._backward, tensor._made = inputs, backward, next(_clock)
+    tensor._data, tensor._grad, tensor._requires_grad = data, None, op is not None
+    tensor.op, tensor.inputs, tensor._backward = op, inputs, backward
+    tensor._made = next(_clock)
     return tensor
 
 
@@ -35,7 +36,7 @@ def constant(array):
 
 
 def _constant(x):
-    """What meets a Tensor in an expression, as a Tensor that requires no grad. A number keeps the other's dtype."""
+    """The other operand of a Tensor, as a Tensor that requires no grad. A number takes the Tensor's dtype."""
     if isinstance(x, np.generic):
         x = x.item()
     if isinstance(x, (float, int)):
@@ -44,7 +45,7 @@ def _constant(x):
 
 
 def _operand(op, x):
-    """The constant for an op that takes no other operand."""
+    """The operand as a constant; TypeError if it can't be one."""
     constant = _constant(x)
     if constant is NotImplemented:
         raise TypeError(f"{op}: wanted Tensors, arrays or numbers, got {type(x).__name__}")
@@ -52,21 +53,21 @@ def _operand(op, x):
 
 
 def array_of(x):
-    """The array of a Tensor, an array as it is, an array of anything else."""
+    """The array of a Tensor, an array itself, or an array of anything else."""
     return x._data if isinstance(x, Tensor) else x if hasattr(x, "__array_function__") else np.asarray(x)
 
 
 def _failed(op, inputs, error, others=()):
-    """The error that a rule raised, with the op and what it got in front."""
+    """The error that a rule raised, preceded by the op and its inputs."""
     together(op, *[x._data for x in inputs], *others)
-    kind = TypeError if isinstance(error, TypeError) else type(error)  # NumPy's own of them want other arguments
+    kind = TypeError if isinstance(error, TypeError) else type(error)  # NumPy's subclasses take other arguments
     return kind(f"{op} of {', '.join(str(np.shape(x._data)) for x in inputs)}: {error}")
 
 
 def _again(rule, inputs, error, *args, **options):
-    """What a rule gives where NumPy warned of infinities or NaN, of which PyTorch says nothing.
+    """The result of a rule for which NumPy warned of infinities or NaN; PyTorch doesn't warn.
 
-    Where NumPy is to raise an error instead, and some came out: the error, with the op and what it got.
+    Under `np.seterr(all="raise")`, if the result has some: the error, with the op and its inputs.
     """
     with np.errstate(all="ignore"):
         out, backward = rule(*[x._data for x in inputs], *args, **options)
@@ -76,9 +77,9 @@ def _again(rule, inputs, error, *args, **options):
 
 
 def _narrowed(out, inputs):
-    """float64 in PyTorch's dtype: the widest of the floating-point inputs, those with dims if there are any.
+    """float64 as PyTorch's dtype: the widest of the floating-point inputs, of those with dims if there are any.
 
-    Where all inputs are integers, that is float32.
+    If all inputs are integers, that is float32.
     """
     arrays = [x._data for x in inputs if hasattr(x._data, "dtype")]
     floats = [x for x in arrays if x.dtype.kind == "f"]
@@ -91,12 +92,12 @@ def _narrowed(out, inputs):
 
 
 def _widened(x):
-    """The tensor or, of integers of 8 bits, one of float32: NumPy's functions of these are float16."""
+    """The tensor, integers of 8 bits as float32: NumPy's functions return float16 for them."""
     return x.to(np.float32) if getattr(x._data, "itemsize", 8) == 1 else x
 
 
 def _named(op, x, options):
-    """The tensor, cast to `dtype` if there is one, and the options, where NumPy's names are taken too."""
+    """The tensor, cast to `dtype` if given, and the options; NumPy's names of options are accepted."""
     if options.pop("out", None) is not None:
         raise NotImplementedError(f"{op}: out= is not supported; assign the result instead")
     if (dtype := options.pop("dtype", None)) is not None:
@@ -105,7 +106,7 @@ def _named(op, x, options):
 
 
 def _unary(rule):
-    """The method of one Tensor that a rule describes."""
+    """The method of Tensor that applies a rule of one input."""
 
     is_view, of_floats = rule in _VIEWS, rule.__name__ in _OF_FLOATS
 
@@ -131,7 +132,7 @@ def _unary(rule):
 
 
 def _binary(rule):
-    """The operator of two Tensors that a rule describes, and its reflection for a number on the left."""
+    """The operator of Tensor that applies a rule of two inputs, and its reflection for a number on the left."""
 
     op = rule.__name__
 
@@ -161,9 +162,9 @@ def _binary(rule):
 
 
 def apply(rule, inputs, *args, **options):
-    """What a rule makes of its inputs: a Tensor, which remembers the way back if one of them requires grad.
+    """Apply a rule to inputs: a Tensor, which records the backward function if one of them requires grad.
 
-    Inputs may be Tensors, arrays or numbers; what follows them goes to the rule as it is.
+    Inputs may be Tensors, arrays or numbers; further arguments are passed to the rule.
     """
     inputs = tuple(inputs)
     try:
@@ -188,12 +189,12 @@ def apply(rule, inputs, *args, **options):
 
 
 def _viewed(out, x):
-    """The inputs of a constant: the tensor whose memory it shares, so that updates in place find it."""
+    """The inputs of a constant: the tensor whose memory it shares, which updates in place need."""
     return (x,) if inplace.owner(out) is inplace.owner(x._data) else ()
 
 
 def _comparison(compare):
-    """A comparison of the numbers: a Tensor of booleans, which no gradient goes through."""
+    """The comparison operator: it returns a Tensor of booleans, which requires no grad."""
 
     def method(x, y):
         y = _unwrapped(y)
@@ -209,7 +210,7 @@ def _comparison(compare):
 
 
 def in_place(method):
-    """The method under the same name with `_` at its end: it writes its result into the memory of the Tensor."""
+    """The in-place version of a method, named with `_`: it writes its result into the memory of the Tensor."""
 
     op = method.__name__
 
@@ -226,20 +227,20 @@ def in_place(method):
 
 
 def _operator_in_place(operate, method):
-    """The operator that updates a Tensor in place: outside the graph that of its array, else as `in_place`."""
+    """The in-place operator of Tensor: outside the graph that of its array, else as `in_place`."""
 
     within_graph = in_place(method)
 
     def update(x, y):
-        recorded = _recording.get() and (x._requires_grad or getattr(y, "_requires_grad", False))
+        recorded = (x._requires_grad or type(y) is Tensor and y._requires_grad) and _recording.get()
         if recorded or type(x._data) is not np.ndarray or type(y) not in (Tensor, float, int):
             return within_graph(x, y)
         try:
             operate(x._data, _unwrapped(y))
         except (TypeError, ValueError):
-            return within_graph(x, y)  # which says what is wrong
+            return within_graph(x, y)  # which raises the error
         except RuntimeWarning:
-            pass  # NumPy warns when all is written
+            pass  # NumPy warns after it has written
         except FloatingPointError as error:
             raise _failed(f"{method.__name__}_", (x,), error) from None
         changed(x._data)
@@ -253,7 +254,7 @@ def _unwrapped(x):
 
 
 def _array(data):
-    """The data of a new Tensor: an array of its own, of numbers."""
+    """The data of a new Tensor: a new array of numbers."""
     data = _unwrapped(data)
     array = np.array(data, like=data if hasattr(data, "__array_function__") else None)
     _of_numbers(array, data)
@@ -264,18 +265,19 @@ def _array(data):
 
 
 def _of_numbers(array, data):
-    """The array made of the data. TypeError if it holds complex numbers, objects or words."""
+    """The array made of the data. TypeError if it holds complex numbers, objects or strings."""
     if array.dtype.kind not in "fiub":
         raise TypeError(f"Tensor: wanted numbers, got {type(data).__name__} of dtype {array.dtype}")
     return array
 
 
 def _fitting(name, tensor, value):
-    """The array of a Tensor or array that fits a tensor in shape and dtype: a Tensor's own, else a copy."""
+    """The array of a Tensor, or a copy of an array; ValueError unless it has a tensor's shape and dtype."""
     if isinstance(value, Tensor):
         array = value._data
     else:
-        array = np.array(value, None if hasattr(value, "dtype") else tensor.dtype, like=_unlike(value))
+        like = value if hasattr(value, "__array_function__") else None
+        array = np.array(value, None if hasattr(value, "dtype") else tensor.dtype, like=like)
         array = moved(array, tensor.device)
     if array.shape != tensor.shape or array.dtype != tensor.dtype:
         raise ValueError(
@@ -283,10 +285,6 @@ def _fitting(name, tensor, value):
         )
     together(name, tensor._data, array)
     return array
-
-
-def _unlike(data):
-    return data if hasattr(data, "__array_function__") else None
 
 
 class Size(tuple):
@@ -305,14 +303,14 @@ class Size(tuple):
 class Tensor:
     """An array in a computation graph.
 
-    `data` holds the numbers, `grad` the gradient that `backward()` left on it (None before the first), both as Tensors.
-    `requires_grad` says whether it wants one; it does unless told otherwise, where `torch.Tensor` and `tensor()` don't.
-    `op` and `inputs` say how it was made. Python floats become float32, an array is copied and keeps its dtype;
-    integers never require grad. It is on the given `device` or, by default, where `data` is.
+    `data` holds the numbers, `grad` the gradient that `backward()` computed (None before the first), both as Tensors.
+    `requires_grad` says whether it gets one; the default is True, unlike that of `torch.Tensor` and `tensor()`. `op`
+    and `inputs` say how it was made. Python floats become float32, an array is copied and keeps its dtype; integers
+    never require grad. It is on the given `device` or, by default, on that of `data`.
     """
 
     __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "_backward", "_made", "_was")
-    __array_ufunc__ = None  # so that `array * tensor` asks the Tensor
+    __array_ufunc__ = None  # so that `array * tensor` calls Tensor.__rmul__
 
     def __init__(self, data, requires_grad=True, device=None):
         if not isinstance(requires_grad, bool):
@@ -324,15 +322,15 @@ class Tensor:
 
     @property
     def data(self):
-        """The same numbers, in the same memory, without their history."""
+        """The same numbers, in the same memory, without history."""
         return _node(self._data if type(self._data) is np.ndarray else inplace.memory(self))
 
     @data.setter
     def data(self, value):
         if isinstance(value, Tensor) and value._data is self._data:
-            return  # `x.data -= step` has written there already
+            return  # `x.data -= step` has already written to it
         array = _fitting("data", self, value)
-        changed(self._data)  # for graphs that were built on it
+        changed(self._data)  # so that graphs which saved it raise an error
         self._data = array
 
     @property
@@ -348,7 +346,7 @@ class Tensor:
 
     @property
     def requires_grad(self):
-        """Whether it wants a gradient; of a leaf it can be set."""
+        """Whether `backward()` computes its gradient; it can be set on leaves."""
         return self._requires_grad
 
     @requires_grad.setter
@@ -363,19 +361,22 @@ class Tensor:
 
     @np.errstate(all="ignore")
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
-        """Add the gradient of this tensor's sum, or of Σ(self·gradient), to the `grad` of every leaf it was made from.
+        """Add the gradient of this tensor's sum, or of Σ(self·gradient), to the `grad` of every leaf it depends on.
 
-        Leaves accumulate from call to call. The tensors between have their `grad` too, that of the latest call. What
-        the rules saved for it is let go, unless `retain_graph`: a second call needs that.
+        Leaves accumulate over calls. Intermediate tensors have their `grad` too, that of the latest call. What the
+        rules saved is freed, unless `retain_graph`, which a second call needs.
         """
         if create_graph or inputs is not None:
             raise NotImplementedError("backward: create_graph and inputs are not supported")
         if not self._requires_grad:
             raise RuntimeError("backward: this tensor requires no grad, nor does anything it was made from")
         data = self._data
-        gradient = _unwrapped(gradient)
-        together("backward", data, gradient)
-        gradient = np.ones_like(data) if gradient is None else np.asarray(gradient, like=np.empty_like(data))
+        if gradient is None:
+            gradient = type(data)(1) if isinstance(data, np.generic) else np.ones_like(data)
+        else:
+            gradient = _unwrapped(gradient)
+            together("backward", data, gradient)
+            gradient = np.asarray(gradient, like=np.empty_like(data))
         if gradient.shape != data.shape:
             raise ValueError(f"backward: the gradient has shape {gradient.shape}, the tensor {data.shape}")
         order = topological_order(self)
@@ -401,7 +402,7 @@ class Tensor:
         return _node(inplace.memory(self))
 
     def item(self):
-        """The one number, as a Python number."""
+        """The only element, as a Python number."""
         if self._data.size != 1:
             raise RuntimeError(f"item: wanted a tensor of one number, got shape {tuple(self.shape)}")
         return self._data.item()
@@ -486,11 +487,9 @@ class Tensor:
             written, backward = ops.setitem(inplace.memory(self), value._data, index)
         except (ValueError, IndexError, TypeError) as error:
             raise _failed("setitem", (self, value), error) from None
-        if not written:
-            return
-        if recorded:
+        if written and recorded:
             inplace.become(self, before, "setitem", (before, value), backward)
-        else:
+        elif written:
             changed(self._data)
 
     __eq__, __ne__ = _comparison(operator.eq), _comparison(operator.ne)
@@ -539,7 +538,7 @@ class Tensor:
         return np.array(self._at_hand(), dtype=dtype, copy=copy)
 
     def __reduce__(self):
-        """Copies and pickles: a leaf's numbers, its gradient and its kind."""
+        """What copies and pickles hold: a leaf's class, numbers, gradient and requires_grad."""
         if self.op:
             raise RuntimeError(
                 f"only leaves can be copied or pickled, this is the result of {self.op}; detach() it first"
@@ -564,9 +563,9 @@ def _unwrapped_index(index):
 
 
 def topological_order(root):
-    """Every tensor that a rule made on the way to `root`, each once, inputs before what they made; leaves are left out.
+    """The tensors from which `root` was computed and root itself, each once, inputs first, without leaves.
 
-    A result is younger than its inputs, so this is the order in which they were made.
+    A result is made after its inputs, so this is the order of creation.
     """
     stack, latest = [root] if root.op else [], inplace.latest
     found = set(stack)
@@ -582,20 +581,19 @@ def topological_order(root):
 def _accumulate(x, g, incoming):
     """Add g to the gradient of x, in the shape and dtype of x. Here, and only here, broadcasting is undone."""
     data = x._data
-    if type(g) is ops.Part:
-        if type(x._grad) is np.ndarray and x._grad.base is None and getrefcount(x._grad) == 2:  # nobody else's
-            x._grad[g.place] += g.values
-            return
-        g = g.whole()
     if g.shape != data.shape:
-        g = ops.unbroadcast(g, data.shape)
+        part, before = type(g) is ops.Part, x._grad
+        if part and type(before) is np.ndarray and before.base is None and getrefcount(before) == 3:  # ours alone
+            before[g.place] += g.values
+            return
+        g = g.whole() if part else ops.unbroadcast(g, data.shape)
     if x._grad is not None:
         if not x.op and x._grad.shape:
-            x._grad += g  # a leaf's gradient stays where it is, for those who hold it
+            x._grad += g  # in place: others may hold a reference to a leaf's gradient
             return
         g = x._grad + g
     elif not x.op and (g is incoming or g.base is not None and np.may_share_memory(g, incoming)):
-        g = g.copy()  # a leaf's gradient is its own: it shares no memory with another's
+        g = g.copy()  # a leaf's gradient shares no memory with another
     x._grad = g if g.dtype is data.dtype else g.astype(data.dtype)
 
 
@@ -607,10 +605,10 @@ def _released(g):
 
 
 def cat(tensors, dim=0):
-    """The tensors joined along dim, as `torch.cat`."""
+    """The tensors concatenated along dim, as `torch.cat`."""
     return apply(ops.cat, tensors, dim=dim)
 
 
 def stack(tensors, dim=0):
-    """The tensors, of one shape, side by side along a new dim, as `torch.stack`."""
+    """The tensors, of one shape, stacked along a new dim, as `torch.stack`."""
     return apply(ops.stack, tensors, dim=dim)

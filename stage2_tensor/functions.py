@@ -1,4 +1,4 @@
-"""PyTorch's functions that take more than to call a rule; `names.py` offers them, and as methods.
+"""PyTorch's functions that do more than call a rule; `names.py` exports them, also as methods.
 
 Indices, masks and what else has no slope go to a rule as arrays. What gives several tensors is made of rules that give
 one: `sort` finds the places and gathers what lies there, `split` takes one slice after the other.
@@ -16,7 +16,7 @@ Extremes = namedtuple("Extremes", "min max")
 
 
 def _of_two(rule):
-    """The function of two tensors, or a tensor and a number, that a rule describes."""
+    """The function of two tensors, or of a tensor and a number, that applies a rule."""
 
     def function(input, other):
         return apply(rule, (input, other))
@@ -26,7 +26,7 @@ def _of_two(rule):
 
 
 def _asking(function, name=None):
-    """The function that gives what one of NumPy's says of the numbers, as a constant."""
+    """The function that returns the result of a NumPy function as a constant."""
 
     def asked(*inputs):
         return constant(function(*map(_unwrapped, inputs)))
@@ -36,7 +36,7 @@ def _asking(function, name=None):
 
 
 def _row(x):
-    """A number as a row of one, which it counts as where there is a dim."""
+    """A 0-d tensor as a 1-D tensor of one element."""
     return x if x.ndim else x.reshape(1)
 
 
@@ -48,7 +48,7 @@ def _size(x, dim):
 
 
 def _found(op, input, find):
-    """What `find` gives of the array of input, or its error with the op and what it got in front."""
+    """`find` of the array of input; its errors name the op and the input."""
     try:
         return find(input._data)
     except (ValueError, IndexError, TypeError) as error:
@@ -56,7 +56,7 @@ def _found(op, input, find):
 
 
 def _ranked(op, input, dim, keepdim, find):
-    """(values, indices) of the numbers of input at the places that `find` gives of its array."""
+    """(values, indices), where `find` returns the indices for the array of input."""
     places, dim = _found(op, _row(input), find), selection.one_dim(dim, input.ndim)
     values = apply(selection.gather, (_row(input),), dim, places)
     shape = () if not input.ndim else values.shape if keepdim else (*values.shape[:dim], *values.shape[dim + 1 :])
@@ -91,32 +91,32 @@ def aminmax(input, *, dim=None, keepdim=False):
 
 
 def argmax(input, dim=None, keepdim=False):
-    """The place of the largest number along dim, or of all."""
+    """The index of the largest number along dim, or of all."""
     return constant(_found("argmax", input, lambda x: selection.argmax(x, dim, keepdim)))
 
 
 def argmin(input, dim=None, keepdim=False):
-    """The place of the smallest number along dim, or of all."""
+    """The index of the smallest number along dim, or of all."""
     return constant(_found("argmin", input, lambda x: selection.argmin(x, dim, keepdim)))
 
 
 def argsort(input, dim=-1, descending=False, *, stable=False):
-    """The places of the numbers along dim in their order; equals are always left as they stand."""
+    """The indices that sort the numbers along dim; the sort is always stable."""
     return sort(input.detach(), dim, descending).indices
 
 
 def sort(input, dim=-1, descending=False, *, stable=False):
-    """(values, indices) of the numbers along dim in their order; equals are always left as they stand."""
+    """(values, indices) of the numbers sorted along dim; the sort is always stable."""
     return _ranked("sort", input, dim, True, lambda x: selection.order(x, dim, descending))
 
 
 def msort(input):
-    """The numbers in their order along the first dim."""
+    """The numbers sorted along the first dim."""
     return sort(input, 0).values
 
 
 def topk(input, k, dim=-1, largest=True, sorted=True):
-    """(values, indices) of the k largest along dim, or smallest; always in their order."""
+    """(values, indices) of the k largest along dim, or smallest; always sorted."""
     if not 0 <= k <= _size(input, dim):
         raise ValueError(f"topk: wanted k from 0 to {_size(input, dim)}, got {k}")
     return _ranked("topk", input, dim, True, lambda x: selection.part(selection.order(x, dim, largest), dim, 0, k))
@@ -130,7 +130,7 @@ def kthvalue(input, k, dim=-1, keepdim=False):
 
 
 def median(input, dim=None, keepdim=False):
-    """The middle one of all, of two the smaller; with dim (values, indices) along it; NaN where one is among them."""
+    """The median of all, of two the smaller; with dim (values, indices) along it; NaN if any is NaN."""
     if dim is None:
         return apply(selection.median, (input,))
     return _ranked("median", input, dim, keepdim, lambda x: selection.middle(x, dim))
@@ -140,7 +140,7 @@ def median(input, dim=None, keepdim=False):
 
 
 def where(condition, input=None, other=None):
-    """input where the condition holds, else other; alone, the indices at which it holds."""
+    """input where the condition is true, else other; given only the condition, the indices at which it is true."""
     if input is None:
         return nonzero(condition, as_tuple=True)
     return apply(ops.where, (input, other), array_of(condition))
@@ -174,7 +174,7 @@ def take_along_dim(input, indices, dim=None):
 
 
 def scatter(input, dim, index, src=None, *, value=None, reduce=None):
-    """input with out[index[i, j], j] = src[i, j] for dim 0, and so on; of equal places, the last one counts."""
+    """input with out[index[i, j], j] = src[i, j] for dim 0, and so on; of equal indices, the last one counts."""
     source = value if src is None else src
     if reduce not in (None, "add"):
         raise NotImplementedError(f"scatter: wanted reduce=None or 'add', got {reduce!r}")
@@ -212,7 +212,7 @@ def index_fill(input, dim, index, value):
 
 
 def _put(rule, input, source, dim, index, *options):
-    """What a rule makes of input and source; a number counts as a row of one."""
+    """A rule applied to input and source; a 0-d tensor is treated as a 1-D tensor of one element."""
     index = array_of(index)
     if not index.size:
         return input.clone()
@@ -223,17 +223,17 @@ def _put(rule, input, source, dim, index, *options):
 
 
 def take(input, index):
-    """The numbers at the indices in input as one row."""
+    """The numbers at the indices in the flattened input."""
     return apply(selection.take, (input,), selection.counted(array_of(index), input._data.size))
 
 
 def masked_select(input, mask):
-    """The numbers where the mask holds, as a row."""
+    """The numbers where the mask is true, as a 1-D tensor."""
     return apply(selection.masked_select, (input,), array_of(mask))
 
 
 def masked_fill(input, mask, value):
-    """input with one number where the mask holds."""
+    """input with one number where the mask is true."""
     return apply(pointwise.masked_fill, (input, value), array_of(mask))
 
 
@@ -247,12 +247,12 @@ def narrow(input, dim, start, length):
 
 
 def select(input, dim, index):
-    """The part of input at an index along dim, which goes."""
+    """The part of input at an index along dim, without that dim."""
     return input[selection.places_of(input.ndim, dim, int(index))]
 
 
 def unbind(input, dim=0):
-    """The parts along dim, which goes, as a tuple."""
+    """The parts along dim, without that dim, as a tuple."""
     return tuple([select(input, dim, i) for i in range(input.shape[dim])])
 
 
@@ -267,7 +267,7 @@ def split(tensor, split_size_or_sections, dim=0):
 
 
 def chunk(input, chunks, dim=0):
-    """At most so many parts along dim, of one size but for the last, as a tuple."""
+    """At most that many parts along dim, all of one size except the last, as a tuple."""
     if chunks < 1:
         raise ValueError(f"chunk: wanted at least 1 part, got {chunks}")
     n = _size(input, dim)
@@ -294,7 +294,7 @@ def _counts(repeats):
 
 
 def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
-    """Each part along dim so many times in a row, without dim of input as one row; of counts alone, their indices."""
+    """Each slice along dim repeated, or each element of the flattened input; given only counts, their indices."""
     if repeats is None:
         return constant(np.repeat(np.arange(len(input), like=input._data), _counts(input)))
     if dim is None:
@@ -304,13 +304,13 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
 
 
 def tile(input, *dims):
-    """input so many times along each dim, where dims that aren't named are the first."""
+    """input repeated along each dim; missing repeats, of the first dims, are 1."""
     dims = ops._sizes(dims)
     return input.repeat(*(1,) * (input.ndim - len(dims)), *dims)
 
 
 def flip(input, *each, dims=None):
-    """input back to front along the dims."""
+    """input reversed along the dims."""
     return apply(selection.flip, (input,), ops._sizes(each) if dims is None else dims)
 
 
@@ -327,18 +327,18 @@ def movedim(input, source, destination):
 
 
 def unfold(input, dimension, size, step):
-    """All windows of a size along a dim, a step apart, which then has their number; what is in them is a last dim."""
+    """All windows of a size along a dim, a step apart: the dim has their number, a new last dim their elements."""
     windows = apply(selection.unfold, (_row(input),), dimension, size, step)
     return windows if input.ndim else windows[0]
 
 
 def fliplr(input):
-    """input back to front along dim 1."""
+    """input reversed along dim 1."""
     return input.flip(1)
 
 
 def flipud(input):
-    """input back to front along dim 0."""
+    """input reversed along dim 0."""
     return input.flip(0)
 
 
@@ -356,7 +356,7 @@ def trace(input):
 
 
 def meshgrid(*tensors, indexing="ij"):
-    """A grid for each tensor of one dim, which runs along it; with "xy" the first two dims change places."""
+    """A grid for each 1-D tensor, varying along its dim; with "xy" the first two dims are swapped."""
     tensors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
     if indexing not in ("ij", "xy"):
         raise ValueError(f"meshgrid: wanted indexing 'ij' or 'xy', got {indexing!r}")
@@ -366,13 +366,13 @@ def meshgrid(*tensors, indexing="ij"):
 
 
 def hstack(tensors):
-    """Tensors side by side: along dim 1, or along the only dim."""
+    """Tensors concatenated along dim 1, or along the only dim."""
     tensors = [x if x.ndim else x.reshape(1) for x in tensors]
     return apply(ops.cat, tensors, dim=0 if tensors[0].ndim == 1 else 1)
 
 
 def vstack(tensors):
-    """Tensors below each other: along dim 0, where one dim is a row."""
+    """Tensors concatenated along dim 0; 1-D tensors are rows."""
     return apply(ops.cat, [x if x.ndim > 1 else x.reshape(1, -1) for x in tensors], dim=0)
 
 
@@ -490,7 +490,7 @@ def _wanted(op, x, ndim):
 
 
 def dot(input, tensor):
-    """Σ input·tensor of two rows."""
+    """Σ input·tensor of two 1-D tensors."""
     return _wanted("dot", input, 1) @ _wanted("dot", tensor, 1)
 
 
@@ -562,7 +562,7 @@ def _equation(arguments):
 
 
 def nonzero(input, *, as_tuple=False):
-    """The indices of what isn't 0, one a row, or a tuple with a row for each dim."""
+    """The indices of nonzero elements, one in each row, or a tuple with a tensor for each dim."""
     x = array_of(input)
     return (
         tuple(map(constant, np.nonzero(x.reshape(-1) if not x.ndim else x))) if as_tuple else constant(np.argwhere(x))
@@ -570,22 +570,22 @@ def nonzero(input, *, as_tuple=False):
 
 
 def all(input, dim=None, keepdim=False):
-    """Whether nothing over dim is 0."""
+    """Whether all elements over dim are nonzero."""
     return constant(np.all(input._data, axis=ops.dims_of(input, dim), keepdims=keepdim))
 
 
 def any(input, dim=None, keepdim=False):
-    """Whether something over dim isn't 0."""
+    """Whether any element over dim is nonzero."""
     return constant(np.any(input._data, axis=ops.dims_of(input, dim), keepdims=keepdim))
 
 
 def count_nonzero(input, dim=None):
-    """How many over dim aren't 0."""
+    """The number of nonzero elements over dim."""
     return constant((input._data != 0).sum(axis=ops.dims_of(input, dim)))
 
 
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
-    """The numbers, each once and always in order, or the parts along dim; if asked, where and how often each is."""
+    """The sorted unique numbers, or slices along dim; if asked, also the inverse indices and the counts."""
     found = np.unique(array_of(input), return_inverse=return_inverse, return_counts=return_counts, axis=dim)
     if not isinstance(found, tuple):
         return constant(found)
@@ -595,7 +595,7 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
 
 
 def bincount(input, weights=None, minlength=0):
-    """How often each number from 0 on is there, or the sum of its weights."""
+    """The count of each integer from 0 on, or the sum of its weights."""
     if weights is None:
         return constant(np.bincount(input._data, minlength=minlength))
     weights = array_of(weights)
@@ -604,7 +604,7 @@ def bincount(input, weights=None, minlength=0):
 
 
 def histc(input, bins=100, min=0, max=0):
-    """How many numbers lie in each of `bins` equal parts of min to max, or of their own range if both are equal."""
+    """The number of elements in each of `bins` equal bins from min to max; if these are equal, of the input's range."""
     x = input._data
     low, high = (min, max) if min != max else (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
     low, high = (low - 1, high + 1) if low == high else (low, high)
@@ -612,7 +612,7 @@ def histc(input, bins=100, min=0, max=0):
 
 
 def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None):
-    """Where each number of input would stand in a sorted row: before its equals, or after them."""
+    """The index at which to insert each number of input into a sorted sequence: before equal ones, or after them."""
     row, side = array_of(sorted_sequence), side or ("right" if right else "left")
     row = row if sorter is None else row[array_of(sorter)]
     if row.ndim != 1:
@@ -622,7 +622,7 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
 
 
 def bucketize(input, boundaries, *, out_int32=False, right=False):
-    """Between which two of the sorted boundaries each number is."""
+    """The index of the interval between sorted boundaries that contains each number."""
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 

@@ -1,4 +1,4 @@
-"""Names: PyTorch's other names for what is there, its methods as functions and its methods that work in place.
+"""Names: aliases of PyTorch, its methods as functions and its in-place methods.
 
 Nothing here computes anything. Each table says what a name is made from; the functions below the tables take PyTorch's
 arguments where a plain other name won't do.
@@ -56,7 +56,7 @@ OPERATORS = {"neg": "__neg__", "matmul": "__matmul__"}
 OPERATORS |= {name: f"__{name}__" for name in ("eq", "ne", "lt", "le", "gt", "ge")}
 CASTS = {"half": float16, "float": float32, "double": float64}
 CASTS |= {"short": int16, "int": int32, "long": int64, "bool": bool}
-RULES = {  # of one tensor, as they are
+RULES = {  # of one tensor, used directly
     pointwise: """
         acos acosh asin asinh atan atanh ceil cos cosh erf erfc exp2 expm1 floor frac log10 log1p log2 nan_to_num
         reciprocal round rsqrt sign sin sinh square tan trunc
@@ -121,17 +121,17 @@ def size(self, dim=None):
 
 
 def dim(self):
-    """How many dims there are."""
+    """The number of dims."""
     return self.ndim
 
 
 def numel(self):
-    """How many numbers there are."""
+    """The number of elements."""
     return self._data.size
 
 
 def t(self):
-    """A matrix with its two dims exchanged; what has fewer dims as it is."""
+    """The transpose of a matrix; a tensor of fewer dims itself."""
     if self.ndim > 2:
         raise RuntimeError(f"t: wanted at most 2 dims, got {self.ndim}")
     return self.T
@@ -153,12 +153,12 @@ def expand_as(self, other):
 
 
 def contiguous(self):
-    """The tensor itself if its numbers lie in memory one after the other, else a copy in which they do."""
+    """The tensor itself if it is contiguous in memory, else a contiguous copy."""
     return self if self.is_contiguous() else self.clone()
 
 
 def is_contiguous(self):
-    """Whether the numbers lie in memory one after the other."""
+    """Whether the tensor is contiguous in memory."""
     return in_order(self._data) is self._data
 
 
@@ -178,7 +178,7 @@ def _cast(dtype):
 
 
 def type(self, dtype=None, non_blocking=False):
-    """The numbers in another dtype or, without one, the name of the kind of tensor."""
+    """The numbers in another dtype or, without one, the name of the tensor's type."""
     if dtype is not None:
         return self.to(TYPES.get(dtype, dtype))
     return {dtype: name for name, dtype in TYPES.items()}[self.dtype]
@@ -212,17 +212,17 @@ def is_floating_point(self):
 
 
 def requires_grad_(self, requires_grad=True):
-    """Set whether it wants a gradient; gives the tensor back."""
+    """Set requires_grad; returns the tensor."""
     self.requires_grad = requires_grad
     return self
 
 
 def retain_grad(self):
-    """Nothing: tensors between have their `grad` without being asked."""
+    """Does nothing: intermediate tensors always have their `grad`."""
 
 
 def _reshaped_in_place(name):
-    """The method that gives a tensor another shape in place: its numbers stay where they are."""
+    """The method that changes a tensor's shape in place, without moving its numbers."""
 
     method = getattr(Tensor, name)
 
@@ -260,7 +260,7 @@ def copy_(self, src, non_blocking=False):
 
 
 def _method(function):
-    """The function as a method, which takes NumPy's names of arguments too, and `dtype` where there is a sum."""
+    """The function as a method, which also takes NumPy's names of arguments, and sums take `dtype`."""
 
     @wraps(function)
     def method(self, *args, **options):
@@ -272,7 +272,7 @@ def _method(function):
 
 
 class Node:
-    """How a tensor was made, to look at: PyTorch's `grad_fn`."""
+    """How a tensor was made, for inspection: PyTorch's `grad_fn`."""
 
     def __init__(self, tensor):
         self._tensor = tensor
@@ -331,7 +331,7 @@ set_names()
 
 
 def _function(name):
-    """The method of that name as a function, whose first argument may be an array or a number too."""
+    """The method of that name as a function, whose first argument may also be an array or a number."""
     method = getattr(Tensor, name)
 
     @wraps(method)

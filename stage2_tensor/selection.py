@@ -1,7 +1,7 @@
-"""Rules that choose numbers, put them into another order or place, or add them up along a dim.
+"""Rules that select, reorder or scatter numbers, or accumulate them along a dim.
 
-Those that find places, such as `order`, are plain functions of arrays: an index has no slope. What lies at the places
-then comes by a rule, so that sorting, the largest few and the median share the derivative of `gather`.
+Those that find indices, such as `order`, are functions of arrays: an index has no derivative. The numbers at indices
+are then taken by a rule, so that sort, topk and median share the derivative of `gather`.
 """
 
 import math
@@ -20,23 +20,23 @@ def one_dim(dim, ndim):
     return normalize_axis_index(dim, ndim or 1)
 
 
-# Places
+# Indices
 
 
 def order(x, dim=-1, descending=False):
-    """Where the smallest number along dim is, then the next; the largest first if descending; equals as they stand."""
+    """The indices that sort x along dim, in descending order if asked; the sort is stable."""
     if not descending:
         return np.argsort(x, axis=dim, kind="stable")
     return x.shape[dim] - 1 - np.flip(np.argsort(np.flip(x, dim), axis=dim, kind="stable"), dim)
 
 
 def argmax(x, dim=None, keepdim=False):
-    """Where the largest number along dim is, or in x laid out as one row; the first of equals."""
+    """The index of the largest number along dim, or in the flattened x; of equal ones the first."""
     return _extreme_place(x, np.argmax, dim, keepdim)
 
 
 def argmin(x, dim=None, keepdim=False):
-    """Where the smallest number along dim is, or in x laid out as one row; the first of equals."""
+    """The index of the smallest number along dim, or in the flattened x; of equal ones the first."""
     return _extreme_place(x, np.argmin, dim, keepdim)
 
 
@@ -52,14 +52,14 @@ def _extreme_place(x, find, dim, keepdim):
 
 
 def middle(x, dim):
-    """Where the middle one along dim is, of two the smaller, or the first NaN; dim stays with size 1."""
+    """The index of the median along dim, of two the smaller, or of the first NaN; dim is kept with size 1."""
     nan = np.isnan(x)
     first = np.expand_dims(nan.argmax(axis=dim), dim)
     return np.where(nan.any(axis=dim, keepdims=True), first, part(order(x, dim), dim, (x.shape[dim] - 1) // 2, 1))
 
 
 def places_of(ndim, dim, index):
-    """The index that is `index` along dim and takes all of the other dims."""
+    """The index that is `index` along dim and a full slice of the other dims."""
     return (*(slice(None),) * one_dim(dim, ndim), index)
 
 
@@ -84,7 +84,7 @@ def counted(places, size):
 
 
 def _checked(places, size):
-    """The places, if all of them are indices."""
+    """The indices; TypeError unless they are integers, IndexError if one is out of range."""
     if places.dtype.kind not in "iu":
         raise TypeError(f"wanted indices as integers, got {places.dtype}")
     if not within(places, size):
@@ -100,7 +100,7 @@ def _gathering(x, dim, index):
     return _index_of(_checked(index, x.shape[dim]), dim)
 
 
-# Taking numbers
+# Gathering
 
 
 def gather(x, dim, index):
@@ -129,13 +129,13 @@ def index_select(x, dim, index):
 
 
 def take(x, index):
-    """out[i] = the number at index[i] in x laid out as one row."""
+    """out[i] = x.flatten()[index[i]]."""
     (out, backward), shape = index_select(x.reshape(-1), 0, index), x.shape
     return out.reshape(index.shape), lambda g: (backward(g.reshape(-1))[0].reshape(shape),)
 
 
 def masked_select(x, mask):
-    """The numbers of x where the mask holds, as a row; x and mask broadcast;  the gradient goes where they were."""
+    """The numbers of x where the mask is true, as a 1-D array; both broadcast;  the gradient is scattered back."""
     mask = np.broadcast_to(mask, np.broadcast_shapes(x.shape, mask.shape))
     wide = np.broadcast_to(x, mask.shape)
 
@@ -148,7 +148,7 @@ def masked_select(x, mask):
 
 
 def median(x):
-    """The middle one of all numbers of x in their order, of two the smaller;  its equals share the gradient."""
+    """The median of all numbers of x, of two the smaller;  equal numbers share the gradient."""
     if not x.size:
         return np.full_like(x, np.nan, shape=()), lambda g: (np.zeros_like(x),)
     row = np.sort(x.reshape(-1))  # NaN last
@@ -156,12 +156,12 @@ def median(x):
 
 
 def largest(x):
-    """The largest of all numbers of x, or NaN;  its equals share the gradient."""
+    """The largest of all numbers of x, or NaN;  equal numbers share the gradient."""
     return _one_of(x, x.max())
 
 
 def smallest(x):
-    """The smallest of all numbers of x, or NaN;  its equals share the gradient."""
+    """The smallest of all numbers of x, or NaN;  equal numbers share the gradient."""
     return _one_of(x, x.min())
 
 
@@ -170,7 +170,7 @@ def _one_of(x, out):
     return out, lambda g: (np.where(chosen, g / chosen.sum(), 0),)
 
 
-# Putting numbers
+# Scattering
 
 
 def scatter(x, source, dim, index):
@@ -202,7 +202,7 @@ def index_add(x, source, dim, index, alpha=1):
 
 
 def _without(g, places):
-    """g with 0 at the places."""
+    """g with 0 at the indices."""
     gradient = g.copy()
     gradient[places] = 0
     return gradient
@@ -297,17 +297,17 @@ def norm(x, p=2, dim=None, keepdim=False):
     return kept if keepdim else kept.squeeze(axis=dim), backward
 
 
-# Other places for all numbers
+# Rearranging
 
 
 def flip(x, dims):
-    """x back to front along the dims."""
+    """x reversed along the dims."""
     dims = normalize_axis_tuple(dims, x.ndim) if x.ndim else ()
     return np.flip(x, dims).copy(), lambda g: (np.flip(g, dims),)
 
 
 def roll(x, shifts, dims=()):
-    """x moved on along the dims, what leaves at the end coming in at the front; without dims as one row."""
+    """x shifted along the dims, where the end wraps around to the front; without dims, the flattened x."""
     shifts = tuple(shifts) if isinstance(shifts, tuple | list) else (shifts,)
     dims = tuple(dims) if isinstance(dims, tuple | list) else (dims,)
     if len(shifts) != len(dims) and (dims or len(shifts) != 1):
@@ -318,7 +318,7 @@ def roll(x, shifts, dims=()):
 
 
 def rot90(x, k=1, dims=(0, 1)):
-    """x turned by k quarters from the first of two dims towards the second."""
+    """x rotated by k·90° from the first of two dims towards the second."""
     return np.rot90(x, k, dims).copy(), lambda g: (np.rot90(g, -k, dims),)
 
 
@@ -366,7 +366,7 @@ def _on_diagonal(x, offset):
 
 
 def repeat(x, *sizes):
-    """x so many times along each dim, with new dims in front if there are more sizes;  the gradients add up."""
+    """x repeated along each dim, with new dims in front if there are more sizes;  the gradients add up."""
     sizes = tuple(_sizes(sizes))
     if len(sizes) < x.ndim or any(n < 0 for n in sizes):
         raise ValueError(f"wanted how often for each of {x.ndim} dims or more, got {sizes}")
@@ -376,7 +376,7 @@ def repeat(x, *sizes):
 
 
 def unfold(x, dimension, size, step):
-    """All windows of a size along a dim, a step apart, which then has their number; what is in them is a last dim."""
+    """All windows of a size along a dim, a step apart: the dim has their number, a new last dim their elements."""
     dim = normalize_axis_index(dimension, x.ndim)
     places = np.arange(0, x.shape[dim] - size + 1, step, like=x)[:, None] + np.arange(size, like=x)
     out, backward = index_select(x, dim, places)

@@ -1,4 +1,4 @@
-"""The calculus of the losses whose derivative is shorter, or right in more places, than that of their parts."""
+"""The rules of losses whose derivative is simpler, or more accurate, than that of the ops they consist of."""
 
 import numpy as np
 

@@ -1,6 +1,6 @@
-"""More rules of one number at a time, after those of `ops.py`; arrays that meet broadcast, which the engine undoes.
+"""More elementwise rules, besides those of `ops.py`. Their inputs broadcast, which the engine undoes.
 
-What has no slope anywhere, such as isnan, is a plain function of arrays and no rule: its results are constants.
+What has no derivative, such as isnan, is a function of arrays, not a rule: its results are constants.
 """
 
 import math
@@ -139,7 +139,7 @@ def reciprocal(x):
     return out, lambda g: (g * -out * out,)
 
 
-# The error function, by the rational approximations of Cody 1969 (Math. Comp. 23), near 0, from there to 4 and beyond
+# The error function: rational approximations for |x| near 0, up to 4 and above 4 (Cody 1969, Math. Comp. 23)
 
 _NEAR = 0.46875
 _ERF_NEAR = (
@@ -174,7 +174,7 @@ def erfc(x):
 
 
 def error_function(x):
-    """erf of each number; NumPy has none of its own."""
+    """erf of each number, which NumPy doesn't have."""
     size = np.abs(x)
     small = np.minimum(size, _NEAR)
     near = small * _rational(small * small, _ERF_NEAR)
@@ -206,7 +206,7 @@ def _rational(x, polynomials):
     return above / below
 
 
-# Steps: flat between their jumps
+# Step functions
 
 
 def _flat(g):
@@ -224,12 +224,12 @@ def signs(x):
 
 
 def floor(x):
-    """The largest whole number that isn't above x;  d/dx = 0."""
+    """The largest integer ≤ x;  d/dx = 0."""
     return np.floor(x), _flat
 
 
 def ceil(x):
-    """The smallest whole number that isn't below x;  d/dx = 0."""
+    """The smallest integer ≥ x;  d/dx = 0."""
     return np.ceil(x), _flat
 
 
@@ -294,17 +294,17 @@ def addcdiv(x, y, z, *, value=1):
 
 
 def clamp_min(x, low):
-    """x, but at least low;  the gradient goes to what is taken, to x where they are equal."""
+    """max(x, low);  the gradient goes to the larger, to x where they are equal."""
     return np.maximum(x, low), lambda g: (np.where(x >= low, g, 0), np.where(x < low, g, 0))
 
 
 def clamp_max(x, high):
-    """x, but at most high;  the gradient goes to what is taken, to x where they are equal."""
+    """min(x, high);  the gradient goes to the smaller, to x where they are equal."""
     return np.minimum(x, high), lambda g: (np.where(x <= high, g, 0), np.where(x > high, g, 0))
 
 
 def clamp(x, low, high):
-    """x, but at least low and then at most high;  the gradient goes to what is taken, to x where it equals a bound."""
+    """min(max(x, low), high);  the gradient goes to the one chosen, to x where it equals a bound."""
     out = np.minimum(np.maximum(x, low), high)
     below, above = (x < low) & (low < high), (x > high) | (low > high)
     inside = (x >= low) & (x <= high)
@@ -312,17 +312,17 @@ def clamp(x, low, high):
 
 
 def masked_fill(x, value, mask):
-    """x, but `value` where the mask holds;  the gradient goes to the one taken."""
+    """x, with `value` where the mask is true;  the gradient goes to the one chosen."""
     return np.where(mask, value, x), lambda g: (lambda: np.where(mask, 0, g), lambda: np.where(mask, g, 0))
 
 
 def nan_to_num(x, nan=0.0, posinf=None, neginf=None):
-    """x with numbers in the place of NaN, ∞ and −∞, by default 0 and the largest there are;  d/dx = 1 elsewhere."""
+    """x with NaN, ∞ and −∞ replaced, by default by 0 and the largest finite numbers;  d/dx = 1 elsewhere."""
     out = np.nan_to_num(x, nan=0.0 if nan is None else nan, posinf=posinf, neginf=neginf)
     return out, lambda g: (np.where(np.isfinite(x), g, 0),)
 
 
-# No slope: plain functions of arrays
+# No derivative: functions of arrays
 
 
 def heaviside(x, values):

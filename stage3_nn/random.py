@@ -1,4 +1,4 @@
-"""Random numbers: one generator, which `manual_seed` sets, for weights, dropout, shuffling and tensors of chance."""
+"""Random numbers: one generator, seeded by `manual_seed`, for weights, dropout, shuffling and random tensors."""
 
 import numpy as np
 
@@ -15,22 +15,22 @@ class Generator:
         self.seed()
 
     def manual_seed(self, seed):
-        """Begin anew from a seed, an int; gives the generator back."""
+        """Restart from a seed, an int; returns the generator."""
         self._seed = int(seed)
         self.numpy = np.random.default_rng(self._seed % 2**64)
         return self
 
     def seed(self):
-        """Begin anew from a seed that nobody knows, which is given back."""
+        """Restart from an unpredictable seed, which is returned."""
         self.manual_seed(int(np.random.SeedSequence().entropy % 2**63))
         return self._seed
 
     def initial_seed(self):
-        """The seed that it began from."""
+        """The seed that it started from."""
         return self._seed
 
     def get_state(self):
-        """What `set_state` takes to go on from here."""
+        """The state, for `set_state`."""
         return self._seed, self.numpy.bit_generator.state
 
     def set_state(self, state):
@@ -41,17 +41,17 @@ default_generator = Generator()
 
 
 def manual_seed(seed):
-    """Set what all random numbers are drawn from, unless a generator is given: weights, dropout, shuffling, `randn`."""
+    """Seed the generator for all random numbers, unless another one is given: weights, dropout, shuffling, `randn`."""
     return default_generator.manual_seed(seed)
 
 
 def seed():
-    """Begin anew from a seed that nobody knows, which is given back."""
+    """Restart from an unpredictable seed, which is returned."""
     return default_generator.seed()
 
 
 def initial_seed():
-    """The seed that the one generator began from."""
+    """The seed that the default generator started from."""
     return default_generator.initial_seed()
 
 
@@ -139,7 +139,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
         places = draws.random((len(weights), num_samples)) * ends[:, -1:]
         chosen = np.stack([np.searchsorted(end, place, side="right") for end, place in zip(ends, places)])
         chosen = np.minimum(chosen, weights.shape[1] - 1)
-    else:  # the largest of log w + Gumbel noise are a sample without replacement (Yellott 1977)
+    else:  # the top k of log w + Gumbel noise are a sample without replacement (Yellott 1977)
         with np.errstate(divide="ignore"):
             keys = np.log(weights) + draws.gumbel(size=weights.shape)
         chosen = np.argsort(-keys, axis=1, kind="stable")[:, :num_samples]
@@ -147,7 +147,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
 
 
 def _filling(draw):
-    """The method that fills a tensor in place with what draw(NumPy's generator, shape, …) gives."""
+    """The method that fills a tensor in place with draw(NumPy's generator, shape, …)."""
 
     def fill(self, *args, generator=None, **options):
         numbers = np.asarray(draw(_numpy(generator), self.shape, *args, **options))

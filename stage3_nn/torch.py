@@ -1,4 +1,4 @@
-"""PyTorch's names for what is on this rung: a program written for PyTorch runs on it as it stands.
+"""PyTorch's names for what is on this rung, so that a program written for PyTorch runs on it unchanged.
 
 `python -m stage5_fast.torch program.py …`, or another rung's name, runs it. In a program, `from stage5_fast import
 torch` does the same for what it imports afterwards, such as `import torch.nn as nn`; only where PyTorch itself was
@@ -78,7 +78,7 @@ def absent(name):
 
 
 class Place(ModuleType):
-    """A module under PyTorch's name, with what this rung has of it."""
+    """A module under PyTorch's name, with the names that this rung has."""
 
     def __init__(self, name, *sources, **more):
         super().__init__(name)
@@ -117,7 +117,7 @@ def _own(name, value):
 
 
 def compile(model=None, *, fullgraph=False, dynamic=None, backend="inductor", mode=None, options=None, disable=False):
-    """The model or function itself: its results are the same, and its speed is not this function's affair here."""
+    """The model or function itself: nothing is compiled."""
     return model if model is not None else lambda model: model
 
 
@@ -197,7 +197,7 @@ class GradScaler:
             raise NotImplementedError("GradScaler: there is no mixed precision here; only enabled=False works")
 
     def scale(self, outputs):
-        """The loss as it is."""
+        """The loss itself."""
         return outputs
 
     def step(self, optimizer, *args, **kwargs):
@@ -208,7 +208,7 @@ class GradScaler:
 
 
 def legacy(dtype, *data):
-    """`FloatTensor(2, 3)` and its kin: as many numbers of the dtype, as yet any, or those of one sequence."""
+    """`FloatTensor(2, 3)` and the like: an uninitialized tensor of the dtype, or one of a sequence."""
     sizes = all([hasattr(x, "__index__") and not isinstance(x, engine.Tensor) for x in data])
     return creation.empty(*data, dtype=dtype) if sizes else creation.tensor(*data, dtype=dtype)
 

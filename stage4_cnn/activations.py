@@ -1,6 +1,6 @@
-"""The calculus of what stands between layers: each number for itself, most of them straight on one side of 0.
+"""The rules of activation functions: elementwise, and most of them piecewise.
 
-`np.where` chooses between the sides rather than a product with a mask, in which 0 times infinity would be NaN.
+`np.where` selects the pieces; in a product with a mask, 0 times infinity would be NaN.
 """
 
 import math
@@ -109,7 +109,7 @@ def softplus_gradient(g, x, beta, threshold):
 
 
 def softshrink(x, size):
-    """x nearer to 0 by size, and 0 where |x| ≤ size;  d/dx = 1 or 0."""
+    """x − size where x > size, x + size where x < −size, else 0;  d/dx = 1 or 0."""
     out = np.where(np.abs(x) <= size, 0, x - np.copysign(size, x))
     return out, lambda g: (np.where(np.abs(x) > size, g, 0),)
 

@@ -1,4 +1,4 @@
-"""Gradients without `backward()` on a loss, and ops whose way back is written by hand, as in `torch.autograd`."""
+"""`backward` and `grad` of several tensors, and ops with a custom backward function, as in `torch.autograd`."""
 
 import numpy as np
 
@@ -88,10 +88,10 @@ def Variable(data, requires_grad=False):
 
 
 class Function:
-    """An op of one's own. A subclass has two static methods, and is used by `apply`:
+    """A custom op. A subclass has two static methods, and is called by `apply`:
 
-    `forward(ctx, x, …)` gives the output, or a tuple of them, and can leave in `ctx` what the way back needs;
-    `backward(ctx, g, …)` takes a gradient for each output and gives one for each argument of `forward`, or None.
+    `forward(ctx, x, …)` returns the output, or a tuple of them, and can save in `ctx` what `backward` needs;
+    `backward(ctx, g, …)` takes a gradient for each output and returns one for each argument of `forward`, or None.
     Where `forward` takes no `ctx`, `setup_context(ctx, inputs, output)` fills it. In all three nothing is recorded.
     """
 
@@ -107,7 +107,7 @@ class Function:
 
     @classmethod
     def apply(cls, *args):
-        """The output of `forward`; it remembers `backward` if a tensor among the arguments requires grad."""
+        """The output of `forward`; it records `backward` if a tensor among the arguments requires grad."""
         ctx = Context()
         ctx.needs_input_grad = tuple([isinstance(x, Tensor) and x.requires_grad for x in args])
         with no_grad():
@@ -124,7 +124,7 @@ class Function:
 
     @classmethod
     def _recorded(cls, ctx, args, outputs, i):
-        """Output i, as the graph has it. One function goes back from each; what gradients give is linear in them."""
+        """Output i, as a node of the graph. Each output has a backward function, and their results add up."""
         shapes = [x.shape if isinstance(x, Tensor) else None for x in args]
         sizes = [x.shape if isinstance(x, Tensor) and ctx.materialize else None for x in outputs]
 
@@ -163,7 +163,7 @@ class Context:
         return self._saved
 
     def mark_non_differentiable(self, *outputs):
-        """Say that no gradient goes through these outputs."""
+        """Declare that no gradient goes through these outputs."""
         self.constants = outputs
 
     def set_materialize_grads(self, value):
@@ -176,5 +176,5 @@ class Context:
 
 
 def once_differentiable(function):
-    """The function itself: gradients of gradients aren't on this ladder."""
+    """The function itself, since gradients of gradients aren't supported."""
     return function

@@ -18,7 +18,7 @@ from .engine import array_of, constant
 from .files import plain, room, shown, whole_file
 from .unpickle import float32_of, read_torch
 
-_TREE = "tree.json"  # beside the arrays of a .npz, whose names all end in .npy
+_TREE = "tree.json"  # in the .npz, in which the names of arrays end in .npy
 _DTYPES = {"F16": "f2", "F32": "f4", "F64": "f8", "BOOL": "b1"}
 _DTYPES |= {f"{kind}{8 * n}": f"{kind.lower()}{n}" for kind in "IU" for n in (1, 2, 4, 8)}
 _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}

@@ -1,7 +1,7 @@
 """Convolution as one matrix product.
 
-Images are (N, C, H, W) to the caller. In here they lie as (C, H, W, N): with the batch last in memory, all copies and
-sums run along it. A result is handed out as a view with the dims in the caller's order.
+Images are (N, C, H, W) for the caller. In this file their layout is (C, H, W, N): with the batch last in memory, copies
+and sums run along it. Results are views with the caller's order of dims.
 """
 
 import math
@@ -17,11 +17,11 @@ from .nn.normalization import BatchNorm1d
 from .nn.parameter import Parameter
 from .padding import PLACES, pad
 
-# Loops over pixels: arrays in, arrays out
+# Functions on arrays
 
 
 def padded(x, padding, value=0, more=(0, 0)):
-    """(N, C, H, W) -> (C, H + 2P, W + 2Q, N), with `value` around it; at the end in some `more` rows, columns."""
+    """(N, C, H, W) -> (C, H + 2P, W + 2Q, N), padded with `value`, and with `more` rows and columns at the end."""
     if not any(padding + more):
         return x.transpose(1, 2, 3, 0)
     out = blank(x.shape, padding, x, more)
@@ -40,13 +40,13 @@ def blank(shape, padding, like, more=(0, 0)):
 
 
 def cropped(x, padding, size):
-    """(C, H + 2P, W + 2Q, N) -> (N, C, *size): what `padded` put around is taken off."""
+    """(C, H + 2P, W + 2Q, N) -> (N, C, *size): the padding of `padded` is removed."""
     (p, q), (h, w) = padding, size
     return x[:, p : p + h, q : q + w].transpose(3, 0, 1, 2)
 
 
 def seen(x, kernel_size, stride, dilation):
-    """What each of the KH·KW places of a kernel sees as it moves over x: as many views (C, H', W', N) of x."""
+    """For each of the KH·KW weights of a kernel, the view (C, H', W', N) of the pixels of x it is multiplied by."""
     (h, w), (s, t) = output_size(x.shape[1:3], kernel_size, stride, dilation), stride
     corners = [(i * dilation[0], j * dilation[1]) for i in range(kernel_size[0]) for j in range(kernel_size[1])]
     return [x[:, i : i + (h - 1) * s + 1 : s, j : j + (w - 1) * t + 1 : t] for i, j in corners]
@@ -61,12 +61,12 @@ def output_size(size, kernel_size, stride, dilation):
 
 
 def im2col(x, kernel_size, stride, padding, dilation):
-    """(N, C, H, W) -> (C, KH·KW, H', W', N): the pixels that each place of the kernel meets at each place of it."""
+    """(N, C, H, W) -> (C, KH·KW, H', W', N): the pixels under the kernel at each output position."""
     return np.stack(seen(padded(x, padding), kernel_size, stride, dilation), axis=1)
 
 
 def col2im(columns, shape, kernel_size, stride, padding, dilation):
-    """The transpose of im2col: every pixel of an image (N, C, H, W) gets the sum of what was copied from it."""
+    """The transpose of im2col: for each pixel of an image (N, C, H, W), the sum over its copies."""
     image = blank(shape, padding, columns)
     for view, column in zip(seen(image, kernel_size, stride, dilation), columns.swapaxes(0, 1)):
         view += column
@@ -100,7 +100,7 @@ def convolve_to_weight(g, columns, shape, groups):
 
 
 def convolve_to_bias(g):
-    """The gradient with respect to b: Σg over all images and places."""
+    """The gradient with respect to b: Σg over all images and positions."""
     return g.sum(axis=(0, 2, 3))
 
 
@@ -115,7 +115,7 @@ def _matrix(x, groups):
 def convolution(x, weight, bias=None, *, stride, padding, dilation, groups):
     """out = W ∗ x + b: (N, C, H, W), (F, C/groups, KH, KW), (F,) -> (N, F, H', W').
 
-    Every place of the output is a product of the kernels with the pixels under them, so that all places are one:
+    Each output position is a product of the kernels with the pixels under them, so all positions are one product:
     W · im2col(x);  d/dx = col2im(Wᵀ g),  d/dW = g · im2col(x)ᵀ,  d/db = Σg.
     """
     _check_channels(x, weight, bias, weight.shape[1] * groups, weight.shape[0], groups)
@@ -128,9 +128,9 @@ def convolution(x, weight, bias=None, *, stride, padding, dilation, groups):
 
 
 def transposed_convolution(x, weight, bias=None, *, size, stride, padding, dilation, groups):
-    """What a convolution of images of that size by W sends back for x, + b.
+    """The gradient of a convolution by W with respect to its input, for g = x, + b.
 
-    (N, C, H, W), (C, F/groups, KH, KW), (F,) -> (N, F, *size). Its own way back is that convolution:
+    (N, C, H, W), (C, F/groups, KH, KW), (F,) -> (N, F, *size). Its gradient is the convolution:
     d/dx = W ∗ g,  d/dW = x · im2col(g)ᵀ,  d/db = Σg.
     """
     shape = (x.shape[0], weight.shape[1] * groups, *size)
@@ -189,7 +189,7 @@ def _unfolded(columns):
     return columns.reshape(c * area, h * w, n).transpose(2, 0, 1)
 
 
-# Functions, under PyTorch's names. A row (N, C, L) is an image of height 1, and a single image a batch of one
+# Functions, under PyTorch's names. (N, C, L) is treated as images of height 1, and a single image as a batch of one
 
 
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -203,12 +203,12 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
-    """(N, C, L), (C, F/groups, K), (F,) -> (N, F, L'): conv1d the other way round."""
+    """(N, C, L), (C, F/groups, K), (F,) -> (N, F, L'): the gradient of conv1d with respect to its input."""
     return _transposed("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
-    """(N, C, H, W), (C, F/groups, KH, KW), (F,) -> (N, F, H', W'): conv2d the other way round."""
+    """(N, C, H, W), (C, F/groups, KH, KW), (F,) -> (N, F, H', W'): the gradient of conv2d with respect to its input."""
     return _transposed("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
@@ -242,7 +242,7 @@ def _transposed(op, dims, input, weight, bias, stride, padding, output_padding, 
 
 
 def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
-    """(N, C, H, W) -> (N, C·KH·KW, H'·W'): what the kernel sees at each of its places, as a column."""
+    """(N, C, H, W) -> (N, C·KH·KW, H'·W'): the pixels under the kernel at each output position, as a column."""
     images, undone = as_images("unfold", 2, input)
     columns = apply(unfolding, (images,), *_moves("unfold", kernel_size, stride, padding, dilation))
     return columns if images is input else columns[0]
@@ -259,7 +259,7 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
 
 
 def as_images(op, dims, input):
-    """The input as images (N, C, H, W), and the function that brings what is made of them into its form."""
+    """The input as images (N, C, H, W), and the function that converts the result back to the input's dims."""
     check_images(op, dims, input)
     shape = input.shape
     if len(shape) == 4:
@@ -288,7 +288,7 @@ def pair(op, dims, name, value, least=1):
 
 
 def _moves(op, kernel_size, stride, padding, dilation):
-    """How a kernel moves over images."""
+    """The size, stride, padding and dilation of a kernel, as pairs."""
     kernel_size, stride = pair(op, 2, "kernel_size", kernel_size), pair(op, 2, "stride", stride)
     return kernel_size, stride, pair(op, 2, "padding", padding, 0), pair(op, 2, "dilation", dilation)
 
@@ -321,7 +321,7 @@ def _whole(op, name, n):
 
 
 def _present(*inputs):
-    """The inputs without a bias that isn't there."""
+    """The inputs, without a bias of None."""
     return inputs if inputs[-1] is not None else inputs[:-1]
 
 
@@ -329,12 +329,12 @@ def _present(*inputs):
 
 
 def named(module, *names):
-    """The attributes of these names, as a module prints them."""
+    """The attributes of these names, for `repr`."""
     return ", ".join(f"{name}={getattr(module, name)!r}" for name in names)
 
 
 class _Convolution(Module):
-    """W ∗ x + b; `dims` says of what. Weights begin uniform within ±1/√fan_in."""
+    """W ∗ x + b over `dims` dims. Weights are initialized uniformly within ±1/√fan_in."""
 
     transposed = False
 
@@ -408,7 +408,7 @@ class Conv2d(_Convolution):
 
 
 class _Transposed(_Convolution):
-    """A convolution the other way round: a place of the kernel adds to what the convolution saw at it."""
+    """A transposed convolution: each number of the input, times the kernel, is added to a window of the output."""
 
     transposed = True
 
@@ -439,7 +439,7 @@ class _Transposed(_Convolution):
         return _transposed(type(self).__name__, self.dims, input, self.weight, self.bias, *sizes)
 
     def _up_to(self, output_size, shape):
-        """The output padding with which the output has that size."""
+        """The output padding that gives the output that size."""
         dims = self.dims
         geometry = zip(shape[-dims:], self.kernel_size, self.stride, self.padding, self.dilation)
         least = [(n - 1) * s - 2 * p + d * (k - 1) + 1 for n, k, s, p, d in geometry]
@@ -451,19 +451,19 @@ class _Transposed(_Convolution):
 
 
 class ConvTranspose1d(_Transposed):
-    """Conv1d the other way round: (N, in_channels, L) -> (N, out_channels, L')."""
+    """the transpose of Conv1d: (N, in_channels, L) -> (N, out_channels, L')."""
 
     dims = 1
 
 
 class ConvTranspose2d(_Transposed):
-    """Conv2d the other way round: (N, in_channels, H, W) -> (N, out_channels, H', W')."""
+    """the transpose of Conv2d: (N, in_channels, H, W) -> (N, out_channels, H', W')."""
 
     dims = 2
 
 
 class Unfold(Module):
-    """(N, C, H, W) -> (N, C·KH·KW, H'·W'): what the kernel sees at each of its places, as a column."""
+    """(N, C, H, W) -> (N, C·KH·KW, H'·W'): the pixels under the kernel at each output position, as a column."""
 
     def __init__(self, kernel_size, dilation=1, padding=0, stride=1):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The ways to make tensors, under PyTorch's names. None requires grad unless it is asked to."""
+"""Functions that make tensors, under PyTorch's names. By default the tensors require no grad."""
 
 import operator
 from functools import wraps
@@ -10,7 +10,7 @@ from .engine import Tensor, array_of, constant
 
 
 def _made(array, dtype=None, device=None, requires_grad=False, like=None):
-    """A Tensor that holds the array, with the dtype and on the device given or, else, those of `like`."""
+    """A Tensor that holds the array, with the given dtype and device, by default those of `like`."""
     if like is not None:
         dtype, device = like.dtype if dtype is None else dtype, like.device if device is None else device
     if dtype is not None:
@@ -81,7 +81,7 @@ def ones(*size, dtype=None, device=None, requires_grad=False):
 
 @sized
 def empty(*size, dtype=None, device=None, requires_grad=False, pin_memory=False):
-    """Room for numbers, which are zeros for now."""
+    """A tensor to be filled, here with zeros."""
     return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
 
 

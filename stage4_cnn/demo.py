@@ -1,9 +1,11 @@
 """What the demos share: flags, lines, bars and pictures. Bars need tqdm and pictures matplotlib; both are optional."""
 
 import argparse
+import hashlib
 import io
 import math
 import os
+import re
 import signal
 import sys
 from contextlib import contextmanager, suppress
@@ -55,7 +57,8 @@ def run(main, description, **defaults):
         except KeyboardInterrupt:
             print("\nStopped.", file=sys.stderr)
             if file and os.path.exists(file):
-                print(f"{file} holds the run up to its last whole epoch: add --resume {file}", file=sys.stderr)
+                last = "last line" if "steps" in defaults else "last whole epoch"
+                print(f"{file} holds the run up to its {last}: add --resume {file}", file=sys.stderr)
             sys.exit(130)
         finally:
             sys.stdout.flush()
@@ -128,6 +131,12 @@ def _picture(text):
     return _to_write(text)
 
 
+def _letters(text):
+    if not re.fullmatch("[a-z]{0,15}", text):  # with what begins a name, 16 tokens, as many as the network takes
+        raise argparse.ArgumentTypeError(f"wanted at most 15 letters, each from a to z, got {_short(text)}")
+    return text
+
+
 def _reporter(text):
     try:
         return reporter(text)
@@ -147,12 +156,14 @@ def _image(text):
 
 FLAGS = {
     "epochs": {"type": _whole(1), "metavar": "N", "help": "how often to go through the training data (%(default)s)"},
+    "steps": {"type": _whole(1), "metavar": "N", "help": "how many steps to train for (%(default)s)"},
     "batch_size": {"type": _whole(1), "metavar": "N", "help": "how many examples a step takes (%(default)s)"},
     "lr": {"type": _rate, "metavar": "RATE", "help": "learning rate, the highest where it changes (%(default)s)"},
     "seed": {"type": _whole(0), "metavar": "N", "help": "same seed, same numbers (%(default)s)"},
     "data": {"help": "what to train on (%(default)s)"},
+    "prompt": {"type": _letters, "metavar": "LETTERS", "help": "what the new names are to begin with"},
     "save": {"type": _to_write, "metavar": "FILE", "help": "keep the run in this file"},
-    "resume": {"metavar": "FILE", "help": "go on, perhaps to more epochs, with the run in this file"},
+    "resume": {"metavar": "FILE", "help": "go on, perhaps for longer, with the run in this file"},
     "log": {"type": _reporter, "metavar": "WHERE", "help": "send the figures to FILE.csv, tensorboard:FOLDER, …"},
     "image": {"type": _image, "metavar": "FILE", "help": "train nothing, but say which digit is in this picture"},
     "plot": {"type": _picture, "metavar": "FILE", "help": "draw what was learned, into this file"},
@@ -173,21 +184,26 @@ def say(line):
     sys.stdout.flush()
 
 
-def report(epoch, epochs, examples, seconds, **figures):
-    """Say in one line how an epoch went: its figures, by name and ready to print, seconds and examples a second.
+def due(done, whole, unit="epoch"):
+    """Whether an epoch or step has a line: of many about twenty, evenly spaced, the last too, and the first 5 steps."""
+    return done * 20 // whole != (done - 1) * 20 // whole or unit == "step" and done <= 5
 
-    Of many epochs about twenty say so, evenly spaced, the last always.
+
+def report(done, whole, examples, seconds, unit="epoch", **figures):
+    """Say in one line, if it is due, how an epoch or step went: its figures, by name and ready to print, and its speed.
+
+    That is the seconds it took, and examples a second.
     """
-    if epoch * 20 // epochs == (epoch - 1) * 20 // epochs:
+    if not due(done, whole, unit):
         return
-    parts = [f"epoch {epoch:{len(str(epochs))}}/{epochs}", *[f"{name} {figure}" for name, figure in figures.items()]]
+    parts = [f"{unit} {done:{len(str(whole))}}/{whole}", *[f"{name} {figure}" for name, figure in figures.items()]]
     say("   ".join([*parts, f"{seconds:6.2f} s", f"{examples / seconds:7,.0f}/s"]))
 
 
-def check_finite(epoch, loss, weights):
+def check_finite(done, loss, weights, unit="epoch"):
     """End the program with a sentence, and status 1, if the loss of an epoch or the sum of all weights is no number."""
     if not math.isfinite(loss + weights):
-        sys.exit(f"Stopped in epoch {epoch}: the loss or a weight has become infinite or NaN; a lower --lr may help")
+        sys.exit(f"Stopped in {unit} {done}: the loss or a weight has become infinite or NaN; a lower --lr may help")
 
 
 def write_picture(figure, path):
@@ -231,6 +247,70 @@ def draw_moons(score, points, labels):
     return figure
 
 
+def plot_gpt(path, losses, name, attention):
+    """Draw the loss of each step, with its mean, and which letters of a name each head attends to.
+
+    `attention` has for each head a row of weights for each token: that which begins the name, then its letters.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    above, below = figure.subfigures(2, height_ratios=[1, 0.9])
+    axes = above.subplots()
+    smooth = losses[:1]
+    for loss in losses[1:]:
+        smooth.append(smooth[-1] + (loss - smooth[-1]) / 50)
+    steps = range(1, len(losses) + 1)
+    axes.plot(steps, losses, color="lightgrey", linewidth=0.8, label="of one name")
+    axes.plot(steps, smooth, color="darkblue", label="mean of about 50")
+    axes.set(xlabel="step", ylabel="loss", title="What each next letter costs")
+    axes.legend()
+    letters = ["·", *name]
+    for i, (axes, rows) in enumerate(zip(below.subplots(1, len(attention)), attention), 1):
+        square = [[*row, *[0.0] * (len(letters) - len(row))] for row in rows]
+        axes.imshow(square, cmap="Blues", vmin=0, vmax=1)
+        axes.set(xticks=range(len(letters)), xticklabels=letters, yticks=range(len(letters)), yticklabels=letters)
+        axes.set(title=f"head {i}", xlabel="attends to", ylabel="having read up to" if i == 1 else "")
+    below.suptitle(f"Where the heads look in “{name}”; · begins it")
+    write_picture(figure, path)
+    say(f"Loss and attention are in {path}")
+
+
+_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"  # of names.txt
+
+
+def names():
+    """What to call the list of names, and the list, in lowercase letters.
+
+    It is `text/names.txt` in `$GRADUAL_DATA` if that is there, else the eighth of it that ships with this package: from
+    https://github.com/karpathy/makemore, MIT license, which stands in `names.LICENSE`.
+    """
+    folder = os.environ.get("GRADUAL_DATA")
+    path = Path(folder or "", "text", "names.txt").expanduser()
+    if not (folder and path.is_file()):
+        shipped = Path(__file__).with_name("names.txt").read_text(encoding="ascii").split()
+        return f"{len(shipped):,} names that ship with this package", shipped
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != _SHA256:
+        sys.exit(f"{path}: damaged or another file: its SHA-256 is {found}, wanted {_SHA256}")
+    every = content.decode().split()
+    return f"{len(every):,} names", every
+
+
+class Losses(list):
+    """The loss of each step of a run, as a part of its checkpoint."""
+
+    def state_dict(self):
+        return {"losses": list(self)}
+
+    def load_state_dict(self, state):
+        losses = state.get("losses")
+        if not isinstance(losses, list) or not all(type(x) is float and math.isfinite(x) for x in losses):
+            raise ValueError("wanted a list of numbers as losses")
+        self[:] = losses
+
+
 def image_sets(choice):
     """The images that `--data` chose: their name, the training and the test set."""
     if choice != "digits":
@@ -265,17 +345,18 @@ def show(flags, log, name, draw, *arguments):
 class Checkpoint:
     """What `--save` writes and `--resume` reads: how a run was set up, how far it got, and the state of its parts.
 
-    The parts are what has `state_dict` and `load_state_dict`. A run may be given more epochs when it is resumed: the
-    learning rate then is, from its next step on, that of a run which had as many from the start.
+    The parts are what has `state_dict` and `load_state_dict`. A run may be given more epochs or steps when it is
+    resumed: the learning rate then is, from its next step on, that of a run which had as many from the start.
     """
 
     def __init__(self, flags, examples, **parts):
         self.flags, self.parts = flags, parts
-        names = "epochs", "batch_size", "lr", "seed"
+        self.unit = "steps" if "steps" in flags else "epochs"
+        names = [name for name in (self.unit, "batch_size", "lr", "seed") if name in flags]
         self.settings = {"examples": examples, **{name: getattr(flags, name) for name in names}}
 
     def save(self, done):
-        """With `--save`, write the file for a run of which `done` epochs are done."""
+        """With `--save`, write the file for a run of which `done` epochs or steps are done."""
         if self.flags.save:
             states = {name: part.state_dict() for name, part in self.parts.items()}
             try:
@@ -284,21 +365,21 @@ class Checkpoint:
                 sys.exit(f"--save {self.flags.save}: {error.strerror}; what was there is there still")
 
     def resume(self):
-        """How many epochs are done: 0, or with `--resume` as many as in the file, whose state the parts take over."""
+        """How many epochs or steps are done: 0, or with `--resume` as in the file, whose state the parts take over."""
         if not self.flags.resume:
             return 0
         with _resumed(self.flags.resume, "run", *self.parts) as state:
-            run = state["run"]
-            epochs = run.get("epochs")
-            if isinstance(epochs, int) and epochs < self.flags.epochs:
-                run["epochs"] = self.flags.epochs
-                say(f"{self.flags.epochs} epochs instead of {epochs}: the rest at the learning rates of so long a run")
+            run, unit, whole = state["run"], self.unit, self.settings[self.unit]
+            before = run.get(unit)
+            if isinstance(before, int) and before < whole:
+                run[unit] = whole
+                say(f"{whole} {unit} instead of {before}: the rest at the learning rates of so long a run")
             for name, value in self.settings.items():
                 if run.get(name) != value:
                     raise ValueError(f"that run had {name} {shown(run.get(name), 60)}, this one has {value}")
             done = run.get("done")
-            if type(done) is not int or not 0 <= done <= self.flags.epochs:
-                raise ValueError(f"of that run's {self.flags.epochs} epochs {shown(done, 60)} are done")
+            if type(done) is not int or not 0 <= done <= whole:
+                raise ValueError(f"of that run's {whole} {unit} {shown(done, 60)} are done")
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
             return done

@@ -1,4 +1,4 @@
-"""What a state holds that was loaded, checked before it is believed."""
+"""Checks of what a loaded state contains."""
 
 from numbers import Real
 
@@ -10,12 +10,12 @@ from .files import shown
 
 
 def numbers(name, value, kinds="fiub"):
-    """The array, in the host's memory, of the Tensor, array or number under a name. ValueError if it holds others."""
+    """The array, in the host's memory, of the Tensor, array or number under a name. ValueError if it isn't numeric."""
     if not hasattr(value, "__array__") and (isinstance(value, bool) or not isinstance(value, (int, float))):
         raise ValueError(f"{shown(name)} holds {type(value).__name__}, no numbers")
     try:
         array = np.asarray(moved(array_of(value.detach() if hasattr(value, "detach") else value), "cpu"))
-    except Exception as error:  # what another library says of its own
+    except Exception as error:  # of another library
         raise ValueError(f"{shown(name)}: {shown(error)}") from None
     if array.dtype.kind not in kinds:
         raise ValueError(f"{shown(name)} holds {array.dtype}, no numbers")

@@ -1,8 +1,8 @@
-"""The calculus: each rule computes its output and says how a gradient flows back to its inputs.
+"""The rules: each computes its output and a function that computes the gradients of its inputs.
 
 A rule takes plain arrays and returns `out, backward`. `backward(g)` takes g, the gradient of the loss with respect to
-out, and returns the gradients with respect to the inputs, in their order. It changes nothing and knows no graph.
-A costly gradient is given as a function of no arguments, which the engine calls only where that gradient is wanted.
+out, and returns the gradients with respect to the inputs, in their order. It has no side effects and uses no graph.
+A costly gradient is returned as a function of no arguments, which the engine calls only if the gradient is needed.
 """
 
 import math
@@ -51,7 +51,7 @@ def pow(x, y):
 
 
 def _where(condition, g):
-    """g where the condition holds, else 0, which infinity times 0 would not be."""
+    """g where the condition holds, else 0; infinity times 0 would be NaN."""
     return np.where(condition, g, 0)
 
 
@@ -95,14 +95,14 @@ def relu(x):
 
 
 def rectify(x):
-    """max(x, 0), the loop apart from its rule."""
+    """max(x, 0), as a function on arrays."""
     return _maximum(x, 0)
 
 
 def rectify_gradient(g, out):
     """g where out is not 0, else 0."""
     if g.size > 2048 and np.isfinite(g).all():
-        return g * (out != 0)  # faster for many: at each, `where` has the processor guess
+        return g * (out != 0)  # faster for large arrays: `where` branches at each number
     return np.where(out, g, out)
 
 
@@ -113,7 +113,8 @@ def unbroadcast(g, shape):
     """The gradient of broadcasting: g summed over every axis along which an array of `shape` was repeated."""
     missing = g.ndim - len(shape)
     repeated = [missing + i for i, n in enumerate(shape) if n == 1]
-    out = total(g, (*range(missing), *repeated)).reshape(shape)
+    out = total(g, (*range(missing), *repeated))
+    out = out if out.shape == shape else out.reshape(shape)
     return out if out.dtype is g.dtype else out.astype(g.dtype)
 
 
@@ -129,40 +130,40 @@ def abs(x):
 
 
 def maximum(x, y):
-    """The larger of x and y;  the gradient goes to it, half to each where they are equal."""
+    """The larger of x and y, to which the gradient goes, half to each where they are equal."""
     return _maximum(x, y), lambda g: _to_chosen(g, x == y, x < y, y < x)
 
 
 def minimum(x, y):
-    """The smaller of x and y;  the gradient goes to it, half to each where they are equal."""
+    """The smaller of x and y, to which the gradient goes, half to each where they are equal."""
     return _minimum(x, y), lambda g: _to_chosen(g, x == y, x > y, y > x)
 
 
 def _to_chosen(g, equal, not_x, not_y):
-    each = np.where(equal, g / 2, g)  # beside NaN all to both, as in PyTorch
+    each = np.where(equal, g / 2, g)  # with NaN, both get all of it, as in PyTorch
     return np.where(not_x, 0, each), np.where(not_y, 0, each)
 
 
 def where(x, y, condition):
-    """x where the condition holds, else y;  the gradient goes to the one taken."""
+    """x where the condition is true, else y;  the gradient goes to the one chosen."""
     return np.where(condition, x, y), lambda g: (np.where(condition, g, 0), np.where(condition, 0, g))
 
 
-# Reductions: dim is an int, several of them or, for all, none; keepdim leaves size 1 in the place of a reduced dim
+# Reductions: dim is an int, a tuple or list of ints, or None for all; keepdim keeps reduced dims with size 1
 
 
 def dims_of(x, dim):
-    """The dims to reduce as NumPy takes them; one that is no dim of x, or stands there twice, is an error."""
+    """The dims to reduce as NumPy's `axis`; an error if one is out of range or repeated."""
     if dim is None or isinstance(dim, tuple | list) and not dim:
         return None
     if x.ndim == 0:
-        normalize_axis_tuple(dim, 1)  # of a number PyTorch takes dim 0 and -1
+        normalize_axis_tuple(dim, 1)  # a 0-d tensor has dims 0 and -1 in PyTorch
         return None
     return normalize_axis_tuple(dim, x.ndim)
 
 
 def _restored(g, dim, keepdim):
-    """A reduced gradient with its dims of size 1 put back, so that it broadcasts against x."""
+    """The gradient of a reduction, with the reduced dims restored with size 1, so that it broadcasts against x."""
     return g if keepdim or dim is None else np.expand_dims(g, dim)
 
 
@@ -175,9 +176,9 @@ def sum(x, dim=None, keepdim=False):
 
 
 def total(x, dim=None, keepdim=False):
-    """Σx over dim, with the digits that PyTorch's has and, for that, perhaps a wider dtype.
+    """Σx over dim, as accurate as PyTorch's; for that, the dtype may be wider.
 
-    NumPy adds up in pairs only along the last dims; along others one number after another, where each sum is rounded.
+    NumPy sums pairwise only along the last dims; along others it adds one number at a time, and errors accumulate.
     """
     dtype, wider = x.dtype, None
     if dtype is _float32:
@@ -209,20 +210,20 @@ def mean(x, dim=None, keepdim=False):
 
 
 def average(x, dim, keepdim=True, n=None):
-    """Σx/n over dim, for n how many they are unless it is given."""
+    """Σx/n over dim, where n is the number of summands by default."""
     out = total(x, dim, keepdim) / (_count(x, dim) if n is None else n)
     return out if out.dtype is x.dtype else out.astype(x.dtype)
 
 
 def _to_all(g, shape, dim, keepdim):
-    """The gradient of a sum, in the place of each number that went into it."""
+    """The gradient of a sum with respect to its summands: g, broadcast to their shape."""
     gradient = np.empty(shape, g.dtype) if isinstance(g, np.generic) else np.empty_like(g, shape=shape)
     gradient[...] = g if keepdim or dim is None else np.expand_dims(g, dim)
     return gradient
 
 
 def _count(x, dim):
-    """How many numbers of x go into each number of its reduction over dim."""
+    """The number of elements of x that are reduced to one over dim."""
     return x.size if dim is None else math.prod([x.shape[i] for i in dim])
 
 
@@ -269,7 +270,7 @@ def std(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
     return out, lambda g: backward(np.where(out == 0, 0, g / (2 * out + (out == 0))))
 
 
-# Softmax and its kin: the largest number is taken off first, so that no exponential overflows
+# Softmax and log-softmax: the maximum is subtracted first, so that no exponential overflows
 
 
 def softmax(x, dim):
@@ -291,7 +292,7 @@ def softmax_gradient(g, out, dim):
 
 
 def _top(x, dim):
-    """The largest of x over dim, which stays with size 1; where there is none, what x - x can be taken of."""
+    """The maximum of x over dim, kept with size 1; an empty x itself."""
     return x.max(axis=dim, keepdims=True) if x.size else x
 
 
@@ -373,28 +374,28 @@ def to(x, device):
     return moved(x, device), lambda g: (moved(g, home),)
 
 
-# Shapes: the numbers stay, the gradient takes the way back
+# Shapes: the gradient gets the inverse change of shape
 
 
 def reshape(x, *shape):
-    """The numbers of x, in order, in another shape, where -1 stands for what is left."""
+    """The numbers of x, in order, in another shape; a size of -1 is inferred."""
     before = x.shape
     return in_order(x).reshape(*shape), lambda g: (g.reshape(before),)
 
 
 def in_order(x):
-    """x itself if its numbers lie in memory one after the other, else a copy in which they do."""
+    """x itself if it is contiguous in memory, else a contiguous copy."""
     return x if x.flags.c_contiguous else x.copy()
 
 
 def flatten(x, start_dim=0, end_dim=-1):
-    """Dims start_dim to end_dim of x as one."""
+    """x with dims start_dim to end_dim merged into one."""
     first, last = (normalize_axis_index(dim, x.ndim or 1) for dim in (start_dim, end_dim))
     return reshape(x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
 
 
 def squeeze(x, dim=None):
-    """x without its dims of size 1, or without those of them that dim names."""
+    """x without its dims of size 1, or only without those among dim."""
     dims = range(x.ndim) if dim is None else normalize_axis_tuple(dim, x.ndim or 1)
     return reshape(x, [n for i, n in enumerate(x.shape) if n != 1 or i not in dims])
 
@@ -420,7 +421,7 @@ def permute(x, *dims):
 
 
 def expand(x, *shape):
-    """x repeated along its dims of size 1, and along new ones in front, to the shape, where -1 keeps a size."""
+    """x broadcast to a shape, in which -1 keeps a size; new dims are in front."""
     shape = _sizes(shape)
     new = len(shape) - x.ndim
     shape = [x.shape[i - new] if n == -1 and i >= new else n for i, n in enumerate(shape)]
@@ -433,7 +434,7 @@ def _sizes(args):
 
 
 def getitem(x, index):
-    """x[index] as in PyTorch;  what is taken more than once gets the sum of its gradients."""
+    """x[index] as in PyTorch;  the gradients of a number that is taken more than once add up."""
     parts, chosen = split_index(index, x.ndim)
     out, shape = x[parts] if chosen is None else x[parts][chosen], x.shape
 
@@ -448,15 +449,16 @@ def getitem(x, index):
 
 
 class Part(NamedTuple):
-    """A gradient that is 0 but for the values at a place, which can be added without all the zeros."""
+    """A gradient that is 0 except for the values at a place, which can be added without the zeros."""
 
     values: object
     place: tuple
-    shape: tuple
+    whole_shape: tuple
+    shape = None  # that of no array, so that the engine tells them apart where it compares shapes
 
     def whole(self):
-        """It as an array."""
-        gradient = np.zeros_like(self.values, shape=self.shape)
+        """The gradient as an array."""
+        gradient = np.zeros_like(self.values, shape=self.whole_shape)
         gradient[self.place] = self.values
         return gradient
 
@@ -492,7 +494,7 @@ def setitem(x, value, index):
 
 
 def split_index(index, ndim):
-    """The two halves of an index: the part that gives a view, and the arrays that choose from this view, or None.
+    """The two parts of an index: the basic one, which makes a view, and the arrays that index this view, or None.
 
     PyTorch takes integers, slices, None and ... first: to NumPy, an integer beside an array is an array too.
     """
@@ -529,11 +531,11 @@ def _index(item):
         item = np.array(item, dtype=None if len(item) else int)
     if isinstance(item, np.integer) or isinstance(item, np.ndarray) and item.ndim == 0 and item.dtype.kind in "iu":
         return int(item)
-    return item.astype(bool) if getattr(item, "dtype", None) == np.uint8 else item  # to PyTorch bytes are a mask
+    return item.astype(bool) if getattr(item, "dtype", None) == np.uint8 else item  # uint8 is a mask in PyTorch
 
 
 def cat(*arrays, dim=0):
-    """Arrays joined along dim, of which empty rows may have any other dims;  each gets its part of the gradient."""
+    """Arrays concatenated along dim;  each gets its part of the gradient. Empty 1-D arrays are ignored."""
     shapes = [x.shape for x in arrays]
     full = [x for x in arrays if x.shape != (0,)]
     dim = dim if full else 0
@@ -543,17 +545,19 @@ def cat(*arrays, dim=0):
 
 
 def stack(*arrays, dim=0):
-    """Arrays of one shape side by side along a new dim;  each gets its slice of the gradient."""
+    """Arrays of one shape stacked along a new dim;  each gets its slice of the gradient."""
     return np.stack(arrays, axis=dim), lambda g: tuple(np.moveaxis(g, dim, 0))
 
 
 def pad(x, pad, value=0):
-    """x with `value` around it: pad is (before, after) for the last dim, then for the one before it, and so on."""
+    """x padded with `value`: pad is (before, after) for the last dim, then for the one before it, and so on."""
     if len(pad) % 2 or len(pad) > 2 * x.ndim or any(n < 0 for n in pad):
         raise ValueError(f"wanted (before, after) for up to {x.ndim} dims, each at least 0, got {tuple(pad)}")
     widths = [(0, 0)] * (x.ndim - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
     inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))
-    return np.pad(x, widths, constant_values=value), lambda g: (g[inside],)
+    out = np.empty_like(x, shape=[n + before + after for n, (before, after) in zip(x.shape, widths)])
+    out[...], out[inside] = value, x
+    return out, lambda g: (g[inside],)
 
 
 # Networks
@@ -600,7 +604,7 @@ def affine_to_bias(g):
 
 
 def _rows(x):
-    """All dims but the last as one, which -1 can't stand for where x is empty."""
+    """x with all dims but the last merged into one; -1 could not be inferred for an empty x."""
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 

@@ -1,4 +1,4 @@
-"""What stands around an array: a constant, the array in a mirror, its nearest number or its other end."""
+"""Padding: with a constant, a reflection, the nearest number or the opposite side."""
 
 import math
 
@@ -41,7 +41,7 @@ def pad(input, pad, mode="constant", value=None):
 
 
 def _cropped(input, dims, pad):
-    """The input without what a border of less than 0 takes away."""
+    """The input, cropped where the padding is negative."""
     kept = [slice(None)] * input.ndim
     for dim, before, after in zip(dims, pad[::2], pad[1::2]):
         first, last = max(0, -before), input.shape[dim] - max(0, -after)
@@ -52,7 +52,7 @@ def _cropped(input, dims, pad):
 
 
 def repeated(x, dim, index):
-    """The slices of x along dim that the index names, one after the other;  each gets the sum of its gradients."""
+    """The slices of x along dim at the indices;  the gradients of a slice that is taken more than once add up."""
     out = np.empty_like(x, order="C", shape=(*x.shape[:dim], len(index), *x.shape[dim + 1 :]))
     to, of = out.swapaxes(0, dim), x.swapaxes(0, dim)
     for place, i in enumerate(index):

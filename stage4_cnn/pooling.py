@@ -1,4 +1,4 @@
-"""Pooling: of what a kernel sees at each of its places, the largest number or the mean."""
+"""Pooling: the maximum or the mean of each window that slides over an image."""
 
 import itertools
 import math
@@ -10,11 +10,11 @@ from .engine import apply, array_of, constant
 from .nn.module import Module
 from .ops import average
 
-# Loops over pixels: arrays in, arrays out
+# Functions on arrays
 
 
 def max_pool(x, kernel_size, stride, padding, dilation, ceil_mode):
-    """The largest number under each place of the kernel: (N, C, H, W) -> (N, C, H', W')."""
+    """The maximum of each window: (N, C, H, W) -> (N, C, H', W')."""
     more = overhang(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
     first, *others = seen(padded(x, padding, least, more), kernel_size, stride, dilation)
@@ -25,7 +25,7 @@ def max_pool(x, kernel_size, stride, padding, dilation, ceil_mode):
 
 
 def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation, ceil_mode):
-    """The gradient of max_pool: to the one chosen under the kernel."""
+    """The gradient of max_pool, which goes to the maximum of each window."""
     more = overhang(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     gradient = blank(x.shape, padding, x, more)
     targets = seen(gradient, kernel_size, stride, dilation)
@@ -36,7 +36,7 @@ def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation, ceil_mo
 
 
 def max_pool_indices(x, out, kernel_size, stride, padding, dilation, ceil_mode):
-    """Where in its image, counted row by row, each number of max_pool stands: (N, C, H', W')."""
+    """The index of each maximum in its flattened image: (N, C, H', W')."""
     h, w = x.shape[2:]
     more = overhang((h, w), kernel_size, stride, padding, dilation, ceil_mode)
     pixels = np.arange(h * w, like=x).reshape(1, 1, h, w)
@@ -48,7 +48,7 @@ def max_pool_indices(x, out, kernel_size, stride, padding, dilation, ceil_mode):
 
 
 def _chosen(x, out, kernel_size, stride, padding, dilation, more):
-    """For places of the kernel, by number, where theirs is the first of the largest or, as in PyTorch, the last NaN."""
+    """For each position in the window, where it holds the first maximum or, as in PyTorch, the last NaN."""
     out = out.transpose(1, 2, 3, 0)
     free = np.ones_like(out, bool)
     for k, view in enumerate(seen(padded(x, padding, np.nan, more), kernel_size, stride, dilation)):
@@ -65,7 +65,7 @@ def _chosen(x, out, kernel_size, stride, padding, dilation, more):
 
 
 def avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
-    """The mean of the numbers under each place of the kernel: (N, C, H, W) -> (N, C, H', W')."""
+    """The mean of each window: (N, C, H, W) -> (N, C, H', W')."""
     more = overhang(x.shape[2:], kernel_size, stride, padding, (1, 1), ceil_mode)
     total = sum(seen(padded(x, padding, 0, more), kernel_size, stride, (1, 1)))
     count = divisor_override or _numbers_under(x, x.shape[2:], kernel_size, stride, padding, more, count_include_pad)
@@ -73,7 +73,7 @@ def avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divi
 
 
 def avg_pool_gradient(g, shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
-    """The gradient of avg_pool: each number under the kernel gets an equal share."""
+    """The gradient of avg_pool: each number in a window gets an equal part."""
     more = overhang(shape[2:], kernel_size, stride, padding, (1, 1), ceil_mode)
     count = divisor_override or _numbers_under(g, shape[2:], kernel_size, stride, padding, more, count_include_pad)
     share = g.transpose(1, 2, 3, 0) / count
@@ -111,19 +111,19 @@ def overhang(size, kernel_size, stride, padding, dilation, ceil_mode):
 
 
 def max_pooling(x, kernel_size, stride, padding, dilation, ceil_mode):
-    """The largest number under each place of the kernel;  the gradient goes to the first of the largest."""
+    """The maximum of each window;  the gradient goes to the first one."""
     out = max_pool(x, kernel_size, stride, padding, dilation, ceil_mode)
     return out, lambda g: (max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation, ceil_mode),)
 
 
 def avg_pooling(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
-    """The mean of the numbers under each place of the kernel;  each gets an equal share of the gradient."""
+    """The mean of each window;  each number gets an equal part of the gradient."""
     how = (kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     return avg_pool(x, *how), lambda g: (avg_pool_gradient(g, x.shape, *how),)
 
 
 def adaptive_averaging(x, size):
-    """The means of parts of the last dims, `size` of them;  each number gets its share from all parts it is in."""
+    """The means of `size` windows of the last dims;  each number gets its part from all windows it is in."""
     dims = tuple(range(-len(size), 0))
     out = np.empty_like(x, order="C", shape=(*x.shape[: -len(size)], *size))
     for place, part in _parts(x.shape, size):
@@ -140,7 +140,7 @@ def adaptive_averaging(x, size):
 
 
 def picked(x, indices):
-    """The numbers of each image at the indices, counted row by row;  what is picked twice gets both gradients."""
+    """The numbers of each flattened image at the indices;  the gradients of a number taken more than once add up."""
     images = x.reshape(math.prod(x.shape[:-2]), math.prod(x.shape[-2:]))
     rows = np.arange(len(images), like=x)[:, None], indices.reshape(len(images), math.prod(indices.shape[-2:]))
 
@@ -169,9 +169,9 @@ def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
 
 
 def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-    """The largest number under each place of a kernel that moves by stride, its own size unless told otherwise.
+    """The maximum of each window of kernel_size; the stride is kernel_size by default.
 
-    With return_indices also where in its image each stands, counted row by row.
+    With return_indices also the index of each maximum in its flattened image.
     """
     return _max_pooled("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
@@ -184,7 +184,7 @@ def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, coun
 def avg_pool2d(
     input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
 ):
-    """The mean under each place of a kernel that moves by stride, its own size unless told otherwise."""
+    """The mean of each window of kernel_size; the stride is kernel_size by default."""
     how = (ceil_mode, count_include_pad, divisor_override)
     return _averaged("avg_pool2d", 2, input, kernel_size, stride, padding, *how)
 
@@ -254,7 +254,7 @@ def _largest_of_parts(op, dims, input, output_size, return_indices):
 
 
 def _first_largest(x):
-    """The index, row by row, of the first of the largest of each image or, as in PyTorch, of the last NaN."""
+    """The index in each flattened image of the first maximum or, as in PyTorch, of the last NaN."""
     x = x.reshape(*x.shape[:-2], math.prod(x.shape[-2:]))
     nan = np.isnan(x[..., ::-1])
     return np.where(nan.any(axis=-1), x.shape[-1] - 1 - nan.argmax(axis=-1), x.argmax(axis=-1))
@@ -272,7 +272,7 @@ def _parts_wanted(op, dims, input, output_size):
 
 
 def _moves(op, dims, kernel_size, stride, padding, dilation=1):
-    """How a kernel moves over images."""
+    """The size, stride, padding and dilation of a kernel, as pairs."""
     size, padding = pair(op, dims, "kernel_size", kernel_size), pair(op, dims, "padding", padding, 0)
     if any(2 * p > k for p, k in zip(padding, size)):
         raise ValueError(f"{op}: padding: wanted at most half the kernel {size[-dims:]}, got {padding[-dims:]}")
@@ -289,7 +289,7 @@ def _check_floats(op, input):
 
 
 class _MaxPool(Module):
-    """The largest number under each place of the kernel; `dims` says in what."""
+    """The maximum of each window over `dims` dims."""
 
     def __init__(self, kernel_size, stride=None, padding=0, dilation=1, return_indices=False, ceil_mode=False):
         super().__init__()
@@ -305,19 +305,19 @@ class _MaxPool(Module):
 
 
 class MaxPool1d(_MaxPool):
-    """The largest number under each place of the kernel: (N, C, L) -> (N, C, L')."""
+    """The maximum of each window: (N, C, L) -> (N, C, L')."""
 
     dims = 1
 
 
 class MaxPool2d(_MaxPool):
-    """The largest number under each place of the kernel: (N, C, H, W) -> (N, C, H', W')."""
+    """The maximum of each window: (N, C, H, W) -> (N, C, H', W')."""
 
     dims = 2
 
 
 class AvgPool1d(Module):
-    """The mean under each place of the kernel: (N, C, L) -> (N, C, L')."""
+    """The mean of each window: (N, C, L) -> (N, C, L')."""
 
     def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
         super().__init__()
@@ -334,7 +334,7 @@ class AvgPool1d(Module):
 
 
 class AvgPool2d(Module):
-    """The mean under each place of the kernel: (N, C, H, W) -> (N, C, H', W')."""
+    """The mean of each window: (N, C, H, W) -> (N, C, H', W')."""
 
     def __init__(
         self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
@@ -353,7 +353,7 @@ class AvgPool2d(Module):
 
 
 class _AdaptiveAvgPool(Module):
-    """The means of equal parts; `dims` says of what."""
+    """The means of equal windows over `dims` dims."""
 
     def __init__(self, output_size):
         super().__init__()
@@ -379,7 +379,7 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
 
 
 class _AdaptiveMaxPool(Module):
-    """The largest numbers of equal parts; `dims` says of what."""
+    """The maxima of equal windows over `dims` dims."""
 
     def __init__(self, output_size, return_indices=False):
         super().__init__()

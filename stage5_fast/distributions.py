@@ -1,4 +1,4 @@
-"""Distributions, as `torch.distributions`: what policies and variational networks draw from, and its probability."""
+"""Distributions to sample from, with log-probabilities, as `torch.distributions`."""
 
 import math
 
@@ -42,7 +42,7 @@ class Categorical:
             self.probs = self.logits.softmax(-1)
 
     def sample(self, sample_shape=()):
-        """Integers drawn by chance: (*sample_shape, …)."""
+        """Random integers: (*sample_shape, …)."""
         rows = self.probs.detach().reshape(-1, self.probs.shape[-1])
         drawn = multinomial(rows, math.prod(sample_shape), replacement=True)
         return drawn.t().reshape((*sample_shape, *self.probs.shape[:-1]))
@@ -72,7 +72,7 @@ class Bernoulli:
             self.probs = self.logits.sigmoid()
 
     def sample(self, sample_shape=()):
-        """Zeros and ones drawn by chance: (*sample_shape, …)."""
+        """Random zeros and ones: (*sample_shape, …)."""
         return self.probs.detach().expand((*sample_shape, *self.probs.shape)).bernoulli()
 
     def log_prob(self, value):
@@ -96,13 +96,13 @@ class Normal:
     variance = property(lambda self: self.scale**2)
 
     def rsample(self, sample_shape=()):
-        """loc + scale·ε with ε drawn by chance, through which gradients go: (*sample_shape, …)."""
+        """loc + scale·ε with random ε, differentiable (reparametrized): (*sample_shape, …)."""
         shape = (*sample_shape, *self.loc.shape)
         noise = normal(zeros_like(self.loc.detach()).expand(shape), 1.0, generator=default_generator)
         return self.loc + self.scale * noise
 
     def sample(self, sample_shape=()):
-        """Numbers drawn by chance, without a way back: (*sample_shape, …)."""
+        """Random numbers, without gradients: (*sample_shape, …)."""
         return self.rsample(sample_shape).detach()
 
     def log_prob(self, value):

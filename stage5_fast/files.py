@@ -10,7 +10,7 @@ from stat import S_IMODE
 
 @contextmanager
 def whole_file(path):
-    """A file to write, moved to `path` once it is on the disk, and removed if that fails.
+    """A temporary file to write, moved to `path` once it is on the disk, and removed if that fails.
 
     It takes over the permissions of the file that it replaces. A link at `path` stays, and leads to the new file.
     """
@@ -51,7 +51,7 @@ def room(file):
 
 
 def shown(text, most=300):
-    """Text from a file as it may be printed: without what a terminal would obey, and not at any length."""
+    """Text from a file for printing: without control characters, and truncated."""
     text = str(text)
     text = text if len(text) <= most else text[:most] + " …"
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

@@ -1,4 +1,4 @@
-"""Whether results remember how they were made: `no_grad` and its kin, under PyTorch's names."""
+"""Whether operations are recorded: `no_grad` and related functions, under PyTorch's names."""
 
 from contextlib import ContextDecorator
 from contextvars import ContextVar
@@ -9,7 +9,7 @@ recording = ContextVar("recording", default=True)
 
 
 class no_grad(ContextDecorator):
-    """Inside, results remember nothing and require no grad. Works as a decorator too, like `torch.no_grad`."""
+    """Operations inside aren't recorded, and results require no grad. Also a decorator, like `torch.no_grad`."""
 
     _mode = False
 
@@ -21,7 +21,7 @@ class no_grad(ContextDecorator):
         return _each_step(self._recreate_cm, function) if isgeneratorfunction(function) else super().__call__(function)
 
     def _recreate_cm(self):
-        return type(self)()  # each call of a decorated function has its own
+        return type(self)()  # a new one for each call of a decorated function
 
     def __enter__(self):
         self._before = recording.get()
@@ -32,7 +32,7 @@ class no_grad(ContextDecorator):
 
 
 def _each_step(mode, function):
-    """The generator function, with its steps in the mode and what happens between them outside it."""
+    """The generator function, whose code runs in the mode, and its caller's code outside it."""
 
     @wraps(function)
     def generator(*args, **options):
@@ -46,20 +46,20 @@ def _each_step(mode, function):
                     return end.value
             try:
                 step = partial(steps.send, (yield out))
-            except BaseException as error:  # thrown in from outside, as when it is closed early
+            except BaseException as error:  # thrown into the generator, as by close()
                 step = partial(steps.throw, error)
 
     return generator
 
 
 class enable_grad(no_grad):
-    """Inside, results remember how they were made, also within `no_grad`, as `torch.enable_grad`."""
+    """Operations inside are recorded, also within `no_grad`, as with `torch.enable_grad`."""
 
     _mode = True
 
 
 class set_grad_enabled(ContextDecorator):
-    """From now on results remember how they were made or, with False, nothing; as a context, until its end."""
+    """From now on operations are recorded or, with False, not; as a context manager, until its end."""
 
     def __init__(self, mode):
         self._mode, self._before = bool(mode), recording.get()
@@ -70,7 +70,7 @@ class set_grad_enabled(ContextDecorator):
         return _each_step(self._recreate_cm, function) if isgeneratorfunction(function) else super().__call__(function)
 
     def _recreate_cm(self):
-        return type(self)(self._mode)  # each call of a decorated function has its own
+        return type(self)(self._mode)  # a new one for each call of a decorated function
 
     def __enter__(self):
         recording.set(self._mode)
@@ -80,12 +80,12 @@ class set_grad_enabled(ContextDecorator):
 
 
 def inference_mode(mode=True):
-    """As `no_grad`, and with False as if it weren't there, like `torch.inference_mode`."""
+    """As `no_grad`; with False it has no effect, like `torch.inference_mode`."""
     if callable(mode):
         return no_grad(mode)
     return no_grad() if mode else set_grad_enabled(recording.get())
 
 
 def is_grad_enabled():
-    """Whether results remember how they were made here."""
+    """Whether operations are being recorded."""
     return recording.get()

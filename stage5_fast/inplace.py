@@ -1,9 +1,9 @@
-"""Updates in place: what they do to memory, and how a graph that was built before them stays right.
+"""Updates in place: their effect on memory, and how graphs that were built before them remain correct.
 
-An update in place writes into the memory of a tensor, so that all tensors which share it see the change. Within the
-graph it also makes the tensor the result of an op: it gets another node, and what was computed from it before keeps the
-node from before. Time tells the two apart: every node has the time at which it was made, and an input that is younger
-than what was made from it has been updated since.
+An update in place writes into the memory of a tensor, so all tensors that share it change too. Within the
+graph it also makes the tensor the result of an op: it gets a new node, and what was computed from it before keeps the
+old node. Timestamps tell the two apart: every node has the time at which it was made, and an input that is newer
+than the result computed from it has been updated since.
 """
 
 from bisect import bisect
@@ -25,7 +25,7 @@ _RANK = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 
 def owner(array):
-    """The array to which the memory belongs that an array is a view of."""
+    """The array that owns the memory of an array, which may be a view."""
     base = getattr(array, "base", None)
     while base is not None and hasattr(base, "__array_function__"):
         array, base = base, base.base
@@ -33,7 +33,7 @@ def owner(array):
 
 
 def changed(*arrays, within_graph=False):
-    """Note that the memory of arrays was changed in place, so that graphs which saved it know; gives the time."""
+    """Record that the memory of arrays was changed in place, which graphs that saved it check; returns the time."""
     global latest, latest_recorded
     latest = now = next(clock)
     if within_graph:
@@ -43,7 +43,7 @@ def changed(*arrays, within_graph=False):
         change = _changes.get(id(holder))
         if change is None:
             if not hasattr(holder, "__array_function__"):
-                continue  # a bare number has no memory
+                continue  # a scalar has no memory to share
             change = _changes[id(holder)] = [0, [], ref(holder, partial(_forget, id(holder)))]
         change[0] = now
         if within_graph:
@@ -56,7 +56,7 @@ def _forget(key, _):
 
 
 def memory(x, slot="_data"):
-    """The array of a tensor, also where NumPy has made a bare number, which has no memory, of an array without dims."""
+    """The array of a tensor; a NumPy scalar, which has no memory to share, is replaced by a 0-d array."""
     array = getattr(x, slot)
     if type(array) is np.ndarray:
         return array
@@ -67,7 +67,7 @@ def memory(x, slot="_data"):
 
 
 def write(op, x, out, index=...):
-    """Write an array into that of a tensor, or into the part of it that the index names."""
+    """Write an array into the array of a tensor, or into the part of it at the index."""
     array, out = memory(x), out if hasattr(out, "dtype") else np.asarray(out)
     if _RANK[out.dtype.kind] > _RANK[array.dtype.kind]:
         raise TypeError(f"{op}: a result of {out.dtype} doesn't fit into {array.dtype}")
@@ -82,14 +82,14 @@ def write(op, x, out, index=...):
 
 
 def update(op, x, compute, others=()):
-    """Make x, in place, what `compute(x)` gives: a Tensor of its shape, made of x and of the others, if of anything."""
+    """Set x, in place, to `compute(x)`, a Tensor of its shape, computed from x and from the others."""
     if not recorded(op, x, others):
         write(op, x, compute(x)._data)
         changed(x._data)
         return x
     before = earlier(x, memory(x))
     out = compute(before)
-    if any([_shares(cell.cell_contents, x._data) for cell in _cells(out._backward)]):  # it has saved what x was
+    if any([_shares(cell.cell_contents, x._data) for cell in _cells(out._backward)]):  # it saved the old value of x
         before = earlier(x, x._data.copy())
         out = compute(before)
     write(op, x, out._data)
@@ -98,7 +98,7 @@ def update(op, x, compute, others=()):
 
 
 def recorded(op, x, others):
-    """Whether an update of x goes into the graph; RuntimeError where PyTorch has one, for a leaf that requires grad."""
+    """Whether an update of x is recorded in the graph; RuntimeError, as in PyTorch, for a leaf that requires grad."""
     if not recording.get() or not any([y._requires_grad for y in (x, *others)]):
         return False
     base = root(x)
@@ -112,7 +112,7 @@ def recorded(op, x, others):
 
 
 def earlier(x, data):
-    """The node that x has been so far, for what was computed from it, and for the update that makes x another."""
+    """A copy of the node of x before an update: the input of the update and of what was computed from x so far."""
     before = object.__new__(type(x))
     before._data, before._grad, before._requires_grad, before.op = data, None, x._requires_grad, x.op
     before.inputs, before._backward, before._made = x.inputs, x._backward, x._made
@@ -121,7 +121,7 @@ def earlier(x, data):
 
 
 def become(x, before, op, inputs, backward):
-    """Make x, whose memory has changed, the result of an op in the graph; a view hands this on to what it views."""
+    """Make x, whose memory has changed, the result of an op in the graph; if x is a view, also its base."""
     base = root(x)
     if base is x:
         target, earliest = x, before
@@ -139,16 +139,16 @@ def become(x, before, op, inputs, backward):
 
 
 def root(x):
-    """The tensor whose memory x is a view of, or x itself."""
+    """The base of x if it is a view, or x itself."""
     while x.inputs and x.inputs[0] is not getattr(x, "_was", None) and owner(x.inputs[0]._data) is owner(x._data):
         x = x.inputs[0]
     return x
 
 
 def _release(x, before, inputs):
-    """In all that the inputs were computed from, put the node before in the place of x, which is to hold them.
+    """In the graph of the inputs, replace x by the node before, since x will refer to the inputs.
 
-    Otherwise x would hold what holds x, and the graph's memory would not go when it is dropped.
+    Otherwise there would be a reference cycle, and the graph's memory would not be freed when it is dropped.
     """
     stack, seen = [y for y in inputs if y is not before], set()
     while stack:
@@ -170,7 +170,7 @@ def _is_earlier(z, before):
 
 
 class _Part:
-    """Where in the memory of a whole array a view of it lies, so that the same view of its gradient can be taken."""
+    """The place of a view in the memory of its base, with which the same view of the base's gradient is made."""
 
     def __init__(self, whole, part):
         self.order = sorted(range(whole.ndim), key=lambda dim: -whole.strides[dim])
@@ -182,17 +182,17 @@ class _Part:
         self.first = (part.__array_interface__["data"][0] - whole.__array_interface__["data"][0]) // self.size
 
     def like(self, g, shape):
-        """Zeros of a shape, whose dims lie in memory in the order of the whole array's."""
+        """Zeros of a shape, with the dims in the order of memory of the base."""
         zeros = np.zeros([shape[dim] for dim in self.order], g.dtype)
         return zeros.transpose(np.argsort(self.order))
 
     def of(self, array):
-        """The view of an array that lies in memory as the whole does."""
+        """The same view of an array that has the base's layout."""
         return np.lib.stride_tricks.as_strided(array.ravel("K")[self.first :], self.shape, self.strides)
 
 
 def _through_view(whole, part, backward):
-    """The way back of an update that was made in a part of the memory of the whole."""
+    """The backward function of an update of a view, as an update of its base."""
     place = _Part(whole, part)
 
     def back(g):
@@ -207,7 +207,7 @@ def _through_view(whole, part, backward):
 
 
 def _of_view(whole, part):
-    """The way back of a view: its gradient in its place, zeros around it."""
+    """The backward function of a view: its gradient in its place, zeros elsewhere."""
     place, shape = _Part(whole, part), whole.shape
 
     def back(g):
@@ -222,19 +222,19 @@ def _of_view(whole, part):
 
 
 def then(x, made):
-    """The node that x was at a time."""
+    """The node of x at a time."""
     while x._made > made:
         x = x._was
     return x
 
 
 def inputs_then(tensor):
-    """The inputs of a tensor, each as it was when the tensor was made from it."""
+    """The nodes of a tensor's inputs at the time when the tensor was made."""
     return tuple([then(x, tensor._made) for x in tensor.inputs])
 
 
 def check(tensor, inputs, incoming):
-    """RuntimeError if the gradients that a tensor sends back depend on memory that was changed since it was made."""
+    """RuntimeError if the gradients of a tensor's inputs depend on memory that was changed since it was made."""
     for x in inputs:
         times = _changes.get(id(owner(x._data)), (0, ()))[1]
         i = bisect(times, x._made)
@@ -253,7 +253,7 @@ def check(tensor, inputs, incoming):
 
 
 def _cells(function):
-    """Where a rule's way back keeps arrays: the cells of its closure, and of the functions in it."""
+    """The closure cells in which a backward function saved arrays, also those of functions in its closure."""
     for cell in getattr(function, "__closure__", None) or ():
         if callable(cell.cell_contents):
             yield from _cells(cell.cell_contents)
@@ -274,7 +274,7 @@ def _changed_since(value, made):
 
 
 def _depend(tensor, inputs, incoming, cells):
-    """Whether the gradients are others with NaN in the place of what the cells hold."""
+    """Whether the gradients change if the cells' contents are replaced by NaN."""
 
     def gradients():
         found = zip(inputs, tensor._backward(incoming))

@@ -1,4 +1,4 @@
-"""Images of another size: with a border, scaled, or with channels laid out as pixels."""
+"""Resizing of images: padding, interpolation and pixel shuffle."""
 
 import math
 
@@ -46,7 +46,7 @@ def _cubic(n, places, scale, align_corners):
 
 
 def _between(places, scale, align_corners):
-    """Where the centres of the places lie among the centres of the numbers."""
+    """The positions of the output's pixel centres in the input."""
     return places * scale if align_corners else (places + places.dtype.type(0.5)) * scale - places.dtype.type(0.5)
 
 
@@ -108,7 +108,7 @@ def interpolate(
 
 
 def _scaled(input, dim, terms):
-    """Σ weights · the numbers of the input at the indices along dim."""
+    """Σ weights · the input at the indices along dim."""
     n, total = input.shape[dim], None
     for index, weight in terms:
         term = apply(repeated, (input,), dim, np.clip(index, 0, n - 1).astype(int).tolist())
@@ -247,13 +247,13 @@ class ConstantPad2d(_ConstantPad):
 
 
 class ReflectionPad1d(_Pad):
-    """(N, C, L) with itself in a mirror before and after it."""
+    """(N, C, L), reflected before and after."""
 
     dims, mode = 1, "reflect"
 
 
 class ReflectionPad2d(_Pad):
-    """(N, C, H, W) with itself in a mirror on all sides."""
+    """(N, C, H, W), reflected on all sides."""
 
     dims, mode = 2, "reflect"
 
@@ -271,12 +271,12 @@ class ReplicationPad2d(_Pad):
 
 
 class CircularPad1d(_Pad):
-    """(N, C, L) with its end before it and its beginning after it."""
+    """(N, C, L), padded circularly."""
 
     dims, mode = 1, "circular"
 
 
 class CircularPad2d(_Pad):
-    """(N, C, H, W) with its other side on each side."""
+    """(N, C, H, W), padded circularly."""
 
     dims, mode = 2, "circular"

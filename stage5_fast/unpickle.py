@@ -1,4 +1,4 @@
-"""PyTorch's files, read without PyTorch and without running anything that stands in them.
+"""PyTorch's files, read without PyTorch and without executing any code in them.
 
 `torch.save` writes a zip file with a pickle, `data.pkl`, and the numbers of each storage, `data/0`, `data/1` and so on.
 A pickle names what is to be called, and could name anything. Here four names are known, all that a `state_dict` needs,

@@ -3,11 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 
 from benchmarks import gpu, measure, programs, report
-from benchmarks.workloads import COMPUTE_BOUND, LIMITS, WORKLOADS, Contender, Workload
+from benchmarks.operations import SIZES
+from benchmarks.steps import library
+from benchmarks.workloads import ALL, COMPUTE_BOUND, SINGLE_OPS, WORKLOADS, Contender, Workload
 from ladder.stages import ROOT, STAGES
 from shared_tests.conftest import without_gpu
 
@@ -103,9 +107,9 @@ def test_a_contender_with_other_losses_is_an_error(wrong):
 
 
 def test_every_target_is_against_a_contender_that_is_measured():
-    names = [workload.name for workload in WORKLOADS + LIMITS]
+    names = [workload.name for workload in ALL]
     assert len(set(names)) == len(names)
-    for workload in WORKLOADS + LIMITS:
+    for workload in ALL:
         contenders = [contender.name for contender in workload.contenders]
         assert len(set(contenders)) == len(contenders)
         for contender in workload.contenders:
@@ -178,6 +182,47 @@ def test_the_benchmark_runs_and_writes_what_it_prints(tmp_path, workload, refere
         assert row["ratio_min"] <= row["ratio"] <= row["ratio_max"]
         assert row["met"] == (row["ratio"] <= row["target"] if row["target"] else None)
         assert report.figure(row["milliseconds"]) in printed and report.figure(row["ratio"]) in printed
+
+
+NETWORKS = [workload for workload in WORKLOADS if workload.name in ("resnet", "gpt")]
+SMALL_OPS = [workload for workload in SINGLE_OPS if workload.name.endswith(f" {SIZES[0]}")]
+
+
+@pytest.mark.parametrize("workload", NETWORKS + SMALL_OPS, ids=lambda workload: workload.name)
+def test_the_contenders_compute_the_same(workload):
+    """In the benchmark each has a process of its own, which takes longer."""
+    pytest.importorskip("torch")
+    losses = {}
+    for contender in workload.contenders:
+        if find_spec(contender.module):
+            step = contender.build(library(contender.name))
+            loss = step()
+            losses[contender.name] = [loss() if callable(loss) else loss]
+    assert {stage.package for stage in STAGES if stage.exists and stage.number >= 4} <= losses.keys()
+    measure.check_losses(workload, losses)
+
+
+def test_the_benchmark_measures_an_op_on_arrays_of_each_size(tmp_path):
+    pytest.importorskip("torch")
+    results, printed = measured(tmp_path / "results.json", "--only", "dropout")
+    assert {row["workload"] for row in results["ops"]} == {f"dropout {n}" for n in SIZES} and not results["speed"]
+    ours = [row for row in results["ops"] if row["contender"] == "stage5_fast" and row["ratio"]]
+    for row in ours:
+        assert row["met"] == (row["ratio"] <= row["target"]) and report.figure(row["ratio"]) in printed
+
+
+def test_an_op_has_a_line_for_each_size():
+    rows = []
+    for n, ratio in ((8, 1.5), (64, 2.5)):
+        work = replace(workload_of("torch eager", "jax", "stage5_fast", **{"torch eager": 2.0}), name=f"exp {n}")
+        for contender in work.contenders:
+            runs = [] if contender.name == "jax" else rounds({"torch eager": 2, "stage5_fast": 2 * ratio})
+            rows += measure.contender_rows(work, contender, runs)
+    _, *lines = report.op_table(rows).splitlines()
+    assert [line.split() for line in lines] == [
+        ["exp", "8", "2.000", "–", "1.500", "≤", "2.00", "met"],
+        ["exp", "64", "2.000", "–", "2.500", "≤", "2.00", "missed"],
+    ]
 
 
 def test_the_benchmark_measures_the_limits_of_the_machine(tmp_path):

@@ -31,7 +31,15 @@ def test_a_rung_stands_alone(stage):
         alone.pop("PYTHONPATH", None)
         run(python, ROOT / "ladder" / "standalone.py", stage.package, cwd=folder, env=alone)
         for demo in stage.demos:
-            run(python, "-m", f"{stage.package}.{demo}", "--epochs", 1, cwd=folder, env=alone)
+            run(
+                python,
+                "-m",
+                f"{stage.package}.{demo}",
+                "--steps" if demo == "gpt" else "--epochs",
+                1,
+                cwd=folder,
+                env=alone,
+            )
 
 
 def run(*command, **options):

@@ -1,4 +1,4 @@
-"""How far vectors are from each other."""
+"""Distances between vectors."""
 
 from . import functional as F
 from .module import Module

@@ -1,4 +1,4 @@
-"""How weights begin: each function fills a Tensor of shape (out, in, …) and gives it back."""
+"""Initialization: each function fills a Tensor of shape (out, in, …) and returns it."""
 
 import math
 
@@ -62,7 +62,7 @@ def zeros_(tensor):
 
 @no_grad()
 def eye_(tensor):
-    """The identity matrix: what goes in comes out, as far as there is room."""
+    """The identity matrix, cut or padded with zeros to the shape."""
     if tensor.ndim != 2:
         raise ValueError(f"eye_: wanted a matrix, got {tuple(tensor.shape)}")
     return _copied(tensor, np.eye(*tensor.shape))
@@ -110,7 +110,7 @@ def _copied(tensor, array):
 
 
 def _fans(tensor):
-    """How many numbers go into each output, and how many outputs each input goes into."""
+    """fan_in, the number of inputs of each output, and fan_out, the number of outputs of each input."""
     if tensor.ndim < 2:
         raise ValueError(f"wanted weights (out, in, …), got {tuple(tensor.shape)}")
     size = math.prod(tensor.shape)

@@ -1,4 +1,4 @@
-"""The losses as modules; what they compute says the function of the same name."""
+"""The losses as modules; each calls the function of the same name."""
 
 from . import functional as F
 from .module import Module

@@ -1,4 +1,4 @@
-"""What one does with the parameters and the gradients of a whole network."""
+"""Functions of all parameters or all gradients of a network."""
 
 import math
 from functools import reduce
@@ -17,7 +17,7 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
 
 
 def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False, foreach=None):
-    """Scale all gradients so that together their norm is at most max_norm; the norm before is given back."""
+    """Scale all gradients so that their total norm is at most max_norm; returns the norm before."""
     gradients = _gradients(parameters)
     norm = _total_norm(gradients, float(norm_type), error_if_nonfinite)
     _scale(gradients, max_norm, norm)
@@ -30,7 +30,7 @@ def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None):
 
 
 def clip_grad_value_(parameters, clip_value, foreach=None):
-    """Keep every number of every gradient between −clip_value and clip_value."""
+    """Clamp every gradient to between −clip_value and clip_value."""
     for g in _gradients(parameters):
         np.clip(g, -clip_value, clip_value, out=g)
         changed(g)
@@ -43,7 +43,7 @@ def parameters_to_vector(parameters):
 
 @no_grad()
 def vector_to_parameters(vec, parameters):
-    """Give the parameters, in order, the numbers of one vector."""
+    """Copy the numbers of one vector into the parameters, in order."""
     begin = 0
     for p in parameters:
         end = begin + math.prod(p.shape)

@@ -7,7 +7,7 @@ from .optimizer import Optimizer, valid
 
 
 class Adagrad(Optimizer):
-    """Steps of the gradient over the root of the sum of all its squares (Duchi et al. 2011).
+    """The gradient divided by the root of the sum of its squares so far (Duchi et al. 2011).
 
     s ← s + g²,  p ← p − lr/(1 + (t − 1)·lr_decay) · g/(√s + ε);  s begins as initial_accumulator_value. As
     `torch.optim.Adagrad`.

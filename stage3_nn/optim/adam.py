@@ -7,7 +7,7 @@ from .optimizer import Optimizer, valid
 
 
 class Adam(Optimizer):
-    """Steps of the mean gradient over the root of its mean square, each corrected for its start (Kingma and Ba 2014).
+    """The mean gradient divided by the root of its mean square, both bias-corrected (Kingma and Ba 2014).
 
     m ← β₁m + (1 − β₁)g,  v ← β₂v + (1 − β₂)g²,  p ← p − lr·m̂/(√v̂ + ε), where m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ).
     With amsgrad v̂ is of the largest v so far (Reddi et al. 2018). As `torch.optim.Adam`.
@@ -51,7 +51,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam, with weight decay apart from the gradient: p ← p − lr·weight_decay·p first (Loshchilov and Hutter 2017)."""
+    """Adam with decoupled weight decay: p ← p − lr·weight_decay·p first (Loshchilov and Hutter 2017)."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Networks, laid out as `torch.nn`: modules here, what they compute in `functional`, how weights begin in `init`."""
+"""Networks, laid out as `torch.nn`: modules here, their functions in `functional`, initialization in `init`."""
 
 from . import functional, init, utils
 from .activation import (

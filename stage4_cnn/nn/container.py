@@ -1,4 +1,4 @@
-"""Modules that hold others in order or by name, and run them if the order says how."""
+"""Containers: modules that hold others in order or by name."""
 
 from itertools import groupby
 
@@ -8,7 +8,7 @@ from .parameter import Parameter
 
 
 class _Numbered(Module):
-    """Modules under the names "0", "1", …, to be used as a list."""
+    """Modules named "0", "1", …, which can be used as a list."""
 
     def __len__(self):
         return len(self._modules)
@@ -62,7 +62,7 @@ class _Numbered(Module):
 
 
 class Sequential(_Numbered):
-    """Modules one after the other, numbered or, from a dict, with names."""
+    """Modules applied one after the other, numbered or, from a dict, with names."""
 
     def __init__(self, *args):
         super().__init__()
@@ -82,7 +82,7 @@ class Sequential(_Numbered):
 
 
 class ModuleList(_Numbered):
-    """Modules in a list, which this module finds where a plain list would hide them."""
+    """A list of modules, which are registered as children; those in a plain list aren't."""
 
     def __init__(self, modules=None):
         super().__init__()
@@ -92,7 +92,7 @@ class ModuleList(_Numbered):
         return type(self)(list(self)[index]) if isinstance(index, slice) else super().__getitem__(index)
 
     def __repr__(self):
-        """Equal modules that follow one another are printed once, with their number."""
+        """Repeated modules are printed once, with their number."""
         below, first = [], 0
         for text, equal in groupby(map(repr, self)):
             n = len(list(equal))
@@ -102,7 +102,7 @@ class ModuleList(_Numbered):
 
 
 class ModuleDict(Module):
-    """Modules by name, which this module finds where a plain dict would hide them."""
+    """A dict of modules, which are registered as children; those in a plain dict aren't."""
 
     def __init__(self, modules=None):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Modules that make many dims one, and one many."""
+"""Modules that merge dims, or split one."""
 
 from .module import Module
 

@@ -1,4 +1,4 @@
-"""Layers that multiply by a matrix, and the one that does nothing."""
+"""Linear layers, and Identity."""
 
 import math
 
@@ -9,7 +9,7 @@ from .parameter import Parameter
 
 
 class Identity(Module):
-    """x; whatever it is made with doesn't matter."""
+    """x; all arguments are ignored."""
 
     def __init__(self, *args, **kwargs):
         super().__init__()
@@ -19,7 +19,7 @@ class Identity(Module):
 
 
 class Linear(Module):
-    """x Wᵀ + b: (…, in_features) -> (…, out_features). Weights begin uniform within ±1/√in_features."""
+    """x Wᵀ + b: (…, in_features) -> (…, out_features). Weights are initialized uniformly within ±1/√in_features."""
 
     def __init__(self, in_features, out_features, bias=True, device=None, dtype=None):
         super().__init__()

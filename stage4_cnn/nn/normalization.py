@@ -1,4 +1,4 @@
-"""Layers that bring numbers to mean 0 and variance 1: those of an example, of a channel or of a group of channels."""
+"""Normalization layers: mean 0 and variance 1 for each example, channel or group of channels."""
 
 from ..creation import ones, tensor, zeros
 from . import functional as F, init
@@ -7,7 +7,7 @@ from .parameter import Parameter
 
 
 class LayerNorm(Module):
-    """Each example brought to mean 0 and variance 1 over its last dims, then weight·x̂ + bias (Ba et al. 2016)."""
+    """Each example normalized over its last dims to mean 0 and variance 1, then weight·x̂ + bias (Ba et al. 2016)."""
 
     def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True, device=None, dtype=None):
         super().__init__()
@@ -27,10 +27,10 @@ class LayerNorm(Module):
 
 
 class BatchNorm1d(Module):
-    """Each channel brought to mean 0 and variance 1 over the batch, then weight·x̂ + bias (Ioffe and Szegedy 2015).
+    """Each channel normalized over the batch to mean 0 and variance 1, then weight·x̂ + bias (Ioffe and Szegedy 2015).
 
-    (N, C) or (N, C, L) in and out. In training the statistics are the batch's, and the running ones move towards them
-    by `momentum` or, with None, are the mean of all so far; in evaluation they are the running ones, if there are any.
+    (N, C) or (N, C, L) in and out. In training the statistics are the batch's, and the running ones are updated with
+    `momentum` or, with None, are the mean of all so far; in evaluation they are the running ones, if there are any.
     """
 
     dims = (2, 3)
@@ -84,7 +84,7 @@ class BatchNorm1d(Module):
 
 
 class GroupNorm(Module):
-    """Each group of channels of an example brought to mean 0 and variance 1, then weight·x̂ + bias (Wu and He 2018)."""
+    """Groups of channels of each example normalized to mean 0 and variance 1, then weight·x̂ + bias (Wu and He 2018)."""
 
     def __init__(self, num_groups, num_channels, eps=1e-5, affine=True, device=None, dtype=None, *, bias=True):
         super().__init__()
@@ -105,7 +105,7 @@ class GroupNorm(Module):
 
 
 class InstanceNorm1d(Module):
-    """Each channel of each example brought to mean 0 and variance 1 (Ulyanov et al. 2016): (N, C, L) or (C, L)."""
+    """Each channel of each example normalized to mean 0 and variance 1 (Ulyanov et al. 2016): (N, C, L) or (C, L)."""
 
     dims = (2, 3)
 
@@ -150,7 +150,7 @@ class InstanceNorm2d(InstanceNorm1d):
 
 
 def _scale_and_shift(module, shape, affine, bias, device, dtype):
-    """Give the module weights of ones and biases of zeros, as far as it wants them."""
+    """Give the module weights of ones and biases of zeros, or None without `affine` or `bias`."""
     weight = Parameter(ones(shape, device=device, dtype=dtype)) if affine else None
     module.register_parameter("weight", weight)
     module.register_parameter("bias", Parameter(zeros(shape, device=device, dtype=dtype)) if affine and bias else None)

@@ -1,4 +1,4 @@
-"""Parameters: what is trained."""
+"""Parameters: Tensors that are trained."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from ..engine import Tensor
 
 
 class Parameter(Tensor):
-    """A Tensor that a Module which holds it counts among its parameters; made of a Tensor, it shares its memory."""
+    """A Tensor that becomes a parameter of the Module it is assigned to; made of a Tensor, it shares its memory."""
 
     __slots__ = ()
 

@@ -16,7 +16,7 @@ from .optimizer import Optimizer
 
 
 class LRScheduler:
-    """What the schedulers share, as `torch.optim.lr_scheduler.LRScheduler`.
+    """The base class of schedulers, as `torch.optim.lr_scheduler.LRScheduler`.
 
     `step()` sets the rates of epoch `last_epoch`, one more each time, after the optimizer's own `step()`. A kind of
     scheduler has `_factor()`, by which all rates are multiplied, or `get_lr()`, the new rates, one for each group.
@@ -50,7 +50,7 @@ class LRScheduler:
         self._update_lr(self.last_epoch + 1)
 
     def _restart(self):
-        """Begin anew from the rates at the start."""
+        """Restart from the initial rates."""
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs):
             _set_lr(group, lr)
         self._is_initial = True
@@ -64,7 +64,7 @@ class LRScheduler:
         self._last_lr = self._found()
 
     def _found(self):
-        """The rates as they are now."""
+        """The current rates."""
         return [_value(group["lr"]) for group in self.optimizer.param_groups]
 
     def _factor(self):
@@ -111,7 +111,7 @@ _LEAST = {"last_epoch": -1, "_step_count": 0, "step_size": 1, "T_max": 1, "T_0":
 
 
 def _check_part(name, part, value):
-    """ValueError unless a part of a scheduler can go on from a value of its state."""
+    """ValueError unless a part of a scheduler can be restored from a value."""
     if isinstance(part, LRScheduler):
         part._check(value)
     elif isinstance(part, list):
@@ -155,7 +155,7 @@ def _copied(value):
 
 
 def _restored(part, value):
-    """A part of a scheduler that goes on from its state."""
+    """A part of a scheduler, restored from its state."""
     if isinstance(part, LRScheduler):
         part.load_state_dict(value)
         return part
@@ -293,7 +293,7 @@ class PolynomialLR(LRScheduler):
         return (left / before) ** self.power
 
 
-# Along curves
+# Along a cosine or a cycle
 
 
 class CosineAnnealingLR(LRScheduler):

@@ -1,4 +1,4 @@
-"""What the optimizers share: groups of parameters with settings of their own, and a state for each parameter."""
+"""The base class of optimizers: groups of parameters, each with its settings, and a state for each parameter."""
 
 import copy
 import warnings
@@ -21,10 +21,10 @@ class Optimizer:
 
     `params` are Tensors, pairs (name, Tensor), or dicts: a group's "params" and the settings in which it differs from
     `defaults`. `param_groups` is the list of all groups as such dicts, whose settings may be changed between steps;
-    `state` has for each parameter a dict of what is kept from step to step, by the names of PyTorch.
+    `state` maps each parameter to a dict of its state, under PyTorch's names.
 
-    A kind of optimizer has `_names(group)`, the names of that state, and `_update(p, g, state, lr, group, first)`, one
-    step of one parameter; or else a `step` of its own.
+    A subclass has `_names(group)`, the names of the state, and `_update(p, g, state, lr, group, first)`, one step of
+    one parameter; or it overrides `step`.
     """
 
     def __init__(self, params, defaults):
@@ -40,7 +40,7 @@ class Optimizer:
             self.add_param_group(group)
 
     def add_param_group(self, param_group):
-        """Have the parameters of one more group changed too, by its settings or, where it has none, the defaults."""
+        """Add a group of parameters to optimize, with its settings or, for those it doesn't have, the defaults."""
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
         params = param_group["params"]
@@ -57,7 +57,7 @@ class Optimizer:
         self.param_groups.append(group)
 
     def _check(self, group):
-        """Whether a new group may join the others, in PyTorch's words."""
+        """Raise PyTorch's error unless a new group can be added."""
         params = group["params"]
         for p in params:
             if not isinstance(p, Tensor):
@@ -74,7 +74,7 @@ class Optimizer:
             raise ValueError("some parameters appear in more than one parameter group")
 
     def zero_grad(self, set_to_none=True):
-        """Forget all gradients or, with set_to_none=False, fill them with zeros."""
+        """Set all gradients to None or, with set_to_none=False, to zeros."""
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:
@@ -85,7 +85,7 @@ class Optimizer:
 
     @np.errstate(all="ignore")
     def step(self, closure=None):
-        """Change every parameter that has a gradient; gives the loss of `closure`, which finds the gradients anew."""
+        """Update every parameter that has a gradient; returns the loss of `closure`, which recomputes the gradients."""
         loss = None
         if closure is not None:
             with enable_grad():
@@ -102,7 +102,7 @@ class Optimizer:
         return loss
 
     def _valid(self, **settings):
-        """ValueError unless the settings can be: of the constructor, and of a state that is loaded."""
+        """ValueError unless the settings, of the constructor or of a loaded state, are valid."""
 
     def _names(self, group):
         return ()
@@ -111,7 +111,7 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__}: has neither `step` nor `_update`")
 
     def _arrays(self, p, names):
-        """The arrays of a parameter's state, made where they are missing; its count of steps is one more."""
+        """The arrays of a parameter's state, created if missing; its step count is increased by one."""
         state = self.state[p]
         for name in names:
             if name not in state:
@@ -163,7 +163,7 @@ class Optimizer:
                 raise ValueError(f"{type(self).__name__}: no parameter is the one of the loaded state {shown(repr(i))}")
             state[i] = copy.deepcopy(value)
         for group, new in zip(self.param_groups, groups):
-            group.clear()  # it stays the same dict: others may hold it
+            group.clear()  # it stays the same dict: others may have a reference to it
             group.update(new)
         self.state = state
 
@@ -214,6 +214,6 @@ def _taken(name, value, dtype, device):
 
 
 def valid(condition, what):
-    """ValueError, in PyTorch's words, unless a setting is valid."""
+    """Raise PyTorch's ValueError unless a setting is valid."""
     if not condition:
         raise ValueError(f"Invalid {what}")

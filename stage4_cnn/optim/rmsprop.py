@@ -6,7 +6,7 @@ from .optimizer import Optimizer, valid
 
 
 class RMSprop(Optimizer):
-    """Steps of the gradient over the root of its mean square (Hinton 2012, as `torch.optim.RMSprop`).
+    """The gradient divided by the root of its mean square (Hinton 2012, as `torch.optim.RMSprop`).
 
     v ← αv + (1 − α)g²,  p ← p − lr·g/(√v + ε) or, with momentum, p ← p − lr·b, where b ← momentum·b + g/(√v + ε).
     If centered, v − m² takes the place of v, where m ← αm + (1 − α)g is the mean gradient (Graves 2013).

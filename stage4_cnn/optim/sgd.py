@@ -41,7 +41,7 @@ class SGD(Optimizer):
     def _update(self, p, g, state, lr, group, first):
         buffer, dampening = state.get("momentum_buffer"), group["dampening"]
         if first and buffer is not None:
-            buffer[...], dampening = 0, 0  # also where a parameter is there twice
+            buffer[...], dampening = 0, 0  # also where a parameter is listed twice
         sgd(p, g, buffer, lr, group["momentum"], dampening, group["weight_decay"], group["nesterov"])
 
 

@@ -1,12 +1,12 @@
-"""The loops that take time, compiled for the CPU: each entry point stands in for the NumPy function of its name.
+"""Kernels compiled for the CPU: each entry point replaces the NumPy function of the same name.
 
-A file holds one topic, and its entry points are what its `__all__` names. An entry point brings its arrays into the
-form that its kernel wants, checks that they fit, allocates the result and says among how many threads to share the
-work, of which a kernel does the t-th part. What it can't take it leaves to NumPy's function: `NotImplemented`. So does
-`device.py` with a first argument of fewer numbers than THRESHOLDS says, where NumPy's function is faster.
+Each file has one topic and lists its entry points in `__all__`. An entry point converts its arrays to the layout of its
+kernel, checks their shapes, allocates the result and chooses the number of threads; the kernel does part t of the work.
+For arguments that it doesn't support it returns `NotImplemented`, and NumPy's function is called. `device.py` does so
+too if the first argument has fewer numbers than THRESHOLDS, where NumPy's function is faster.
 
-Images lie in memory as (N, H, W, C), channels last, so that a register holds channels; to the caller they are views
-with the dims in PyTorch's order.
+The layout of images is (N, H, W, C), channels last, so that the lanes of a register are channels; the caller sees views
+with PyTorch's order of dims.
 """
 
 from importlib import import_module

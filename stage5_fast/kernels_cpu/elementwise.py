@@ -45,7 +45,7 @@ def _loop(function, dtype, arrays):
     names = {"__name__": __name__, "FORMULA": specialized(function, dtype)}
     copy = FunctionType(loop.__code__, names, function.__name__.strip("_"))
     text = hashlib.sha256(_text(function).encode()).hexdigest()[:16]
-    copy.__qualname__ = f"{function.__qualname__}_{dtype}_{text}"  # by its name Numba's cache knows it
+    copy.__qualname__ = f"{function.__qualname__}_{dtype}_{text}"  # the key in Numba's cache
     return parallel(copy)
 
 

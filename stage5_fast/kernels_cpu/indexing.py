@@ -8,7 +8,7 @@ from .jit import parallel, share
 from .layout import contiguous
 
 __all__ = ["add_at"]
-THRESHOLDS = {"add_at": 1}
+THRESHOLDS = {"add_at": 2048}
 
 WIDE = 32  # columns, for each thread to have some of its own
 
@@ -40,7 +40,7 @@ def _places(index, shape):
 
 
 def add_at(x, index, g):
-    if not isinstance(index, tuple) or any(isinstance(item, slice) and item != slice(None) for item in index):
+    if not all([item == slice(None) if isinstance(item, slice) else item.ndim for item in index]):
         return NotImplemented
     dims, arrays = _places(index, x.shape)
     arrays = np.broadcast_arrays(*arrays)

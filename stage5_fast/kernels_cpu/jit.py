@@ -1,5 +1,6 @@
 """How kernels are compiled and kept, how they share their work among threads, and the memory for what they make."""
 
+import ctypes
 import hashlib
 import math
 import mmap
@@ -28,10 +29,10 @@ HERE, PACKAGE = Path(__file__).parent, __package__.rpartition(".")[0]
 
 
 def _cache_folder():
-    """Where compiled kernels are kept: beside their source, or else in the user's cache folder; None if nowhere.
+    """The folder of compiled kernels: beside their source, else in the user's cache folder; None if not writable.
 
-    Its name follows from the kernels' whole text, as Numba itself doesn't notice a change in another file. Beside the
-    source, folders of earlier texts are cleared away.
+    Its name has a hash of the source of all kernels, as Numba itself doesn't notice a change in another file. Folders
+    of earlier sources are removed.
     """
     texts = [path.read_bytes() for path in sorted(HERE.glob("*.py"))]
     name = f"kernels-{hashlib.sha256(b''.join(texts) + bytes([config.BOUNDSCHECK or 0])).hexdigest()[:16]}"
@@ -54,7 +55,7 @@ _OPTIONS = dict(error_model="numpy", cache=_CACHE is not None)
 
 
 def jit(function, **options):
-    """The function compiled, with NumPy's division by 0. Not with fast mathematics: its results depend on addresses."""
+    """The function compiled, with NumPy's division by 0, and without fast math, whose results depend on addresses."""
     before, config.CACHE_DIR = config.CACHE_DIR, _CACHE or ""
     try:
         kernel = numba.njit(**_OPTIONS, **options)(function)
@@ -66,11 +67,11 @@ def jit(function, **options):
 
 
 def _in_turn(compile, path):
-    """The same in one process at a time: two would mix up what they put into Numba's cache. The next finds it there."""
+    """`compile` in one process at a time: two would corrupt Numba's cache. The next process loads it from there."""
 
     def compile_in_turn(signature):
         with global_compiler_lock, ExitStack() as stack:
-            with suppress(OSError):  # where the folder is gone, or its file system has no locks
+            with suppress(OSError):  # if the folder was removed, or its file system has no locks
                 lockf(stack.enter_context(open(path, "wb")), LOCK_EX)
             return compile(signature)
 
@@ -83,11 +84,11 @@ def _all_parts(parts, *arguments):
 
 
 def parallel(part):
-    """The kernel `kernel(parts, …)` of a function `part(t, parts, …)` that does the t-th of so many parts of all."""
-    one = jit(part)  # for t as int64: a prange would count in uint64, for which the part would be compiled once more
+    """The kernel `kernel(parts, …)` of a function `part(t, parts, …)`, which does part t of the work."""
+    one = jit(part)  # for t as int64: prange counts in uint64, for which the part would be compiled again
     names = {"__name__": part.__module__, "prange": prange, "int64": np.int64, "part": one}
     copy = FunctionType(_all_parts.__code__, names, part.__name__)
-    copy.__qualname__ = f"{part.__module__}.{part.__qualname__}_in_parts"  # by its name Numba's cache knows it
+    copy.__qualname__ = f"{part.__module__}.{part.__qualname__}_in_parts"  # the key in Numba's cache
     launch = jit(copy, parallel=True)
 
     @wraps(part)
@@ -102,24 +103,24 @@ def parallel(part):
     return kernel
 
 
-# Threads. NumPy's own stay out of the way: two pools that wait for work at the same time slow each other down severely.
+# Threads. BLAS gets one: two thread pools that spin at the same time slow each other down severely.
 
 threadpool_limits(1, user_api="blas")
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's threads would wait for work so busily that others starve
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's threads would spin for so long that others starve
 if "NUMBA_NUM_THREADS" not in os.environ and os.environ.get("OMP_NUM_THREADS", "").isdecimal():
     numba.set_num_threads(max(1, min(int(os.environ["OMP_NUM_THREADS"]), config.NUMBA_NUM_THREADS)))
 
 _launched, _forked = False, False
-ENOUGH = 16384  # numbers, for several threads to be worth waking
+ENOUGH = 16384  # numbers, from which on several threads are faster than one
 
 
 def share(size):
-    """Among how many threads to share work on so many numbers."""
+    """The number of threads for work on so many numbers."""
     return numba.get_num_threads() if size > ENOUGH and not _forked else 1
 
 
 def _after_fork():
-    """The threads stayed behind with the parent."""
+    """In the child of a fork: the threads exist only in the parent."""
     global _forked
     _forked = _launched
 
@@ -128,18 +129,22 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-# Memory. A fresh large array costs the operating system more time than most kernels take: so it is used again. Arrays
-# lie side by side in large regions, for which fewer and larger pages will do.
+# Memory. The page faults of a new large array take longer than most kernels, so memory is reused. Arrays are allocated
+# from large regions, which use huge pages.
 
-LARGE, REGION = 1 << 12, 1 << 25  # bytes: what is worth using again, and how many are asked for at once
+LARGE, REGION = 1 << 12, 1 << 25  # bytes: from what size on memory is reused, and how much is allocated at once
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names for its settings
+if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):  # for NumPy's arrays it keeps memory too
+    ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, REGION)
+    ctypes.CDLL(None).mallopt(TRIM_THRESHOLD, 8 * REGION)
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # not shared after a fork
-_free = defaultdict(list)  # size -> pieces, as (region, first byte), that no array lies in
+_free = defaultdict(list)  # size -> free pieces, as (region, first byte)
 _region, _taken = b"", 0
 _lock = Lock()
 
 
 class _Loan(np.ndarray):
-    """The base of all arrays that lie in a piece of memory; when the last is gone, the piece is free again."""
+    """The base of all arrays in a piece of memory; when the last is freed, the piece can be reused."""
 
     piece = None
 
@@ -149,7 +154,7 @@ class _Loan(np.ndarray):
 
 
 def empty(shape, dtype):
-    """An array of whatever stands in its memory, as `numpy.empty`; a large one begins at a page and is used again."""
+    """An uninitialized array, as `numpy.empty`; a large one is page-aligned, and its memory is reused."""
     size = (math.prod(shape) if type(shape) is tuple else shape) * dtype.itemsize
     if size < LARGE:
         return np.empty(shape, dtype)
@@ -164,7 +169,7 @@ def empty(shape, dtype):
 
 
 def _fresh(size):
-    """A piece of memory that was never used. What has lain free is let go where it is more than eight regions."""
+    """A new piece of memory. If more than eight regions are free, they are released."""
     global _region, _taken
     with _lock:
         if sum(size * len(pieces) for size, pieces in _free.items()) > 8 * max(size, REGION):
@@ -177,11 +182,11 @@ def _fresh(size):
         return _region, _taken - size
 
 
-# What a first run says
+# What the first run prints
 
 
 class _Progress(event.Listener):
-    """Says which kernel is being compiled; those that it calls are compiled with it."""
+    """Prints which kernel is being compiled, except kernels that another one calls."""
 
     depth = 0
 

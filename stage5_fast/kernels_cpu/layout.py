@@ -1,4 +1,4 @@
-"""How arrays lie in memory: images as (N, H, W, C), channels last, so that a register holds channels."""
+"""Memory layout: images are (N, H, W, C), channels last, so that the lanes of a register are channels."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ THRESHOLDS = {"in_order": 8192}
 
 
 def contiguous(x):
-    """The array itself, or a copy if a kernel can't take it as it lies in memory."""
+    """The array itself, or a copy if it isn't contiguous, aligned and writeable."""
     return x if x.flags.carray else np.require(x, None, "CAW")
 
 

@@ -9,21 +9,21 @@ from .jit import empty, jit, parallel, share
 from .layout import check_shapes, contiguous, transposed
 from .micro_kernel import micro_kernel
 from .packing import pack_bias, pack_panel, row_offsets
-from .registers import LOW, LOW_ROWS, NARROW_ROWS, ONE, OUTER, broadcast_row, clamp_min, lanes, store
+from .registers import NARROW_ROWS, ONE, OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, clamp_min, lanes, store
 
 __all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "product"]
 THRESHOLDS = dict.fromkeys(__all__, 2048)
 
 FIRST = np.zeros(1, np.int64)
-BLOCK = 5 * LOW_ROWS  # rows of a product that a thread computes at once
-STRIDE = 1024  # bytes: numbers farther apart than that share so few lines of the cache that they displace each other
+BLOCK = 5 * PRODUCT_ROWS  # rows of a product that a thread computes at once
+STRIDE = 1024  # bytes: addresses at such strides map to so few cache sets that they evict each other
 SMALL = 500_000  # products of two numbers; below that BLAS is faster
 
 
 @jit
 def _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, a_step, width, columns, floor):
-    """The loop around the micro-kernel: tiles of a's rows `first` to `last`, by one packed panel of b, + bias."""
-    height = LOW_ROWS if columns == LOW else NARROW_ROWS
+    """The loop around the micro-kernel: tiles of a's rows `first` to `last` times one packed panel of b, + bias."""
+    height = PRODUCT_ROWS if columns == PRODUCT else NARROW_ROWS
     for p in range(first, last, height):
         tile = broadcast_row(bias, j, columns, OUTER)
         tile = micro_kernel(tile, a, a_rows, p, FIRST, 0, packed, 0, k, a_step, width)
@@ -34,7 +34,7 @@ def _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, 
 def _multiply(
     t, parts, count, a, b, bias, out, scratch, a_rows, out_rows, b_rows, packed_rows, m, n, k, a_step, lane_step, floor
 ):
-    """Products (m, k) @ (k, n) + bias, or the floor: blocks of rows for each panel of columns, packed once."""
+    """max((m, k) @ (k, n) + bias, floor): blocks of rows for each panel of columns, which is packed once."""
     packed, width = scratch[t], scratch.shape[1] // k
     blocks, panels, panel = -(-m // BLOCK), -(-n // width), -1
     units = count * panels * blocks
@@ -45,14 +45,14 @@ def _multiply(
             panel = u // blocks
         of, to, last = a[i * m * k : (i + 1) * m * k], out[i * m * n : (i + 1) * m * n], min(first + BLOCK, m)
         if n - j > width // 2:
-            _macro_kernel(of, packed, bias, to, a_rows, out_rows, j, first, last, n, k, a_step, width, LOW, floor)
+            _macro_kernel(of, packed, bias, to, a_rows, out_rows, j, first, last, n, k, a_step, width, PRODUCT, floor)
         else:
             _macro_kernel(of, packed, bias, to, a_rows, out_rows, j, first, last, n, k, a_step, width, ONE, floor)
 
 
 @lru_cache(maxsize=1024)
 def _product_plan(m, n, k, a_in_rows, b_in_rows, width):
-    """Where the rows of both matrices, of the product and of a packed panel begin; and the steps along a row."""
+    """The offsets of the rows of both matrices, of the product and of a packed panel; and the strides within a row."""
     a_row, a_step = (k, 1) if a_in_rows else (1, m)
     b_row, lane_step = (n, 1) if b_in_rows else (1, k)
     tables = row_offsets(m, a_row), row_offsets(m, n), row_offsets(k, b_row), row_offsets(k, width)
@@ -60,13 +60,13 @@ def _product_plan(m, n, k, a_in_rows, b_in_rows, width):
 
 
 def _flat(x):
-    """The numbers of matrices, one after the other, and whether those of a row are neighbours."""
+    """The numbers of matrices as a 1-D array, and whether they are row-major."""
     in_rows = x.strides[-1] == x.itemsize
     return contiguous(x if in_rows else x.swapaxes(-1, -2)).reshape(-1), in_rows
 
 
 def _product(a, b, bias=None, floor=-np.inf):
-    """a b + bias, where that isn't below the floor: (…, m, k), (…, k, n), (n,) or None -> (…, m, n)."""
+    """max(a b + bias, floor): (…, m, k), (…, k, n), (n,) or None -> (…, m, n)."""
     (*batch, m, k), n, width = a.shape, b.shape[-1], 2 * lanes(a.dtype)
     (a, a_in_rows), (b, b_in_rows), count = _flat(a), _flat(b), math.prod(batch)
     if not a_in_rows and m * a.itemsize > STRIDE and k > 256:

@@ -1,7 +1,7 @@
-"""The micro-kernel that products, convolutions and pooling share: a tile of registers that stays there over a loop.
+"""The micro-kernel of products, convolutions and pooling: a register tile, accumulated over a loop.
 
-Of the last rows and columns only those that there are get written: `store` masks the lanes beyond the last column, and
-takes the rows beyond the last one from tables of positions, which name their last position `TAIL` times more.
+Tails: `store` masks the lanes beyond the last column, and skips the rows beyond the last one. For these rows the tables
+of offsets repeat the last offset `TAIL` times, so that loads remain within bounds.
 """
 
 from functools import partial
@@ -12,9 +12,9 @@ from .registers import NARROW_ROWS, ROWS, accumulate
 TAIL = max(ROWS, NARROW_ROWS)
 
 
-@partial(jit, forceinline=True)  # else a tile goes to it and comes back through memory
+@partial(jit, forceinline=True)  # else the tile would be passed through memory
 def micro_kernel(tile, x, offsets, p, starts, base, w, j, length, x_step, w_step):
-    """The tile after `length` steps through x from each of the starts, while w is read from position j to the end."""
+    """The tile, accumulated over `length` steps through x from each of the starts, with w read from position j on."""
     for s in range(starts.size):
         i = base + starts[s]
         for _ in range(length):

@@ -1,4 +1,4 @@
-"""Packing: matrices copied into panels of two registers' width, in the order in which the micro-kernel reads them."""
+"""Packing: matrices copied into panels, two registers wide, in the order in which the micro-kernel reads them."""
 
 from functools import lru_cache
 
@@ -10,19 +10,19 @@ from .registers import OUTER, ROWS, TWO, lanes, load, store, transpose
 
 
 def offset_table(positions):
-    """The positions, and the last one again for the rows of a tile that are left over."""
+    """The positions, with the last one repeated for the rows of a tile beyond it."""
     return np.pad(positions.ravel(), (0, TAIL), mode="edge")
 
 
 @lru_cache(maxsize=1024)
 def row_offsets(n, step):
-    """Where each of n rows begins."""
+    """The offsets of n rows."""
     return offset_table(np.arange(n) * step)
 
 
 @jit
 def pack_panel(b, j, n, k, lane_step, packed, width, offsets, packed_offsets):
-    """Columns j to j + width of a matrix (k, n), zeros after the last one, packed side by side: panel (k, width)."""
+    """Pack columns j to j + width of a matrix (k, n) into a panel (k, width), padded with zeros."""
     count, lane = min(width, n - j), width // 2
     if count < width:
         for i in range(k * width):
@@ -41,7 +41,7 @@ def pack_panel(b, j, n, k, lane_step, packed, width, offsets, packed_offsets):
 
 
 def pack_weight(w, dtype):
-    """(groups, n, k, KH, KW) -> (groups, panels, KH, KW, k, width): n in panels of two registers, zeros at the end."""
+    """(groups, n, k, KH, KW) -> (groups, panels, KH, KW, k, width): n in panels of two registers, padded with zeros."""
     groups, n, k, *kernel = w.shape
     width = 2 * lanes(dtype)
     whole, rest = divmod(n, width)

@@ -1,17 +1,17 @@
 """A tile of vector registers as a value in Python.
 
-A register of the processor holds several numbers, its lanes, and one instruction multiplies and adds them all. Numba
-has no name for registers; this file gives it one. A tile is a value like a number is: rows of one or two registers,
-which stay in the processor while a loop adds products to them. All heavy loops of the kernels are such loops.
+A vector register holds several numbers, its lanes, and one fused multiply-add instruction processes all of them. Numba
+has no type for vector registers; this file adds one. A tile is an immutable value like a number: rows of one or two
+registers, which stay in the processor while a loop adds products to them.
 
                      w[j]  w[j + 1]  …             one row of a matrix, in the lanes of two registers
     x[offsets[p]]    [====|====|==  …  ==]  ┐
     x[offsets[p + 1]][====|====|==  …  ==]  │      the tile: at row r, the number of x at offsets[p + r]
     …                [====|====|==  …  ==]  ┘      times that row is added
 
-A step reads two registers of w and one number for each row, and keeps the processor busy with two instructions a row.
+A step loads two registers of w and broadcasts one number for each row; each row takes two multiply-adds.
 
-Arrays have one dim here, and an index is a position in them. Under NUMBA_BOUNDSCHECK=1 each is checked, as Numba's are.
+Arrays are 1-D here, and indices are positions in them. Under NUMBA_BOUNDSCHECK=1 each is checked, as Numba's are.
 """
 
 from functools import reduce
@@ -26,22 +26,22 @@ from numba.extending import intrinsic, models, register_model
 FEATURES = get_host_cpu_features().flatten() if config.CPU_FEATURES is None else config.CPU_FEATURES
 BYTES = 64 if "+avx512f" in FEATURES else 32 if "+avx2" in FEATURES else 16  # of a register
 REGISTERS = 32 if "+avx512f" in FEATURES or "+neon" in FEATURES else 16
-ROWS = REGISTERS // 2 - 2  # of two registers: so two remain for a row of w, and two for numbers of x
-LOW_ROWS = min(ROWS, 13)  # the same, for batches: of 64, 128 or 256 rows fewer are left over
-NARROW_ROWS = 9  # of one register: more rows would want more addresses than the processor keeps at hand
+ROWS = REGISTERS // 2 - 2  # of two registers; two more are for a row of w, and two for numbers of x
+PRODUCT_ROWS = min(ROWS, 13)  # in matrix products, where batches of 64, 128 or 256 leave a smaller remainder
+NARROW_ROWS = 9  # of one register; more rows would need more address registers than there are
 
-# How many columns of registers a tile has, and what it accumulates: products or the largest. Kernels get both as
-# arguments, and Numba compiles one for each combination of their types.
-ONE, TWO, LOW = np.int8(1), np.int16(2), np.int32(2)
+# How many columns of registers a tile has, and what it accumulates: products or the maximum. Kernels take both as
+# arguments, and Numba specializes them for each combination of their types.
+ONE, TWO, PRODUCT = np.int8(1), np.int16(2), np.int32(2)
 OUTER, LANEWISE, LARGEST = np.int8(0), np.int16(1), np.int32(2)
-COLUMNS = {types.int8: (1, NARROW_ROWS), types.int16: (2, ROWS), types.int32: (2, LOW_ROWS)}
+COLUMNS = {types.int8: (1, NARROW_ROWS), types.int16: (2, ROWS), types.int32: (2, PRODUCT_ROWS)}
 KINDS = {types.int8: "outer", types.int16: "lanewise", types.int32: "largest"}
 
 INT, SHORT = ir.IntType(64), ir.IntType(32)
 
 
 def lanes(dtype):
-    """How many numbers of a NumPy dtype a register holds."""
+    """The number of lanes of a register, for a NumPy dtype."""
     return BYTES // dtype.itemsize
 
 
@@ -66,7 +66,7 @@ class TileModel(models.PrimitiveModel):
 
 
 class Memory:
-    """An array within an intrinsic: it reads and writes numbers and the registers of a tile."""
+    """An array within an intrinsic, which loads and stores numbers and the registers of a tile."""
 
     def __init__(self, tile, context, builder, array, value):
         self.tile, self.context, self.builder = tile, context, builder
@@ -81,7 +81,7 @@ class Memory:
         return self.builder.load(pointer, align=self.tile.dtype.bitwidth // 8)
 
     def first(self, position, n):
-        """A register with n numbers from there on, and 0 in the other lanes."""
+        """A register with n numbers from a position on, and 0 in the other lanes."""
         nothing = ir.Constant(self.tile.register, None)
         return self._masked("load", self.tile.register, (), position, n, (nothing,))
 
@@ -128,14 +128,14 @@ def memories(tile, context, builder, signature, arguments, *which):
 
 
 def spread(builder, number, register):
-    """A register with one number in all its lanes."""
+    """A register with a number broadcast to all lanes."""
     one = builder.insert_element(ir.Constant(register, ir.Undefined), number, SHORT(0))
     return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(SHORT, register.count), [0] * register.count))
 
 
 @intrinsic
 def lanes_of(typing, x):
-    """How many numbers of an array a register holds."""
+    """The number of lanes of a register, for the dtype of an array."""
     return types.intp(x), lambda context, builder, signature, arguments: INT(BYTES * 8 // x.dtype.bitwidth)
 
 
@@ -156,7 +156,7 @@ def broadcast_row(typing, x, j, columns, kind):
 
 @intrinsic
 def load(typing, x, offsets, p, i, columns, kind):
-    """A tile of which row r is what stands in x from offsets[p + r] + i on."""
+    """A tile whose row r holds the numbers of x from offsets[p + r] + i on."""
     tile = Tile(x.dtype, columns, kind)
 
     def generate(context, builder, signature, arguments):
@@ -223,7 +223,7 @@ def accumulate(typing, tile, x, offsets, p, i, w, j):
 
 @intrinsic
 def clamp_min(typing, tile, floor):
-    """The tile with the floor in place of all numbers below it."""
+    """max(tile, floor)."""
 
     def generate(context, builder, signature, arguments):
         out, floor = arguments

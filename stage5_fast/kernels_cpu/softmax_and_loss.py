@@ -12,7 +12,7 @@ from .jit import empty, parallel, share
 from .layout import check_shapes, contiguous
 
 __all__ = ["log_softmax_gradient", "log_softmax_values", "nll", "nll_gradient", "softmax_gradient", "softmax_values"]
-THRESHOLDS = dict.fromkeys(__all__[:2] + __all__[4:], 256)
+THRESHOLDS = dict.fromkeys(__all__[:2] + __all__[4:], 2048)
 
 COST = 16  # an exponential and its sum take as long as so many additions
 COLUMNS = 256  # as many as are worked on at once, so that what is found of them stays in the cache

@@ -1,10 +1,10 @@
-"""The loops that take time, as CUDA kernels: each entry point stands in for the NumPy function of its name.
+"""CUDA kernels: each entry point replaces the NumPy function of the same name.
 
-A file holds one topic, as on the CPU, and its entry points are what its `__all__` names. A kernel runs once for every
-thread of a grid of blocks; the threads of a block share a little fast memory and can wait for each other. Its docstring
-says what the grid is, what one thread computes, what lies in shared memory, and the bytes moved against those that must
-be. Arrays reach a kernel as flat, C-contiguous memory, images as (N, C, H, W). What an entry point can't take it leaves
-to NumPy's function, which CuPy runs: `NotImplemented`.
+Each file has one topic, as on the CPU, and lists its entry points in `__all__`. A kernel runs in every thread of a grid
+of blocks; the threads of a block have shared memory and can synchronize. The docstring of a kernel says what the grid
+is, what one thread computes, what is in shared memory, and how many bytes are moved, compared with the minimum. Kernels
+take arrays as flat, C-contiguous memory, images as (N, C, H, W). For arguments that it doesn't support an entry point
+returns `NotImplemented`, and NumPy's function is called, which CuPy runs.
 """
 
 from importlib import import_module

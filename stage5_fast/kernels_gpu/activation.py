@@ -15,7 +15,7 @@ def _map(x, y, out, n):
     """out = FORMULA(x, y), number by number.
 
     Grid: a block for 1024 numbers. A thread: 4 numbers, 256 apart, so that the threads of a warp read neighbours.
-    Shared memory: none. Bytes: each array once, as must be.
+    Shared memory: none. Bytes: each array once, the minimum.
     """
     xs = cuda.local.array(ITEMS, real)  # in registers, as all loops over them are unrolled
     ys = cuda.local.array(ITEMS, real)

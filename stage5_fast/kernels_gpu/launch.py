@@ -1,7 +1,7 @@
-"""How kernels are compiled, kept and launched, and what all of them need.
+"""Compiling, caching and launching kernels.
 
-A kernel reads names in capitals, and `real`, the type of the numbers, as globals; `specialized` puts them there and has
-it compiled anew for each choice. So what they decide is decided before it runs, and small loops over them are unrolled.
+A kernel reads names in capitals, and `real`, the type of the numbers, as globals; `specialized` sets them and compiles
+the kernel for each choice. So they are compile-time constants: branches on them are resolved, small loops unrolled.
 """
 
 import hashlib
@@ -20,18 +20,18 @@ from numba import config, cuda, types
 HERE, PACKAGE = Path(__file__).parent, __package__.rpartition(".")[0]
 SIMULATED = bool(config.ENABLE_CUDASIM)
 THREADS = 256  # in each block, whatever the kernel
-ITEMS = 4  # so many numbers of each array does a thread ask for before it waits for the first
+ITEMS = 4  # numbers of each array that a thread loads before it uses the first
 MOST = 2**31  # as many things to count as 32 bits hold, in which a division takes a quarter of the time
 
 
 def device(function):
-    """A function that kernels call; the simulator can do without all that it would put around one."""
+    """A device function; the simulator runs it as plain Python."""
     return function if SIMULATED else cuda.jit(device=True)(function)
 
 
 @cache
 def specialized(kernel, dtype, **constants):
-    """`launch(blocks, *arguments)` for a kernel with these constants. The types of its arguments never change."""
+    """`launch(blocks, *arguments)` of a kernel specialized for these constants. Its arguments' types never change."""
     names = {**kernel.__globals__, "real": dtype.type, **constants}
     source, run = FunctionType(kernel.__code__, names, kernel.__name__), None
 
@@ -51,7 +51,7 @@ def specialized(kernel, dtype, **constants):
 
 
 def _load(source, arguments, constants):
-    """The kernel on CuPy's current device: CuPy launches faster than Numba and on its own current stream.
+    """The kernel on CuPy's current device: CuPy launches faster than Numba, and on its current stream.
 
     To a kernel an array is a pointer, an int and a float have 64 bits, and each is a parameter of its own, in order;
     so is each int of a tuple, which may come last.
@@ -70,7 +70,7 @@ def _load(source, arguments, constants):
         print(f"{PACKAGE}: compiling a kernel, once: {name.replace('_', ' ')}", file=sys.stderr, flush=True)
         options = {"abi": "numba", "cc": (int(arch[:-1]), int(arch[-1])), "launch_bounds": (THREADS, 2)}
         ptx, _ = cuda.compile(source, signature, device=False, **options)
-        ptx = ptx.replace(re.search(r"\.entry\s+(\w+)", ptx)[1], name)  # else it has numbers that change
+        ptx = ptx.replace(re.search(r"\.entry\s+(\w+)", ptx)[1], name)  # else it contains numbers that change
         linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=LinkerOptions(arch=f"sm_{arch}"))
         cubin = bytes(linker.link("cubin").code)
         _keep(file, cubin)
@@ -93,7 +93,7 @@ def _name(constant):
 
 @cache
 def _text():
-    """What a compiled kernel depends on besides its own choices."""
+    """What a compiled kernel depends on besides its constants."""
     import numba_cuda
 
     texts = b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py")))
@@ -101,7 +101,7 @@ def _text():
 
 
 def _keep(file, content):
-    """Write a file whole or, where nothing can be written, not at all."""
+    """Write a file atomically or, if that fails, not at all."""
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=file.parent, delete=False) as part:
@@ -110,17 +110,17 @@ def _keep(file, content):
 
 
 def empty(x, *shape, dtype=None):
-    """An array beside x, of whatever stands in its memory. As `numpy.empty_like`, with less to find out first."""
+    """An uninitialized array on the device of x, as `numpy.empty_like`, but faster."""
     return type(x)(shape, dtype or x.dtype)
 
 
 def contiguous(x):
-    """The array itself, or a copy in which its numbers lie in order."""
+    """The array itself if it is contiguous, else a contiguous copy."""
     return x if x.flags.c_contiguous else x.copy()
 
 
 def same_dtype(first, *others):
-    """Whether all that are there have one dtype, as a kernel takes it for granted."""
+    """Whether all arrays that aren't None have one dtype, which kernels assume."""
     return all(x is None or x.dtype == first.dtype for x in others)
 
 
@@ -130,6 +130,6 @@ def grid_size(n, each=THREADS):
 
 @device
 def split(i, n):
-    """i // n and i % n, of numbers that 32 bits hold."""
+    """i // n and i % n, for numbers of 32 bits."""
     q = np.uint32(i) // np.uint32(n)
     return np.int64(q), np.int64(np.uint32(i) - q * np.uint32(n))

@@ -16,21 +16,21 @@ from .reduction import channel_sums
 __all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "matmul"]
 
 TILED = SIMULATED  # whether linear layers use the matrix product that stands here, not the one of cuBLAS
-DEPTH = 8  # steps of a product whose numbers lie in shared memory at once
+DEPTH = 8  # steps of a product that are in shared memory at a time
 SIDES = 128, 64, 32  # that a tile may have
-BUSY = 512  # so many blocks keep a large GPU busy
+BUSY = 512  # blocks, which occupy a large GPU
 
 
 def _gemm(a, b, bias, out, rows, columns, depth, numbers):
-    """out[r, c] = Σ a[r, k]·b[k, c] over the steps k, + bias; constants say what rows, columns and steps are in memory.
+    """out[r, c] = Σ a[r, k]·b[k, c] over the steps k, + bias; constants locate rows, columns and steps in memory.
 
     Grid: a block for each tile of ROWS × COLUMNS numbers of out, times groups of channels and parts of the steps.
-    A thread: THREAD_ROWS × THREAD_COLUMNS numbers of the tile, which stay in registers from the first step to the last;
-    up to four neighbours each, which one instruction loads. It also fetches its share of what the block needs.
-    Shared memory: DEPTH steps of ROWS numbers of a and of COLUMNS of b, twice: while all work on the one half, what is
-    fetched goes into the other. The four numbers between two steps keep threads that write out of each other's banks.
-    Bytes: a is read once for each tile of columns and b for each tile of rows; once each and out would be needed.
-    Where tiles are few, several blocks share the steps of one (split-K), and `channel_sums` adds up their parts.
+    A thread: THREAD_ROWS × THREAD_COLUMNS numbers of the tile, kept in registers over all steps, in groups of up to
+    four contiguous ones, read by one vector load. It also loads its part of the block's tiles of a and b.
+    Shared memory: DEPTH steps of ROWS numbers of a and of COLUMNS of b, double-buffered: while one half is used, the
+    other is loaded. Four numbers of padding between two steps avoid bank conflicts of the stores.
+    Bytes: a is read once for each tile of columns and b for each tile of rows; the minimum is once each, and out.
+    If there are few tiles, several blocks split the steps of one (split-K), and `channel_sums` adds their parts.
     """
     a_row, a_step, b_column, b_step, out_row, out_column = numbers[:6]
     a_group, b_group, out_group, out_part, parts, size = numbers[6:12]
@@ -116,60 +116,60 @@ def _gemm(a, b, bias, out, rows, columns, depth, numbers):
 
 @device
 def fetched_step(t, steps_first, side):
-    """The step that thread t fetches, where numbers that lie side by side belong to steps or else to rows (columns)."""
+    """The step that thread t loads; contiguous numbers belong to successive steps or else to rows (columns)."""
     return t % DEPTH if steps_first else t // side
 
 
 @device
 def fetched_row(t, steps_first, side):
-    """The row (column) of the tile whose number thread t fetches."""
+    """The row (column) of the tile whose number thread t loads."""
     return t // DEPTH if steps_first else t % side
 
 
 @device
 def tile_row(i, t, vector):
-    """Which row (column) of the tile is the i-th of a thread's own."""
+    """The row (column) of the tile that is the i-th of a thread."""
     return i // vector * 16 * vector + t * vector + i % vector
 
 
 @device
 def line(i, step, window, view):
-    """The i-th of rows or columns of a matrix."""
+    """The offset of the i-th row or column of a matrix."""
     return i * step, 0, 0
 
 
 @device
 def always_inside(start, y, x, gap, view):
-    """The position of a number of a matrix, which is always there."""
+    """The position of a number of a matrix, which is never out of bounds."""
     return start, True
 
 
 class Positions(NamedTuple):
-    """What a row, a column or a step means: where it begins in memory and, of an image, at which pixel."""
+    """Functions for the offset in memory of a row, a column or a step and, in images, its pixel."""
 
     A_ROW: object
     A_STEP: object
     B_COLUMN: object
     B_STEP: object
     OUT_COLUMN: object
-    LOCATE: object  # the position of a number of b, and whether it is there
+    LOCATE: object  # the position of a number of b, and whether it is within bounds
 
 
 MATRICES = Positions(line, line, line, line, line, always_inside)
 
 
 def _side(n, most):
-    """The side of tiles over n rows or columns: large ones load less, but more of the last may lie beyond the end."""
+    """The side of tiles over n rows or columns: large tiles load less, but waste more beyond the end."""
     return min([side for side in SIDES if side <= most], key=lambda side: -(-n // side) * (side + 16))
 
 
 @lru_cache(maxsize=1024)
 def _tiling(rows, columns, depth, count, most):
-    """The sides of tiles, how many there are, and in how many parts to take the steps where that are too few."""
+    """The sides of tiles, their number and, if they are few, in how many parts to split the steps (split-K)."""
     for side in (side for side in SIDES if side <= most):
         sides = _side(rows, side), _side(columns, side)
         tiles = -(-rows // sides[0]) * -(-columns // sides[1])
-        if tiles * count * max(1, depth // 1024) >= BUSY // 4:  # smaller tiles cost less than parts, if those are short
+        if tiles * count * max(1, depth // 1024) >= BUSY // 4:  # smaller tiles are cheaper than short parts
             break
     parts = max(1, min(BUSY // (tiles * count), depth // 128)) if tiles * count < BUSY // 4 else 1
     return sides, tiles, parts
@@ -189,7 +189,7 @@ def _gemm_kernel(dtype, kind, rows, columns, a_steps_first, b_steps_first, with_
 def gemm(
     kind, a, b, bias, shape, sizes, steps, groups=(0, 0, 0), view=(), window=(), gap=(), steps_first=(True, False)
 ):
-    """A product of `sizes` = rows, columns, depth and how many groups. Parts of the steps are added up afterwards."""
+    """A product of `sizes` = rows, columns, depth and groups. With split-K the parts are summed afterwards."""
     rows, columns, depth, count = sizes
     sides, tiles, parts = _tiling(*sizes, SIDES[a.dtype.itemsize > 4])
     size = -(-depth // (parts * DEPTH)) * DEPTH
@@ -260,7 +260,7 @@ def affine_to_weight(g, x):
 def _add_bias(bias, out, n, columns):
     """out[r, c] = FORMULA(out[r, c] + bias[c]).
 
-    Grid: a thread for each number. Shared memory: none. Bytes: out is read and written, as must be.
+    Grid: a thread for each number. Shared memory: none. Bytes: out is read and written, the minimum.
     """
     i = cuda.grid(1)
     if i < n:

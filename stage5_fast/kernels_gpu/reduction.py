@@ -1,4 +1,4 @@
-"""Sums over all but the channels. An array is looked at as images · channels · pixels."""
+"""Sums over all dims except channels. Arrays are treated as (images, channels, pixels)."""
 
 # ruff: noqa: F821 - a name in capitals, or `real`, is one that `specialized` adds
 
@@ -14,12 +14,12 @@ __all__ = ["affine_to_bias", "convolve_to_bias"]
 
 
 def _reduce(x, g, mean, var, sums, one, two, images, channels, pixels, parts, eps):
-    """For each channel the sums of the two TERMS of its numbers, in float64, and what FINISH makes of them.
+    """For each channel, FINISH of the sums of the two TERMS of its numbers, in float64.
 
     Grid: a block for LANES channels, or a part of them. With LANES = 32 (where a pixel is all there is) the threads of
     a warp read numbers of neighbouring channels, else with LANES = 1 those of neighbouring pixels.
     A thread: every so many-th number of its channel. Shared memory: the sums of all threads, added up by halves.
-    Bytes: each array once, as must be.
+    Bytes: each array once, the minimum.
     """
     first = cuda.shared.array(THREADS, np.float64)
     second = cuda.shared.array(THREADS, np.float64)
@@ -57,9 +57,9 @@ def _reduce(x, g, mean, var, sums, one, two, images, channels, pixels, parts, ep
 
 
 def _reduce_parts(x, var, sums, one, two, images, channels, pixels, parts, eps):
-    """The sums of all parts, always in the same order, and what FINISH makes of them.
+    """FINISH of the sums over all parts, always in the same order.
 
-    Grid: a thread for each channel. Shared memory: none. Bytes: the sums once, as must be.
+    Grid: a thread for each channel. Shared memory: none. Bytes: the sums once, the minimum.
     """
     c = cuda.grid(1)
     if c < channels:
@@ -81,7 +81,7 @@ def _unscaled(a, b, x, var, c, start, n, eps):
 
 
 def two_sums(x, g, mean, var, eps, terms, finish):
-    """What `finish` makes of the sums of both terms, over the dims 0 and 2 of x: (N, C, P) -> (C,) twice."""
+    """`finish` of the sums of both terms over dims 0 and 2 of x: (N, C, P) -> two of (C,)."""
     images, channels, pixels = x.shape
     lanes = 32 if pixels == 1 else 1
     parts = max(

@@ -1,4 +1,4 @@
-"""Functions between layers as modules; their formulas are those of the functions of the same name."""
+"""Activation functions as modules; their formulas are those of the functions of the same name."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from .parameter import Parameter
 
 
 class _InPlace(Module):
-    """What is common to functions that take nothing but `inplace`, which lets them overwrite their input."""
+    """The base class of activations whose only argument is `inplace`, to overwrite their input."""
 
     def __init__(self, inplace=False):
         super().__init__()
@@ -185,7 +185,7 @@ class Tanhshrink(Module):
 
 
 class GELU(Module):
-    """x·Φ(x), exactly or, as "tanh", nearly."""
+    """x·Φ(x), exactly or, with "tanh", approximately."""
 
     def __init__(self, approximate="none"):
         super().__init__()
@@ -213,7 +213,7 @@ class Softplus(Module):
 
 
 class Softshrink(Module):
-    """x brought nearer to 0 by λ, and 0 where |x| ≤ λ."""
+    """x − λ where x > λ, x + λ where x < −λ, else 0."""
 
     def __init__(self, lambd=0.5):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Dropout: in training, random numbers become 0 and the others make up for them (Srivastava et al. 2014)."""
+"""Dropout: in training, random elements become 0 and the others are scaled (Srivastava et al. 2014)."""
 
 from . import functional as F
 from .module import Module

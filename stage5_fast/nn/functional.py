@@ -1,4 +1,4 @@
-"""The functions that the modules are made of, as in `torch.nn.functional`: they are given all that they need."""
+"""The functions that the modules call, as in `torch.nn.functional`; weights are arguments."""
 
 import math
 import warnings
@@ -40,7 +40,7 @@ def bilinear(input1, input2, weight, bias=None):
 
 
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
-    """The rows of weight that the integers of input name; that of padding_idx gets no gradient."""
+    """The rows of weight at the indices in input; that of padding_idx gets no gradient."""
     refuse("embedding", max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq or None, sparse=sparse or None)
     index = _indices(input, weight.shape[0], "Embedding")
     rows = weight[index]
@@ -51,7 +51,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
 
 
 def one_hot(tensor, num_classes=-1):
-    """A row of zeros for each integer, with 1 at its place: any shape -> (that shape, num_classes)."""
+    """A row of zeros for each integer, with 1 at that index: any shape -> (that shape, num_classes)."""
     index = array_of(tensor)
     if num_classes == -1:
         num_classes = int(index.max()) + 1
@@ -96,7 +96,7 @@ def _dropped(op, input, p, training, in_place, shape):
 
 
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
-    """Each example brought to mean 0 and variance 1 over its last dims, then weight·x̂ + bias."""
+    """Each example normalized over its last dims to mean 0 and variance 1, then weight·x̂ + bias."""
     shape = tuple(normalized_shape)
     if input._data.shape[-len(shape) :] != shape:
         raise ValueError(f"LayerNorm: wanted last dims {shape}, got {input._data.shape}")
@@ -105,9 +105,9 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
 
 @np.errstate(all="ignore")
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
-    """Each channel, in dim 1, brought to mean 0 and variance 1, then weight·x̂ + bias.
+    """Each channel, in dim 1, normalized to mean 0 and variance 1, then weight·x̂ + bias.
 
-    In training mean and variance are the batch's, and the running ones, if given, move towards them by momentum.
+    In training mean and variance are the batch's, and the running ones, if given, are updated with momentum.
     """
     shape = input._data.shape
     if len(shape) < 2:
@@ -136,7 +136,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 
 
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
-    """Each of the groups of channels of an example brought to mean 0 and variance 1, then weight·x̂ + bias."""
+    """Each group of channels of an example normalized to mean 0 and variance 1, then weight·x̂ + bias."""
     n, c = input.shape[:2]
     if num_groups < 1 or c % num_groups:
         raise ValueError(f"group_norm: {c} channels don't divide into {num_groups} groups")
@@ -157,7 +157,7 @@ def instance_norm(
     momentum=0.1,
     eps=1e-5,
 ):
-    """Each channel of each example brought to mean 0 and variance 1, then weight·x̂ + bias."""
+    """Each channel of each example normalized to mean 0 and variance 1, then weight·x̂ + bias."""
     refuse("instance_norm", running_mean=running_mean, running_var=running_var)
     if not use_input_stats:
         raise NotImplementedError("instance_norm: use_input_stats=False is not supported")
@@ -297,7 +297,7 @@ def celu_(input, alpha=1.0):
 
 
 def _elementwise(rule, input, in_place, *args):
-    """What the rule makes of the input, or the input made so."""
+    """The rule applied to the input, in place if asked."""
     if not in_place:
         return apply(rule, (input,), *args)
     return inplace.update(f"{rule.__name__}_", input, lambda x: apply(rule, (x,), *args))
@@ -314,7 +314,7 @@ def softsign(input):
 
 
 def softshrink(input, lambd=0.5):
-    """x brought nearer to 0 by λ, and 0 where |x| ≤ λ."""
+    """x − λ where x > λ, x + λ where x < −λ, else 0."""
     if lambd < 0:
         raise ValueError(f"softshrink: wanted a lambd of at least 0, got {lambd}")
     return apply(activations.softshrink, (input,), lambd)
@@ -346,7 +346,7 @@ def logsigmoid(input):
 
 
 def gelu(input, approximate="none"):
-    """x·Φ(x), where Φ is the normal distribution function or, as "tanh", something near it that is faster."""
+    """x·Φ(x), where Φ is the normal distribution function or, with "tanh", a faster approximation."""
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate: wanted 'none' or 'tanh', got {approximate!r}")
     return apply(ops.gelu if approximate == "none" else activations.gelu_tanh, (input,))
@@ -391,7 +391,7 @@ def _some_dim(op, input, dim, stacklevel):
     return 0 if input.ndim in (0, 1, 3) else 1
 
 
-# Losses. What becomes of them is `reduction`: averaged ("mean"), added up ("sum") or as they are ("none").
+# Losses: `reduction` is "mean", "sum" or "none"
 
 
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
@@ -462,7 +462,7 @@ def cross_entropy(
 
 
 def _of_classes(op, rule, input, target, weight, ignore_index, reduction, smoothing=0.0):
-    """The losses of class indices, of which the rule gives those of rows (N, C)."""
+    """The losses of class indices, by a rule for inputs (N, C)."""
     dim, target, shape = _class_dim(input), array_of(target), input._data.shape
     classes = shape[dim]
     if target.dtype.kind not in "iu":
@@ -619,11 +619,11 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
     return _reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 
-# Shared by the above
+# Helpers
 
 
 def _fixed(op, name, x):
-    """The array of an argument that gets no gradient. RuntimeError, as in PyTorch, where it requires one."""
+    """The array of an argument that gets no gradient. RuntimeError, as in PyTorch, if it requires grad."""
     if getattr(x, "requires_grad", False) and is_grad_enabled():
         raise RuntimeError(f"{op} is not differentiable with respect to {name}, which can't require grad")
     return array_of(x)

@@ -1,4 +1,4 @@
-"""Modules: what holds parameters, buffers and other modules by name, and runs when it is called."""
+"""Modules: they hold parameters, buffers and other modules by name, and are called like functions."""
 
 from collections import namedtuple
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from .parameter import Parameter
 class Module:
     """A part of a network: parameters, buffers and other modules as attributes, and `forward`, which uses them.
 
-    What is assigned as an attribute is found by itself; modules in a plain list are not (`ModuleList` is for that).
-    Parameters are trained; buffers are Tensors that are saved with them, such as running statistics.
+    Parameters and modules are registered when they are assigned to an attribute; modules in a plain list aren't, but
+    those in a `ModuleList` are. Buffers are Tensors that are saved but not trained, such as running statistics.
     """
 
     def __new__(cls, *args, **options):
-        module = super().__new__(cls)  # here, so that a class that calls no `super().__init__()` works too
+        module = super().__new__(cls)  # here, so that a class that doesn't call `super().__init__()` works too
         vars(module).update(training=True, _kinds={}, _modules={}, _unsaved=set())
         return module
 
@@ -35,13 +35,13 @@ class Module:
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __getattr__(self, name):
-        modules = self.__dict__["_modules"]  # parameters and buffers are plain attributes, which Python finds faster
+        modules = self.__dict__["_modules"]  # parameters and buffers are plain attributes, whose lookup is faster
         if name in modules:
             return modules[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name, value):
-        """Put parameters and modules where they are found again; TypeError for what would push one out in silence."""
+        """Register parameters and modules; TypeError if the value would silently replace one."""
         held = "module" if name in self._modules else self._kinds.get(name)
         kind = "parameter" if isinstance(value, Parameter) else "module" if isinstance(value, Module) else held
         if kind is None:
@@ -67,7 +67,7 @@ class Module:
             self._kinds[name], vars(self)[name] = kind, value
 
     def _held(self, kind):
-        """name -> Tensor or None, to be read only: for what is assigned here, the module would not be asked."""
+        """name -> Tensor or None, read-only: assigning to it would bypass the module."""
         return MappingProxyType({name: vars(self)[name] for name, its in self._kinds.items() if its == kind})
 
     _parameters = property(lambda self: self._held("parameter"))
@@ -77,17 +77,17 @@ class Module:
         return [*super().__dir__(), *self._modules]
 
     def register_parameter(self, name, param):
-        """Make the Parameter an attribute. None says that one could be there and isn't, such as a layer's bias."""
+        """Make the Parameter an attribute. None stands for one that is left out, such as a layer's bias."""
         self._register("parameter", name, param)
 
     def register_buffer(self, name, tensor, persistent=True):
-        """Make the Tensor an attribute that isn't trained but, if it is persistent, saved with the parameters."""
+        """Make the Tensor an attribute that isn't trained; if persistent, it is saved with the parameters."""
         self._register("buffer", name, tensor)
         if not persistent:
             self._unsaved.add(name)
 
     def add_module(self, name, module):
-        """Make the module an attribute, under a name that need not be one of Python's, as "0" in Sequential."""
+        """Make the module an attribute; its name need not be a Python identifier, such as "0" in Sequential."""
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{getattr(module, '__name__', type(module).__name__)} is not a Module subclass")
         self._register("module", name, module)
@@ -167,10 +167,10 @@ class Module:
     get_buffer = get_parameter
 
     def state_dict(self, *, destination=None, prefix="", keep_vars=False):
-        """What every parameter and buffer holds now, under PyTorch's names for the same network: name -> Tensor.
+        """The numbers of every parameter and buffer, under PyTorch's names for the same network: name -> Tensor.
 
-        Unlike PyTorch's, these are copies, which training leaves alone. They can't be changed in place, which the model
-        would not notice: `copy.deepcopy` of them can. With `keep_vars` they are the model's own.
+        Unlike PyTorch's, these are copies, which training doesn't change. They are read-only, since changing them would
+        not change the model; `copy.deepcopy` of them is writable. With `keep_vars` they are the model's Tensors.
         """
         state = {} if destination is None else destination
         for name, tensor in self._named_state():
@@ -178,7 +178,7 @@ class Module:
         return state
 
     def _named_state(self):
-        """(path, Tensor) for all that is saved, also where it is shared."""
+        """(path, Tensor) for all that is saved; a shared one under each of its names."""
         for path, owner in self.named_modules(remove_duplicate=False):
             saved = {name: buffer for name, buffer in owner._buffers.items() if name not in owner._unsaved}
             for name, tensor in (*owner._parameters.items(), *saved.items()):
@@ -186,10 +186,10 @@ class Module:
                     yield _path(path, name), tensor
 
     def load_state_dict(self, state_dict, strict=True, assign=False):
-        """Take over the numbers of a `state_dict` of Tensors or arrays, also PyTorch's, and say which keys were left.
+        """Copy the numbers of a `state_dict` of Tensors or arrays, also PyTorch's; returns missing and unexpected keys.
 
-        If names are missing or left over, unless it isn't strict, shapes differ, or it holds what are no numbers, or
-        numbers that the dtype has not: RuntimeError, and no change.
+        RuntimeError, and no change, if it is strict and keys are missing or unexpected, or if shapes differ or numbers
+        can't be converted to the dtype.
         """
         if assign:
             raise NotImplementedError("load_state_dict: assign=True is not supported: numbers are copied")
@@ -223,7 +223,7 @@ class Module:
         return keys
 
     def train(self, mode=True):
-        """Into training mode, or with False out of it: it matters to dropout and batch norm. Gives the module back."""
+        """Set training mode, or with False evaluation mode, for dropout and batch norm. Returns the module."""
         if not isinstance(mode, bool):
             raise ValueError(f"train: wanted True or False, got {mode!r}")
         self.training = mode
@@ -235,7 +235,7 @@ class Module:
         return self.train(False)
 
     def requires_grad_(self, requires_grad=True):
-        """Whether the parameters here and below are trained: False freezes them. Gives the module back."""
+        """Set requires_grad of all parameters here and below: False freezes them. Returns the module."""
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
@@ -248,7 +248,7 @@ class Module:
                 parameter._grad = np.zeros_like(parameter._grad)
 
     def apply(self, fn):
-        """Call fn on every module below and then on this one, as to initialize weights. Gives the module back."""
+        """Call fn on every module below and then on this one, as to initialize weights. Returns the module."""
         for child in self.children():
             child.apply(fn)
         fn(self)
@@ -257,7 +257,7 @@ class Module:
     def to(self, *args, **kwargs):
         """Move all parameters, with their gradients, and buffers, or change the floating ones' dtype, as Tensor.to.
 
-        The memory is new where anything changes, so graphs and other names of the old keep it. Gives the module back.
+        What changes gets new memory, so graphs and views of the old memory remain valid. Returns the module.
         """
         for tensor in (*self.parameters(), *self.buffers()):
             tensor._data = _converted(tensor._data, args, kwargs)
@@ -278,7 +278,7 @@ class Module:
         return self.to(np.dtype(np.float64))
 
     def extra_repr(self):
-        """What to print of this module between its brackets."""
+        """What `repr` shows of this module in its parentheses."""
         return ""
 
     def __repr__(self):
@@ -304,13 +304,13 @@ def _path(prefix, name):
 
 def _snapshot(tensor):
     array = tensor._data.copy()
-    if isinstance(array, np.ndarray):  # others can't be locked
+    if isinstance(array, np.ndarray):  # other arrays can't be made read-only
         array.flags.writeable = False
     return constant(array)
 
 
 def _converted(array, args, kwargs):
-    """The array as Tensor.to gives it, of which only the device concerns what isn't floating."""
+    """The array converted as by Tensor.to; arrays that aren't floating-point only change device."""
     out = constant(array).to(*args, **kwargs)
     if array.dtype.kind == "f" and out.dtype.kind != "f":
         raise TypeError(f"to: a module's parameters can only be floating, got {out.dtype}")
@@ -327,7 +327,7 @@ def _printed(module, below):
 
 
 class _Incompatible(namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
-    """What load_state_dict gives back."""
+    """The result of load_state_dict."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Embedding: the layer of which each input uses some rows."""
+"""Embedding: a table of which each input index selects a row."""
 
 from ..creation import empty
 from ..grad_mode import no_grad

@@ -7,7 +7,7 @@ from .optimizer import Optimizer, valid
 
 
 class Adadelta(Optimizer):
-    """Steps of the gradient in the proportion of the steps so far to the gradients so far (Zeiler 2012).
+    """The gradient times the RMS of the steps so far, divided by that of the gradients so far (Zeiler 2012).
 
     v ← ρv + (1 − ρ)g²,  d = √(u + ε)/√(v + ε) · g,  u ← ρu + (1 − ρ)d²,  p ← p − lr·d. As `torch.optim.Adadelta`.
     """

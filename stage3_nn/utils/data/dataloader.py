@@ -1,4 +1,4 @@
-"""The loader, which goes through a data set in batches."""
+"""The loader, which iterates over a data set in batches."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""From a list of examples to a batch of Tensors."""
+"""Collating a list of examples into a batch of Tensors."""
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from copy import copy

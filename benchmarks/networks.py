@@ -1,0 +1,105 @@
+"""The steps of larger networks, in PyTorch's idiom: ResNet-20 on colour images, and a small GPT.
+
+A class here has the modules of the library that it gets: `lib` comes first in each constructor.
+"""
+
+import math
+
+from .steps import image_batches, set_parameters, training_step
+
+
+def resnet(lib):
+    """ResNet-20 for images (3, 32, 32) at batch 64, with SGD, Nesterov momentum and weight decay.
+
+    He et al. 2015, §4.2, with shortcuts that skip pixels and add channels of zeros. https://arxiv.org/abs/1512.03385
+    """
+    nn, functional = lib.nn, lib.losses
+
+    def convolution(channels, kernels, stride=1):
+        return lib.conv.Conv2d(channels, kernels, 3, stride, padding=1, bias=False)
+
+    class Block(nn.Module):
+        """x + what two convolutions make of it."""
+
+        def __init__(self, channels, kernels, stride):
+            super().__init__()
+            self.conv1, self.bn1 = convolution(channels, kernels, stride), nn.BatchNorm2d(kernels)
+            self.conv2, self.bn2 = convolution(kernels, kernels), nn.BatchNorm2d(kernels)
+            self.stride, self.more = stride, (kernels - channels) // 2
+
+        def forward(self, x):
+            out = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+            if self.more:
+                x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.more, self.more))
+            return functional.relu(out + x)
+
+    widths = [(16, 16, 1)] * 3 + [(16, 32, 2)] + [(32, 32, 1)] * 2 + [(32, 64, 2)] + [(64, 64, 1)] * 2
+    model = nn.Sequential(
+        *(convolution(3, 16), nn.BatchNorm2d(16), nn.ReLU()),
+        *(Block(*width) for width in widths),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)),
+    )
+    set_parameters(lib, model)
+    optimizer = lib.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    return training_step(lib, model, optimizer, functional.cross_entropy, image_batches((3, 32, 32)))
+
+
+SYMBOLS, WIDTH, HEADS, LAYERS, LENGTH = 65, 128, 4, 4, 64
+
+
+def gpt(lib):
+    """A GPT on 12 texts of 64 characters, with AdamW: four layers, 128 wide, of four heads."""
+    import numpy as np
+
+    nn, functional = lib.nn, lib.losses
+    later = lib.constant(np.triu(np.ones((LENGTH, LENGTH), bool), 1))
+    places = lib.constant(np.arange(LENGTH))
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv, self.proj = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+
+        def forward(self, x):
+            n, t, d = x.shape
+            q, k, v = (y.view(n, t, HEADS, d // HEADS).transpose(1, 2) for y in self.qkv(x).split(d, dim=2))
+            scores = (q @ k.transpose(-2, -1)) * (1 / math.sqrt(d // HEADS))
+            share = functional.softmax(scores.masked_fill(later, -math.inf), dim=-1)
+            return self.proj((share @ v).transpose(1, 2).contiguous().view(n, t, d))
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.ln1, self.attention = nn.LayerNorm(WIDTH), Attention()
+            self.ln2, self.up, self.down = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+
+        def forward(self, x):
+            x = x + self.attention(self.ln1(x))
+            return x + self.down(functional.gelu(self.up(self.ln2(x))))
+
+    class GPT(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.symbols, self.places = nn.Embedding(SYMBOLS, WIDTH), nn.Embedding(LENGTH, WIDTH)
+            self.blocks, self.ln = nn.Sequential(*(Block() for _ in range(LAYERS))), nn.LayerNorm(WIDTH)
+            self.head = nn.Linear(WIDTH, SYMBOLS, bias=False)
+
+        def forward(self, tokens):
+            x = self.blocks(self.symbols(tokens) + self.places(places))
+            return self.head(self.ln(x)).view(-1, SYMBOLS)
+
+    model = GPT()
+    set_parameters(lib, model)
+    optimizer = lib.optim.AdamW(model.parameters(), lr=1e-3)
+    return training_step(lib, model, optimizer, functional.cross_entropy, text_batches())
+
+
+def text_batches(size=12, count=16):
+    """Texts in which each character decides the next, most of the time, and the characters that follow theirs."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    after, texts = rng.permutation(SYMBOLS), rng.integers(0, SYMBOLS, (count, size, LENGTH + 1))
+    for i in range(LENGTH):
+        texts[..., i + 1] = np.where(rng.random((count, size)) < 0.8, after[texts[..., i]], texts[..., i + 1])
+    return [(text[:, :-1], text[:, 1:].reshape(-1)) for text in texts]
