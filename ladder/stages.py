@@ -94,10 +94,10 @@ STAGES = (
         package="stage3_nn",
         adds="modules, losses, optimizers, data, checkpoints",
         dependencies=("numpy",),
-        optional=("graphviz", "matplotlib", "tqdm"),
+        optional=("graphviz", "matplotlib", "pillow", "pooch", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist"),
-        max_lines=6090,
-        max_added=1650,
+        max_lines=6350,
+        max_added=1680,
         max_changed=8,
         touched=("demo.py", "gpt.py", "moons.py", "ops.py"),
         new=("checkpoint.py", "datasets.py", "digits.npz", "mnist.py", "nn/__init__.py", "nn/container.py")
@@ -112,35 +112,47 @@ STAGES = (
             "files.py",
             "loaded.py",
             "losses.py",
+            "mistakes.py",
             "nn/activation.py",
             "nn/distance.py",
         )
         + ("nn/flatten.py", "nn/functional.py", "nn/init.py", "nn/utils.py", "optim/adadelta.py", "optim/adagrad.py")
-        + ("optim/lr_scheduler.py", "optim/rmsprop.py", "padding.py", "torch.py", "unpickle.py")
+        + (
+            "optim/lr_scheduler.py",
+            "optim/rmsprop.py",
+            "padding.py",
+            "reporters.py",
+            "scan.py",
+            "torch.py",
+            "unpickle.py",
+        )
         + ("utils/data/collate.py", "utils/data/sampler.py"),
+        modules=("PIL", "requests"),
     ),
     Stage(
         number=4,
         package="stage4_cnn",
         adds="convolution as matrix multiplication: im2col, pooling, batch norm",
         dependencies=("numpy",),
-        optional=("graphviz", "matplotlib", "tqdm"),
-        demos=("moons", "gpt", "mnist", "autoencoder"),
-        max_lines=6860,
+        optional=("graphviz", "matplotlib", "pillow", "pooch", "tensorboard", "tqdm", "wandb"),
+        demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
+        max_lines=7120,
         max_added=420,
         max_changed=8,
         touched=("mnist.py", "nn/__init__.py", "nn/functional.py"),
-        new=("autoencoder.py", "conv.py"),
-        beside=("pooling.py", "resize.py"),
+        new=("autoencoder.py", "conv.py", "resnet.py"),
+        beside=("augment.py", "pooling.py", "resize.py"),
+        modules=("PIL", "requests"),
     ),
     Stage(
         number=5,
         package="stage5_fast",
         adds="the same mathematics, compiled: Numba kernels on the CPU, CUDA kernels on the GPU",
         dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
-        optional=("cupy-cuda12x", "cupy-cuda13x", "graphviz", "matplotlib", "numba-cuda", "tqdm"),
-        demos=("moons", "gpt", "mnist", "autoencoder"),
-        max_lines=9700,
+        optional=("cupy-cuda12x", "cupy-cuda13x", "graphviz", "matplotlib", "numba-cuda", "pillow", "pooch")
+        + ("tensorboard", "tqdm", "wandb"),
+        demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
+        max_lines=9950,
         max_added=2805,
         max_changed=8,
         touched=(
@@ -155,12 +167,12 @@ STAGES = (
             "nn/container.py",
         )
         + ("nn/linear.py", "ops.py", "optim/adadelta.py", "optim/adagrad.py", "optim/adam.py", "optim/optimizer.py")
-        + ("optim/rmsprop.py", "optim/sgd.py", "pooling.py"),
+        + ("optim/rmsprop.py", "optim/sgd.py", "pooling.py", "resnet.py"),
         new=tuple(f"kernels_{where}/{name}.py" for where in ("cpu", "gpu") for name in ("__init__", *KERNELS))
         + ("kernels_cpu/elementary.py", "kernels_cpu/elementwise.py", "kernels_cpu/indexing.py", "kernels_cpu/jit.py")
         + ("kernels_cpu/layer_norm.py", "kernels_cpu/layout.py", "kernels_cpu/micro_kernel.py")
         + ("kernels_cpu/packing.py", "kernels_cpu/registers.py", "kernels_gpu/launch.py"),
-        modules=("cuda", "cupy", "cupyx", "numba_cuda"),
+        modules=("cuda", "cupy", "cupyx", "numba_cuda", "PIL", "requests"),
     ),
 )
 

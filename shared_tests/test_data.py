@@ -1,17 +1,12 @@
-"""Data sets, the order of examples, batches, MNIST's files and what keeps a broken one out, digits and moons."""
+"""Data sets, the order of examples, batches, files of images and what keeps a broken one out, digits and moons."""
 
 import gzip
-import hashlib
 import inspect
-import re
+import io
 import struct
-import subprocess
-import sys
-import time
+import tarfile
 from collections import OrderedDict, namedtuple
-from contextlib import suppress
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -401,9 +396,11 @@ def test_a_dataset_that_divides_evenly_has_no_empty_batch_at_its_end(data):
     assert [batch.tolist() for batch in loader] == [[0, 1, 2], [3, 4, 5]] and len(loader) == 2
 
 
-def test_mnist_and_the_digits_are_the_training_set_unless_told_otherwise(stage):
+def test_images_are_the_training_set_unless_told_otherwise(stage):
     sets = stage.part("datasets")
-    assert [inspect.signature(load).parameters["split"].default for load in (sets.mnist, sets.digits)] == ["train"] * 2
+    assert [
+        inspect.signature(load).parameters["split"].default for load in (sets.mnist, sets.digits, sets.cifar10)
+    ] == ["train"] * 3
 
 
 def test_drop_last_leaves_out_only_a_batch_that_is_not_full(data):
@@ -546,7 +543,7 @@ def test_digits_take_less_than_60_kb(sets):
     assert Path(sets.__file__).with_name("digits.npz").stat().st_size < 60_000
 
 
-@pytest.mark.parametrize("name", ["mnist", "digits"])
+@pytest.mark.parametrize("name", ["mnist", "digits", "cifar10"])
 def test_another_split_is_refused(name, sets):
     with pytest.raises(ValueError, match=f"{name}: wanted the split 'train' or 'test', got 'valid'"):
         getattr(sets, name)("valid")
@@ -641,219 +638,97 @@ def test_more_images_than_labels_are_named(sets, files):
         sets.read_mnist(*files)
 
 
-# MNIST's place
+# CIFAR-10's format
+
+
+def records(n, labels=(7, 0, 9)):
+    """The bytes of n images in CIFAR-10's binary format."""
+    pixels = np.arange(n * 3072).reshape(n, 3072) % 251
+    return np.column_stack([np.resize(labels, n), pixels]).astype(np.uint8).tobytes()
 
 
 @pytest.fixture
-def download(stage, sets):
-    return stage.part("download")
+def cifar(tmp_path, monkeypatch):
+    """The folder of CIFAR-10, with 2 images to train on and 3 to test."""
+    monkeypatch.setenv("GRADUAL_DATA", str(tmp_path))
+    folder = tmp_path / "cifar10"
+    folder.mkdir()
+    (folder / "data_batch_1.bin").write_bytes(records(2))
+    (folder / "test_batch.bin").write_bytes(records(3))
+    return folder
 
 
-@pytest.fixture
-def mirrors(sets, download, tmp_path, monkeypatch):
-    """MNIST of three images, in a folder that stands for both mirrors, and an empty place to look for it."""
-    served = {}
-    for name in sets._FILES:
-        array = np.zeros((3, 28, 28)) if "images" in name else [1, 2, 3]
-        served[name] = write_idx(tmp_path / "mirror", array).read_bytes()
-    known = {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in served.items()}
-    monkeypatch.setattr(sets, "_FILES", known)
-    monkeypatch.setenv("GRADUAL_DATA", str(tmp_path / "place"))
-    asked = []
-
-    def fetch(url, size):
-        asked.append(url)
-        content = served[url.rpartition("/")[2]]
-        if isinstance(content, Exception):
-            raise content
-        return content
-
-    monkeypatch.setattr(download, "fetch", fetch)
-    return served, asked, tmp_path / "place" / "mnist"
+def test_colour_images_are_red_green_and_blue_from_0_to_1_and_labels_are_ints(sets, cifar):
+    images, labels = [x.numpy() for x in sets.cifar10("test")]
+    assert images.shape == (3, 3, 32, 32) and images.dtype == np.float32
+    assert labels.dtype == np.int64 and labels.tolist() == [7, 0, 9]
+    wanted = np.float32([[(i * 3072 + 1024 * c + 32 * 31 + 5) % 251 for c in range(3)] for i in range(3)])
+    assert (images[:, :, 31, 5] == wanted / np.float32(255)).all()
 
 
-def test_mnist_is_downloaded_once_and_looked_up_from_then_on(sets, mirrors):
-    _, asked, folder = mirrors
-    assert sets.mnist("train")[1].tolist() == [1, 2, 3]
-    assert [url.rpartition("/")[2] for url in asked] == ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "train-images-idx3-ubyte.gz",
-        "train-labels-idx1-ubyte.gz",
-    ]
-    sets.mnist("train")
-    assert len(asked) == 2
+def test_as_many_files_of_colour_images_are_read_as_are_there(sets, cifar):
+    assert len(sets.cifar10()[0]) == 2
+    (cifar / "data_batch_4.bin").write_bytes(records(3, [1, 2, 3]))
+    assert sets.cifar10()[1].tolist() == [7, 0, 1, 2, 3]
+    (cifar / "test_batch.bin").unlink()
+    with pytest.raises(ValueError, match=r"test_batch\.bin is not there, but others of CIFAR-10's files are"):
+        sets.cifar10("test")
 
 
-def test_mnist_is_looked_for_in_the_cache_folder_by_default(sets, mirrors, monkeypatch, tmp_path):
-    monkeypatch.delenv("GRADUAL_DATA")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    sets.mnist("test")
-    assert (tmp_path / "cache" / "gradual" / "mnist" / "t10k-labels-idx1-ubyte.gz").exists()
+@pytest.mark.parametrize(
+    "content, why",
+    [
+        (b"", "wanted whole records of 3,073 bytes, found 0 bytes"),
+        (records(2)[:-1], "wanted whole records of 3,073 bytes, found 6,145 bytes"),
+        (records(2) + b"x", "wanted whole records of 3,073 bytes, found 6,147 bytes"),
+        (b"<html>Please log in to this network</html>", "wanted whole records of 3,073 bytes, found 42 bytes"),
+        (records(2, [3, 10]), "label 10 is not one from 0 to 9"),
+    ],
+    ids=["empty", "truncated", "longer", "another file", "another label"],
+)
+def test_a_file_that_holds_no_whole_colour_images_is_named(content, why, sets, cifar):
+    (cifar / "data_batch_1.bin").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"data_batch_1\.bin: {why}"):
+        sets.cifar10()
 
 
-def test_the_second_mirror_is_asked_where_the_first_fails(sets, download, mirrors, monkeypatch):
-    served, asked, _ = mirrors
-    fetch = download.fetch
-
-    def first_is_down(url, size):
-        if url.startswith(sets._MIRRORS[0]):
-            raise URLError("no route to host")
-        return fetch(url, size)
-
-    monkeypatch.setattr(download, "fetch", first_is_down)
-    sets.mnist("train")
-    assert all(url.startswith(sets._MIRRORS[1]) for url in asked) and len(asked) == 2
+def archive(*members):
+    """A gzipped tar file; of each member the name, what is in it and of which type it is."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as tar:
+        for name, content, kind in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.size = kind, len(content)
+            info.linkname = "/etc/passwd" if kind != tarfile.REGTYPE else ""
+            tar.addfile(info, io.BytesIO(content))
+    return file.getvalue()
 
 
-def test_a_download_that_is_not_mnist_is_not_kept(sets, mirrors):
-    served, _, folder = mirrors
-    served["train-images-idx3-ubyte.gz"] = b"<html>Please log in to this network</html>"
-    with pytest.raises(OSError, match="could not be downloaded.*damaged or another file"):
-        sets.mnist("train")
-    assert not any(folder.glob("*"))
+WHOLE = [(f"data_batch_{i}.bin", records(i), tarfile.REGTYPE) for i in range(1, 6)]
 
 
-def test_without_a_network_the_error_says_which_file_is_missing_and_why(sets, mirrors):
-    served, asked, _ = mirrors
-    served["train-images-idx3-ubyte.gz"] = URLError("no route to host")
-    with pytest.raises(OSError, match="train-images-idx3-ubyte.gz is not there .*no route to host.*no route to host"):
-        sets.mnist("train")
-    assert len(asked) == 2
+def test_an_archive_is_read_where_it_is_and_nothing_of_it_is_written(sets, tmp_path):
+    """Whatever its paths say, and in whatever order its files are."""
+    path = tmp_path / "below" / "cifar.tar.gz"
+    path.parent.mkdir()
+    spread = [("../../evil/", "/tmp/", "a/../../", "", "./")[i] + name for i, (name, *_) in enumerate(WHOLE)]
+    members = [(name, *rest) for name, (_, *rest) in zip(spread, WHOLE)]
+    path.write_bytes(archive(("../evil.bin", b"x", tarfile.REGTYPE), *members[::-1]))
+    found = sets.read_archive(path, [name for name, *_ in WHOLE])
+    assert [len(part) for part in found] == [1, 2, 3, 4, 5]
+    assert [str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*")] == ["below", "below/cifar.tar.gz"]
 
 
-def test_a_file_with_another_checksum_is_named_and_neither_read_nor_replaced(sets, mirrors):
-    _, asked, folder = mirrors
-    folder.mkdir(parents=True)
-    path = write_idx(folder / "train-images-idx3-ubyte.gz", np.ones((3, 28, 28)))
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match="train-images-idx3-ubyte.gz: damaged or another file: "):
-        sets.mnist("train")
-    assert path.read_bytes() == before and asked == []
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_what_is_no_file_in_an_archive_is_not_taken_for_one(kind, sets, tmp_path):
+    path = tmp_path / "cifar.tar.gz"
+    path.write_bytes(archive(("data_batch_1.bin", b"", kind), *WHOLE[1:]))
+    with pytest.raises(ValueError, match=r"cifar\.tar\.gz: holds no data_batch_1\.bin"):
+        sets.read_archive(path, [name for name, *_ in WHOLE])
 
 
-def test_no_network_is_found_out_within_seconds(sets, tmp_path, monkeypatch):
-    """A mirror that never answers, on this machine: connections wait in its queue for ever."""
-    import socket
-    from time import monotonic
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        host = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        monkeypatch.setattr(sets, "_MIRRORS", (host,))
-        monkeypatch.setenv("GRADUAL_DATA", str(tmp_path))
-        monkeypatch.setenv("no_proxy", "*")
-        start = monotonic()
-        with pytest.raises(OSError, match="timed out"):
-            sets.mnist("train")
-        assert monotonic() - start < 6
-
-
-@pytest.fixture
-def mirror():
-    """Serves on this machine what a function writes, which is given the connection; the address."""
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-    from threading import Thread
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.end_headers()
-            with suppress(OSError):  # the other side may have had enough
-                server.write(self.wfile)
-
-        def log_message(self, *args):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads, server.address = True, f"http://127.0.0.1:{server.server_port}/file.gz"
-        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-def test_a_file_comes_over_the_network_whole(download, mirror, monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    content = np.random.default_rng(0).bytes(300_000)
-    mirror.write = lambda file: file.write(content)
-    assert download.fetch(mirror.address, len(content)) == content
-    monkeypatch.setattr(download, "tqdm", None)
-    assert download.fetch(mirror.address, len(content)) == content
-
-
-def test_a_mirror_that_never_ends_is_read_one_byte_too_far(download, mirror, monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-
-    def write(file):
-        while True:
-            file.write(bytes(1 << 16))
-
-    mirror.write = write
-    content = download.fetch(mirror.address, 100_000)
-    assert len(content) == 100_001
-    with pytest.raises(ValueError, match="damaged or another file: more than 100,000 bytes"):
-        download.check("file.gz", content, 100_000, "")
-
-
-def test_a_mirror_that_sends_a_byte_at_a_time_is_given_up(download, mirror, monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    seconds = iter(range(1000))
-    monkeypatch.setattr(download, "monotonic", lambda: next(seconds))  # a clock that is as slow as the mirror
-
-    def write(file):
-        while True:
-            file.write(b"x")
-            file.flush()
-
-    mirror.write = write
-    with pytest.raises(TimeoutError, match="gave it up after .* bytes: less than 10,000 a second"):
-        download.fetch(mirror.address, 10**6)
-
-
-def test_a_mirror_whose_answer_does_not_begin_is_given_up(download, monkeypatch):
-    import socket
-    from threading import Thread
-
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(download, "PATIENCE", 0.3)
-
-    def answer():
-        with suppress(OSError), server.accept()[0] as connection:
-            connection.sendall(b"HTTP/1.1 200 OK\r\n")
-            while True:
-                connection.sendall(b"x")
-                time.sleep(0.05)
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        Thread(target=answer, daemon=True).start()
-        with pytest.raises(TimeoutError, match="no answer within 0.3 seconds"):
-            download.fetch(f"http://127.0.0.1:{server.getsockname()[1]}/file.gz", 10)
-
-
-@pytest.mark.host
-def test_a_tilde_in_the_folder_for_data_is_the_home_folder(sets, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    monkeypatch.setenv("GRADUAL_DATA", "~/sets")
-    monkeypatch.setattr(sets, "_MIRRORS", ())
-    with pytest.raises(OSError, match=re.escape(str(tmp_path / "sets" / "mnist"))):
-        sets.mnist("test")
-
-
-@pytest.mark.host
-def test_a_user_without_a_home_is_asked_for_a_folder(stage):
-    """As in a container whose user has a number and no name."""
-    pytest.importorskip("pwd")
-    code = f"""
-import os, pwd
-def getpwuid(uid):
-    raise KeyError(uid)
-pwd.getpwuid = getpwuid
-for name in ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR", "GRADUAL_DATA"):
-    os.environ.pop(name, None)
-from {stage.name} import datasets
-try:
-    datasets.mnist()
-except OSError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "Say which in GRADUAL_DATA" in done.stdout, done.stderr
+def test_a_file_in_an_archive_that_is_larger_than_it_can_be_is_not_read(sets, tmp_path):
+    path = tmp_path / "cifar.tar.gz"
+    path.write_bytes(archive(("test_batch.bin", bytes(3073 * 10_000 + 1), tarfile.REGTYPE)))
+    with pytest.raises(ValueError, match=r"holds no test_batch\.bin of at most 10,000 images"):
+        sets.read_archive(path, ["test_batch.bin"])

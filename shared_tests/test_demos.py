@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from .conftest import without_gpu
+from .test_data import records
 
 capability = pytest.mark.capability
 pytestmark = capability("demos")
@@ -28,8 +29,9 @@ moons = pytest.param("moons", id="moons")
 gpt = pytest.param("gpt", id="gpt")
 mnist = pytest.param("mnist", id="mnist", marks=capability("training"))
 autoencoder = pytest.param("autoencoder", id="autoencoder", marks=capability("convolution"))
-DEMOS = pytest.mark.parametrize("name", [moons, gpt, mnist, autoencoder])
-TRAINED = pytest.mark.parametrize("name", [mnist, autoencoder])
+resnet = pytest.param("resnet", id="resnet", marks=capability("batch norm of images"))
+DEMOS = pytest.mark.parametrize("name", [moons, gpt, mnist, autoencoder, resnet])
+TRAINED = pytest.mark.parametrize("name", [mnist, autoencoder, resnet])
 
 
 # Runs a module with each of some lists of flags, and prints its status and what it wrote to each stream.
@@ -125,15 +127,20 @@ def without_clock(lines):
 
 
 @pytest.fixture
-def demo(stage, tmp_path, request):
+def demo(stage, tmp_path_factory, request):
+    """The demos, with 40 colour images to train on and 20 to test."""
     if stage.foreign:
         pytest.skip("not there: the ladder's own demos")
-    return Demo(stage, tmp_path, request.config.getoption("device"))
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "cifar10").mkdir()
+    for name, n in (("data_batch_1", 40), ("test_batch", 20)):
+        (folder / "cifar10" / f"{name}.bin").write_bytes(records(n, range(10)))
+    return Demo(stage, folder, request.config.getoption("device"))
 
 
 def small(name):
     """Flags for a run of a second."""
-    flags = {"moons": ["--epochs", 2], "gpt": ["--steps", 2]}
+    flags = {"moons": ["--epochs", 2], "gpt": ["--steps", 2], "resnet": ["--epochs", 2, "--batch-size", 20]}
     return flags.get(name, ["--data", "digits", "--epochs", 2, "--batch-size", 50])
 
 
@@ -144,6 +151,7 @@ def small(name):
 def test_a_demo_says_what_it_runs_then_a_line_an_epoch_then_the_result(name, demo):
     first, *epochs, result = demo.usual(name)
     what = {"moons": "Moons: 100 points", "gpt": "GPT: 4,005 names that ship with this package"}
+    what["resnet"] = "CIFAR-10: 40 training and 20 test images, 272,474 parameters"
     assert first.startswith(what.get(name, "UCI digits: 1,500 training and 297 test images"))
     assert f"seed {42 if name == 'gpt' else 0}" in first and "parameters" in first
     if name == "gpt":
@@ -172,7 +180,7 @@ def test_of_many_epochs_about_twenty_are_reported_evenly_and_the_last(stage, cap
     assert len(said) == min(epochs, 20) and said[-1] == epochs and gaps.max() - gaps.min() <= 1
 
 
-@TRAINED
+@pytest.mark.parametrize("name", [mnist, autoencoder])
 def test_the_loss_and_the_accuracy_are_means_over_the_epoch(name, stage, demo):
     """At a rate of almost 0 they are those of the network as it began; the last batch is smaller than the others."""
     line = demo.lines(name, "--data", "digits", "--epochs", 1, "--batch-size", 400, "--lr", 1e-12)[1]
@@ -201,6 +209,22 @@ def test_where_mnist_can_not_be_had_one_line_says_so(demo):
     assert len(said) <= 100 and len(lines) == 3
     assert lines[0].startswith("UCI digits: 1,500 training and 297 test images")
     assert lines[-1].startswith("Result: test accuracy ")
+
+
+@capability("batch norm of images")
+def test_without_colour_images_one_line_says_so_and_the_digits_are_in_three_channels(stage, demo):
+    shutil.rmtree(demo.folder / "cifar10")
+    process = demo.start("resnet")
+    said = [process.stdout.readline() for _ in range(2)]
+    process.kill()
+    process.communicate()
+    assert re.match(r"No CIFAR-10 \(.+\): running on the small digits that ship with this package$", said[0])
+    assert len(said[0]) <= 102 and said[1].startswith("UCI digits: 1,500 training and 297 test images, 272,474 par")
+    digits = stage.part("datasets").digits("test")
+    coloured = stage.part("resnet").coloured(stage.part("utils.data").TensorDataset(*digits))
+    assert coloured[:3][0].shape == (3, 3, 28, 28)
+    with stage.package.no_grad():
+        assert stage.part("resnet").ResNet20()(coloured[:3][0]).shape == (3, 10)
 
 
 def test_moons_are_told_apart_by_every_rung(stage, demo):
@@ -263,6 +287,14 @@ def test_a_damaged_mnist_is_named_and_not_trained_on(demo):
     status, out, err = demo.run("mnist", "--epochs", 1)
     assert status == 1 and out == ""
     assert re.match(r"MNIST can't be used: .*train-images-idx3-ubyte.gz: damaged or another file", err)
+
+
+@capability("batch norm of images")
+def test_damaged_colour_images_are_named_and_not_trained_on(demo):
+    (demo.folder / "cifar10" / "test_batch.bin").write_bytes(bytes(3072))
+    status, out, err = demo.run("resnet", "--epochs", 1)
+    assert (status, out) == (1, "")
+    assert re.match(r"CIFAR-10 can't be used: .*test_batch.bin: wanted whole records of 3,073 bytes, found 3,072", err)
 
 
 @capability("training")
@@ -335,10 +367,7 @@ def test_a_device_that_is_not_there_is_refused_before_training(name, demo):
 # Pictures, bars and what they need
 
 
-PLOTS = pytest.mark.parametrize("name", [moons, gpt, autoencoder])
-
-
-@PLOTS
+@DEMOS
 def test_a_plot_is_a_picture_with_something_in_it(name, demo, tmp_path):
     image = pytest.importorskip("matplotlib.image")
     demo.lines(name, *small(name), "--plot", tmp_path / "plot.png")
@@ -346,7 +375,7 @@ def test_a_plot_is_a_picture_with_something_in_it(name, demo, tmp_path):
     assert min(picture.shape[:2]) > 300 and picture.std() > 0.1
 
 
-@PLOTS
+@DEMOS
 def test_a_plot_that_can_not_be_written_is_refused_before_training(name, demo):
     pytest.importorskip("matplotlib")
     wanted = {"plot.doc": "wanted a file ending in one of", "no/plot.png": "no folder no"}
@@ -360,7 +389,7 @@ def test_a_plot_that_can_not_be_written_is_refused_before_training(name, demo):
 @pytest.fixture
 def bare(demo, tmp_path):
     """The demo where none of the optional packages is installed."""
-    for package in ("graphviz", "matplotlib", "tqdm"):
+    for package in ("PIL", "graphviz", "matplotlib", "pooch", "tensorboard", "tqdm", "wandb"):
         (tmp_path / "bare" / package).mkdir(parents=True)
         (tmp_path / "bare" / package / "__init__.py").write_text(f"raise ImportError('no {package} here')")
     demo.env["PYTHONPATH"] = str(tmp_path / "bare")
@@ -372,7 +401,7 @@ def test_a_demo_runs_without_the_optional_packages(name, bare):
     assert bare.lines(name, *small(name))[-1].startswith("Result: ")
 
 
-@PLOTS
+@DEMOS
 def test_a_plot_without_matplotlib_says_what_to_install_before_training(name, bare):
     status, out, err = bare.run(name, *small(name), "--plot", "plot.png")
     assert (status, out) == (2, "") and "pip install matplotlib" in err
@@ -403,8 +432,10 @@ def test_a_terminal_shows_a_bar_and_keeps_every_line(name, demo):
 # Stopping and going on
 
 
-def slow(stage):
+def slow(name, stage):
     """Flags for a run of some seconds: many small steps, or fewer where a step is a network's of images."""
+    if name == "resnet":
+        return ["--epochs", 3, "--batch-size", 4, "--lr", 0.01]
     return ["--data", "digits", "--epochs", 3, "--batch-size", 5 if stage.number == 3 else 15]
 
 
@@ -431,11 +462,11 @@ def test_ctrl_c_and_sigterm_end_with_a_sentence(how, demo):
 def test_a_resumed_run_gives_the_numbers_of_one_never_stopped(name, stage, demo, tmp_path):
     """Stopped in two ways, in two files: by Ctrl-C in its second epoch, and gone on with, killed in its third."""
     load, never = stage.package.load, tmp_path / "never.npz"
-    wanted = demo.figures(name, *slow(stage), "--save", never)
+    wanted = demo.figures(name, *slow(name, stage), "--save", never)
     resume = []
     for done, how, file in (1, signal.SIGINT, "stopped.pt"), (2, signal.SIGKILL, "killed.safetensors"):
         path = tmp_path / file
-        process = demo.start(name, *slow(stage), *resume, "--save", path)
+        process = demo.start(name, *slow(name, stage), *resume, "--save", path)
         status, err = stop_after(process, f"epoch {done}/3", how)
         assert status == (130 if how == signal.SIGINT else -signal.SIGKILL)
         if how == signal.SIGINT:
@@ -444,7 +475,7 @@ def test_a_resumed_run_gives_the_numbers_of_one_never_stopped(name, stage, demo,
         assert done <= load(path)["run"]["done"] < 3, "the run was stopped too late to show anything"
         resume = ["--resume", path]
 
-    resumed = demo.figures(name, *slow(stage), "--resume", path, "--save", path)
+    resumed = demo.figures(name, *slow(name, stage), "--resume", path, "--save", path)
     assert resumed[-2:] == wanted[-2:]
     assert as_lists(load(path)) == as_lists(load(never))
 
@@ -589,7 +620,7 @@ def test_a_full_device_ends_it_with_a_sentence_and_a_closed_output_not_at_all(de
         assert process.communicate() == (None, "") and process.returncode == 0
 
 
-@PLOTS
+@DEMOS
 @FULL
 def test_a_picture_that_can_not_be_finished_leaves_the_one_before(name, stage, demo, tmp_path):
     pytest.importorskip("matplotlib")

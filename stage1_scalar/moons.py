@@ -9,7 +9,7 @@ from math import cos, pi, sin
 from time import perf_counter
 
 from . import Tensor, no_grad
-from .demo import check_finite, plot_moons, progress, report, run, say
+from .demo import check_finite, draw_moons, progress, report, run, say, write_picture
 
 
 def make_moons(n=100, noise=0.1, seed=0):
@@ -125,7 +125,8 @@ def main(flags):
         test = accuracy([model(x) for x in fresh_points], fresh_labels)
         say(f"Result: train accuracy {train:.2%}, on {len(fresh_points)} fresh points {test:.2%}, in {seconds:.1f} s")
         if flags.plot:
-            plot_moons(flags.plot, lambda points: [model(x).item() for x in points], points, labels)
+            write_picture(draw_moons(lambda points: [model(x).item() for x in points], points, labels), flags.plot)
+            say(f"The decision boundary is in {flags.plot}")
 
 
 if __name__ == "__main__":

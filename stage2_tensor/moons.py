@@ -7,7 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from . import Tensor, no_grad
-from .demo import check_finite, plot_moons, progress, report, run, say
+from .demo import check_finite, draw_moons, progress, report, run, say, write_picture
 
 
 def make_moons(n=100, noise=0.1, seed=0):
@@ -109,7 +109,9 @@ def main(flags):
         test = accuracy(model(fresh_points), fresh_labels)
         say(f"Result: train accuracy {train:.2%}, on {len(fresh_points)} fresh points {test:.2%}, in {seconds:.1f} s")
         if flags.plot:
-            plot_moons(flags.plot, lambda points: model(np.array(points, np.float32)).numpy()[:, 0], points, labels)
+            figure = draw_moons(lambda points: model(np.array(points, np.float32)).numpy()[:, 0], points, labels)
+            write_picture(figure, flags.plot)
+            say(f"The decision boundary is in {flags.plot}")
 
 
 if __name__ == "__main__":

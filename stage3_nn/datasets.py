@@ -1,19 +1,20 @@
-"""The data sets of the demos: two moons, the digits that ship with this package, and MNIST, which is downloaded.
+"""The data sets of the demos: two moons, the digits that ship with this package, and what is downloaded.
 
-MNIST is by Y. LeCun and C. Cortes (CC BY-SA 3.0). The digits in `digits.npz` are "Optical Recognition of Handwritten
-Digits" by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, https://doi.org/10.24432/C50P49 (CC BY 4.0).
+MNIST is by Y. LeCun and C. Cortes (CC BY-SA 3.0), CIFAR-10 by A. Krizhevsky (2009). The digits in `digits.npz` are
+"Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository,
+https://doi.org/10.24432/C50P49 (CC BY 4.0).
 """
 
 import gzip
-import os
 import random
+import tarfile
 import zlib
 from math import cos, pi, prod, sin
 from pathlib import Path
 
 import numpy as np
 
-from .download import check, download
+from .download import FILES, data_folder, known
 from .engine import constant
 from .files import plain
 
@@ -45,46 +46,31 @@ def digits(split="train"):
     return constant(images[:, None] / np.float32(16)), constant(labels.astype(np.int64))
 
 
-_MIRRORS = "https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"
-_FILES = {  # bytes, SHA-256
-    "train-images-idx3-ubyte.gz": (9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-    "train-labels-idx1-ubyte.gz": (28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
-    "t10k-images-idx3-ubyte.gz": (1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
-    "t10k-labels-idx1-ubyte.gz": (4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
-}
+def _split(name, split):
+    if split not in ("train", "test"):
+        raise ValueError(f"{name}: wanted the split 'train' or 'test', got {split!r}")
+    return split
+
+
+def text(name):
+    """A text: "names", 32,033 first names, one a line, or "tinyshakespeare", 40,000 lines of his plays.
+
+    The file is looked up in `$GRADUAL_DATA/text`, by default in the cache folder, else downloaded to there. OSError if
+    it can't be had, ValueError if what is there is another.
+    """
+    if f"text/{name}.txt" not in FILES:
+        raise ValueError(f"text: wanted 'names' or 'tinyshakespeare', got {name!r}")
+    return known(f"text/{name}.txt").read_text(encoding="utf-8")
 
 
 def mnist(split="train"):
     """MNIST: 60,000 images for "train", 10,000 for "test", (N, 1, 28, 28), float32 from 0 to 1; labels (N,), int64.
 
-    The files are looked up in `$GRADUAL_DATA/mnist`, by default `~/.cache/gradual/mnist`, else downloaded to there.
-    OSError if they can't be had, ValueError if one that is there isn't MNIST's.
+    The files are looked up in `$GRADUAL_DATA/mnist`, by default in the cache folder, else downloaded to there. OSError
+    if they can't be had, ValueError if one that is there isn't MNIST's.
     """
-    folder = data_folder() / "mnist"
     part = {"train": "train", "test": "t10k"}[_split("mnist", split)]
-    paths = [folder / f"{part}-images-idx3-ubyte.gz", folder / f"{part}-labels-idx1-ubyte.gz"]
-    for path in paths:
-        size, sha256 = _FILES[path.name]
-        if not path.exists():
-            download(path, _MIRRORS, size, sha256)
-        with open(plain(path), "rb") as file:
-            check(path, file.read(size + 1), size, sha256)
-    return read_mnist(*paths)
-
-
-def data_folder():
-    """Where data sets are: in `$GRADUAL_DATA` or, by default, the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "gradual")
-    try:
-        return Path(os.environ.get("GRADUAL_DATA") or cache).expanduser()
-    except RuntimeError as error:
-        raise OSError(f"there is no folder for data: {error} Say which in GRADUAL_DATA") from None
-
-
-def _split(name, split):
-    if split not in ("train", "test"):
-        raise ValueError(f"{name}: wanted the split 'train' or 'test', got {split!r}")
-    return split
+    return read_mnist(known(f"mnist/{part}-images-idx3-ubyte.gz"), known(f"mnist/{part}-labels-idx1-ubyte.gz"))
 
 
 def read_mnist(images_path, labels_path):
@@ -116,3 +102,51 @@ def read_idx(path, ndim):
         what = "more" if len(content) > size else "less"
         raise ValueError(f"{path}: {what} than the {size:,} bytes of its shape {tuple(shape)}")
     return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+CIFAR10_CLASSES = "plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
+_BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
+_RECORD = 3073  # bytes: a label, then 32×32 pixels' red, green and blue
+
+
+def cifar10(split="train"):
+    """CIFAR-10: 50,000 images for "train", 10,000 for "test", (N, 3, 32, 32), float32 from 0 to 1; labels (N,), int64.
+
+    Its binary files, or as many of them as there are, are looked up in `$GRADUAL_DATA/cifar10`, by default in the cache
+    folder. Where there are none the archive that holds them is read there, and downloaded before if need be. OSError if
+    it can't be had, ValueError if what is there isn't CIFAR-10's.
+    """
+    names, folder = _BATCHES[_split("cifar10", split)], data_folder() / "cifar10"
+    if any((folder / name).exists() for batches in _BATCHES.values() for name in batches):
+        paths = [folder / name for name in names if (folder / name).exists()]
+        if not paths:
+            raise ValueError(f"{folder / names[0]} is not there, but others of CIFAR-10's files are")
+        records = [read_cifar(path, plain(path).read_bytes()) for path in paths]
+    else:
+        records = read_archive(known("cifar10/cifar-10-binary.tar.gz"), names)
+    records = np.concatenate(records)
+    images = records[:, 1:].reshape(-1, 3, 32, 32)
+    return constant(images / np.float32(255)), constant(records[:, 0].astype(np.int64))
+
+
+def read_archive(path, names):
+    """The records of the files of these names in CIFAR-10's archive, which is not unpacked to anywhere."""
+    found = {}
+    with tarfile.open(path, "r|gz") as archive:
+        for member in archive:
+            name = member.name.rpartition("/")[2]
+            if name in names and member.isfile() and member.size <= 10_000 * _RECORD:
+                found[name] = read_cifar(f"{path}: {name}", archive.extractfile(member).read())
+    if missing := set(names) - set(found):
+        raise ValueError(f"{path}: holds no {', '.join(sorted(missing))} of at most 10,000 images")
+    return [found[name] for name in names]
+
+
+def read_cifar(name, content):
+    """The records, (N, 3073), in the bytes of a file in CIFAR-10's format; ValueError gives its name if they aren't."""
+    if not content or len(content) % _RECORD:
+        raise ValueError(f"{name}: wanted whole records of {_RECORD:,} bytes, found {len(content):,} bytes")
+    records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
+    if records[:, 0].max() > 9:
+        raise ValueError(f"{name}: label {records[:, 0].max()} is not one from 0 to 9")
+    return records

@@ -3,7 +3,8 @@
 from time import perf_counter
 
 from . import datasets, manual_seed, nn, no_grad, optim, tensor
-from .demo import check_finite, plot_moons, progress, report, run, say
+from .demo import check_finite, draw_moons, progress, report, run, say, show
+from .reporters import Log
 
 
 def accuracy(scores, labels):
@@ -34,23 +35,27 @@ def main(flags):
     size = sum(p.numel() for p in model.parameters())
     say(f"Moons: {len(points)} points, a 2-16-16-1 network of {size} parameters, seed {flags.seed}")
 
+    log = Log(flags, data="moons", examples=len(points), parameters=size)
     began = perf_counter()
     for epoch in progress(range(flags.epochs), "moons"):
         start = perf_counter()
+        rate = scheduler.get_last_lr()[0]
         loss, train = step(model, optimizer, points, labels)
         scheduler.step()
+        seconds = perf_counter() - start
         check_finite(epoch + 1, loss, sum(p.detach().sum() for p in model.parameters()).item())
         figures = {"loss": f"{loss:.4f}", "train": f"{train:7.2%}"}
-        report(epoch + 1, flags.epochs, len(points), perf_counter() - start, **figures)
+        report(epoch + 1, flags.epochs, len(points), seconds, **figures)
+        log.epoch(epoch + 1, len(points), seconds, learning_rate=rate, loss=loss, train_accuracy=train.item())
     seconds = perf_counter() - began
 
     with no_grad():
         train = accuracy(model(points), labels)
         test = accuracy(model(fresh_points), fresh_labels)
         say(f"Result: train accuracy {train:.2%}, on {len(fresh_points)} fresh points {test:.2%}, in {seconds:.1f} s")
-        if flags.plot:
-            plot_moons(flags.plot, lambda points: model(tensor(points)).numpy()[:, 0], points.numpy(), labels.numpy())
+        score = lambda points: model(tensor(points)).numpy()[:, 0]  # noqa: E731
+        show(flags, log, "boundary", draw_moons, score, points.numpy(), labels.numpy())
 
 
 if __name__ == "__main__":
-    run(main, __doc__, epochs=200, lr=1.0, seed=0, plot=None)
+    run(main, __doc__, epochs=200, lr=1.0, seed=0, log=None, plot=None)

@@ -3,8 +3,9 @@
 from time import perf_counter
 
 from . import cat, manual_seed, nn, no_grad, optim
-from .demo import Checkpoint, check_finite, handwritten, progress, report, run, say, warm_up_and_cosine, write_picture
+from .demo import Checkpoint, check_finite, image_sets, progress, report, run, say, show, warm_up_and_cosine
 from .nn import functional as F
+from .reporters import Log
 from .utils.data import DataLoader, TensorDataset
 
 
@@ -32,8 +33,8 @@ def drawn(model, images):
         return cat([model(batch) for (batch,) in DataLoader(TensorDataset(images), 500)])
 
 
-def plot_pairs(path, images, copies):
-    """Draw a row of images, (N, 784), over a row of what the network made of them."""
+def draw_pairs(images, copies):
+    """A picture of a row of images, (N, 784), over a row of what the network made of them."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(len(images), 2.6), layout="constrained")
@@ -43,12 +44,11 @@ def plot_pairs(path, images, copies):
         axes.set(xticks=[], yticks=[])
     for row, label in enumerate(("original", "drawn again")):
         figure.axes[row * len(images)].set_ylabel(label)
-    write_picture(figure, path)
-    say(f"Originals and copies are in {path}")
+    return figure
 
 
 def main(flags):
-    name, *sets = handwritten(flags.data)
+    name, *sets = image_sets(flags.data)
     train, test = (pixels(dataset.to(flags.device)) for dataset in sets)
     baseline = ((test - train.mean(dim=0)) ** 2).mean()
     manual_seed(flags.seed)
@@ -60,12 +60,13 @@ def main(flags):
     sets = f"{name}: {len(train):,} training and {len(test):,} test images"
     say(f"{sets}, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
+    log = Log(flags, data=name, examples=len(train), parameters=size)
     checkpoint = Checkpoint(flags, len(train), model=model, optimizer=optimizer, scheduler=scheduler)
     batches.epoch = checkpoint.resume()
     checkpoint.save(batches.epoch)
     began = perf_counter()
     for epoch in range(batches.epoch + 1, flags.epochs + 1):
-        start, total = perf_counter(), 0.0
+        start, total, rate = perf_counter(), 0.0, scheduler.get_last_lr()[0]
         for (images,) in progress(batches, f"epoch {epoch}"):
             loss = F.mse_loss(model(images), images)
             optimizer.zero_grad()
@@ -80,16 +81,16 @@ def main(flags):
         error = F.mse_loss(drawn(model, test), test)
         figures = {"loss": f"{loss:.4f}", "test": f"{error:.4f}"}
         report(epoch, flags.epochs, len(train), seconds, **figures)
+        log.epoch(epoch, len(train), seconds, learning_rate=rate, loss=loss, test_loss=error.item())
     copies = drawn(model, test)
     error = F.mse_loss(copies, test)
     say(
         f"Result: test error {error:.4f}, that of the mean image {baseline:.4f}, {baseline / error:.1f} times as much, "
         f"in {perf_counter() - began:.1f} s"
     )
-    if flags.plot:
-        plot_pairs(flags.plot, test[:10].cpu().numpy(), copies[:10].cpu().numpy())
+    show(flags, log, "copies", draw_pairs, test[:10].cpu().numpy(), copies[:10].cpu().numpy())
 
 
 if __name__ == "__main__":
     defaults = {"epochs": 3, "batch_size": 64, "lr": 2e-3, "seed": 0, "data": "mnist", "device": "cpu"}
-    run(main, __doc__, **defaults, save=None, resume=None, plot=None)
+    run(main, __doc__, **defaults, save=None, resume=None, plot=None, log=None)

@@ -24,6 +24,8 @@ from . import datasets
 from .checkpoint import load, save
 from .device import moved
 from .files import shown, whole_file
+from .reporters import reporter
+from .scan import scan
 from .utils.data import TensorDataset
 
 
@@ -43,7 +45,8 @@ def run(main, description, **defaults):
             stream.reconfigure(errors="replace")  # a terminal may have no sign for ×
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     for name, default in defaults.items():
-        parser.add_argument("--" + name.replace("_", "-"), default=default, **FLAGS[name])
+        choices = {"choices": [default, "digits"]} if name == "data" else {}
+        parser.add_argument("--" + name.replace("_", "-"), default=default, **FLAGS[name], **choices)
     file = None
     with _ended_in_a_sentence(parser.prog):
         try:
@@ -51,6 +54,8 @@ def run(main, description, **defaults):
             file = vars(flags).get("save")
             if file and os.path.exists(file) and os.path.realpath(file) != os.path.realpath(flags.resume or ""):
                 parser.error(f"argument --save: {file} is there already: add --resume {file}, or name another file")
+            if vars(flags).get("image") and not flags.resume:
+                parser.error("argument --image: a trained network is asked: add --resume and the file of its --save")
             main(flags)
         except KeyboardInterrupt:
             print("\nStopped.", file=sys.stderr)
@@ -143,17 +148,36 @@ def _letters(text):
     return text
 
 
+def _reporter(text):
+    try:
+        return reporter(text)
+    except (ImportError, ValueError) as error:
+        raise argparse.ArgumentTypeError(_short(str(error))) from None
+
+
+def _image(text):
+    try:
+        scan(text)
+        return text
+    except ImportError:
+        raise argparse.ArgumentTypeError("to read pictures needs Pillow: pip install pillow") from None
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{_short(text)}: {getattr(error, 'strerror', None) or error}") from None
+
+
 FLAGS = {
     "epochs": {"type": _whole(1), "metavar": "N", "help": "how often to go through the training data (%(default)s)"},
     "steps": {"type": _whole(1), "metavar": "N", "help": "how many steps to train for (%(default)s)"},
     "batch_size": {"type": _whole(1), "metavar": "N", "help": "how many examples a step takes (%(default)s)"},
     "lr": {"type": _rate, "metavar": "RATE", "help": "learning rate, the highest where it changes (%(default)s)"},
     "seed": {"type": _whole(0), "metavar": "N", "help": "same seed, same numbers (%(default)s)"},
-    "data": {"choices": ["mnist", "digits"], "help": "what to train on (%(default)s)"},
+    "data": {"help": "what to train on (%(default)s)"},
     "prompt": {"type": _letters, "metavar": "LETTERS", "help": "what the new names are to begin with"},
     "save": {"type": _to_write, "metavar": "FILE", "help": "keep the run in this file"},
     "resume": {"metavar": "FILE", "help": "go on, perhaps for longer, with the run in this file"},
     "device": {"type": _device, "metavar": "NAME", "help": "where to run, cpu or cuda (%(default)s)"},
+    "log": {"type": _reporter, "metavar": "WHERE", "help": "send the figures to FILE.csv, tensorboard:FOLDER, …"},
+    "image": {"type": _image, "metavar": "FILE", "help": "train nothing, but say which digit is in this picture"},
     "plot": {"type": _picture, "metavar": "FILE", "help": "draw what was learned, into this file"},
 }
 
@@ -203,28 +227,36 @@ def write_picture(figure, path):
         sys.exit(f"--plot {path}: {error.strerror}")
 
 
-def plot_moons(path, score, points, labels):
-    """Draw the points of two classes over the score that a network gives to the plane; it decides by the sign.
+def draw_moons(score, points, labels):
+    """A picture of the points of two classes, on the score that a network gives to the plane; it decides by the sign.
 
     `score` takes a list of points and gives a list of numbers, `labels` are −1 and 1.
     """
     from matplotlib.figure import Figure
 
+    def scores(places):
+        return zip(places, score([(x / 40, y / 40) for x, y in places]))
+
+    # A grid of tenths, and one four times as fine where the sign changes.
+    coarse = dict(scores([(x, y) for y in range(-50, 71, 4) for x in range(-70, 111, 4)]))
+    signs = {(x, y): {coarse.get((x + i, y + j), 0) > 0 for i in (0, 4) for j in (0, 4)} for x, y in coarse}
+    cells = [place for place in coarse if len(signs[place]) == 2]
+    fine = {(x + i, y + j) for x, y in cells for i in range(5) for j in range(5) if x + i <= 110 and y + j <= 70}
+    known = coarse | dict(scores(sorted(fine - coarse.keys())))
+    xs, ys = ([place[i] / 40 for place in known] for i in (0, 1))
+
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    xs, ys = ([low + i * (high - low) / 59 for i in range(60)] for low, high in ((-1.75, 2.75), (-1.25, 1.75)))
-    scores = score([(x, y) for y in ys for x in xs])
-    rows = [scores[i : i + 60] for i in range(0, len(scores), 60)]
-    shown = axes.contourf(xs, ys, rows, [-3, -2, -1, 0, 1, 2, 3], cmap="RdBu", extend="both", alpha=0.6)
-    axes.contour(xs, ys, rows, [0], colors="black")
-    for label, colour in ((-1, "darkred"), (1, "darkblue")):
+    shown = axes.tripcolor(xs, ys, list(known.values()), cmap="Blues", vmin=-3, vmax=3, shading="gouraud")
+    axes.tricontour(xs, ys, list(known.values()), [0], colors="black")
+    for label, marker, colour in ((-1, "o", "white"), (1, "^", "black")):
         x, y = zip(*[point for point, its in zip(points, labels) if its == label])
-        axes.scatter(x, y, 18, colour, edgecolors="white", linewidths=0.5, label=f"class {label}".replace("-", "−"))
+        edge = {"edgecolors": "black" if colour == "white" else "white", "linewidths": 0.7}
+        axes.scatter(x, y, 24, colour, marker, **edge, label=f"class {label}".replace("-", "−"))
     axes.set(xlabel="x₁", ylabel="x₂", title="Two moons and where the network tells them apart", aspect="equal")
     axes.legend(loc="upper right")
-    figure.colorbar(shown, shrink=0.9, label="score of the network (black line: 0)")
-    write_picture(figure, path)
-    say(f"The decision boundary is in {path}")
+    figure.colorbar(shown, shrink=0.9, label="score of the network (black line: 0)", extend="both")
+    return figure
 
 
 def plot_gpt(path, losses, name, attention):
@@ -291,22 +323,35 @@ class Losses(list):
         self[:] = losses
 
 
-def handwritten(choice):
-    """The digits that `--data` chose: their name, the training and the test set."""
-    if choice == "mnist":
+def image_sets(choice):
+    """The images that `--data` chose: their name, the training and the test set."""
+    if choice != "digits":
+        name, load = {"mnist": ("MNIST", datasets.mnist), "cifar10": ("CIFAR-10", datasets.cifar10)}[choice]
         try:
-            return "MNIST", *[TensorDataset(*datasets.mnist(split)) for split in ("train", "test")]
+            return name, *[TensorDataset(*load(split)) for split in ("train", "test")]
         except ValueError as error:
-            sys.exit(f"MNIST can't be used: {error}")
+            sys.exit(f"{name} can't be used: {error}")
         except OSError as error:
-            why = shorten(str(error).rpartition(": ")[2], 36, placeholder=" …")  # datasets.mnist() says it in full
-            say(f"No MNIST ({why}): running on the small digits that ship with this package")
+            why = shorten(str(error).rpartition(": ")[2], 30, placeholder=" …")  # the data set says it in full
+            say(f"No {name} ({why}): running on the small digits that ship with this package")
     return "UCI digits", *[TensorDataset(*datasets.digits(split)) for split in ("train", "test")]
 
 
 def warm_up_and_cosine(steps):
     """A factor for the learning rate: up to 1 in the first twentieth of the steps, then down half a cosine to 0."""
     return lambda step: min(1, (step + 1) / (steps / 20 + 1)) * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def show(flags, log, name, draw, *arguments):
+    """Put the picture that `draw` makes of the arguments into the file of `--plot` and, if it can be, into the log."""
+    pictures = {}
+    if flags.plot or flags.log:
+        with suppress(ImportError):  # --plot has made sure of matplotlib; a log does without
+            pictures[name] = draw(*arguments)
+    log.end(pictures)
+    if flags.plot:
+        write_picture(pictures[name], flags.plot)
+        say(f"A picture of the {name} is in {flags.plot}")
 
 
 class Checkpoint:
@@ -335,11 +380,7 @@ class Checkpoint:
         """How many epochs or steps are done: 0, or with `--resume` as in the file, whose state the parts take over."""
         if not self.flags.resume:
             return 0
-        try:
-            state = load(self.flags.resume)
-            for name in ("run", *self.parts):
-                if not isinstance(state, dict) or not isinstance(state.get(name), dict):
-                    raise ValueError(f"not written by this demo: it holds nothing of the {name}")
+        with _resumed(self.flags.resume, "run", *self.parts) as state:
             run, unit, whole = state["run"], self.unit, self.settings[self.unit]
             before = run.get(unit)
             if isinstance(before, int) and before < whole:
@@ -354,7 +395,24 @@ class Checkpoint:
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
             return done
-        except OSError as error:
-            sys.exit(f"--resume {shown(self.flags.resume)}: {error.strerror}")
-        except (RuntimeError, ValueError) as error:
-            sys.exit(f"--resume {self.flags.resume}: {error}")
+
+
+def load_trained(path, model):
+    """Give a model the weights that are in the file of a run. The program ends with a sentence if they aren't."""
+    with _resumed(path, "model") as state:
+        model.load_state_dict(state["model"])
+
+
+@contextmanager
+def _resumed(path, *parts):
+    """What is in the file of `--resume`, with these parts; what is wrong with it is said, and the end."""
+    try:
+        state = load(path)
+        for name in parts:
+            if not isinstance(state, dict) or not isinstance(state.get(name), dict):
+                raise ValueError(f"not written by this demo: it holds nothing of the {name}")
+        yield state
+    except OSError as error:
+        sys.exit(f"--resume {shown(path)}: {error.strerror}")
+    except (RuntimeError, ValueError) as error:
+        sys.exit(f"--resume {path}: {error}")

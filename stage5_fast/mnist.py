@@ -2,10 +2,24 @@
 
 from time import perf_counter
 
-from . import manual_seed, nn, no_grad, optim
-from .demo import Checkpoint, check_finite, handwritten, progress, report, run, say, warm_up_and_cosine
+from . import cat, manual_seed, nn, no_grad, optim
+from .demo import (
+    Checkpoint,
+    check_finite,
+    image_sets,
+    load_trained,
+    progress,
+    report,
+    run,
+    say,
+    show,
+    warm_up_and_cosine,
+)
+from .mistakes import draw_mistakes
 from .nn import functional as F
-from .utils.data import DataLoader
+from .reporters import Log
+from .scan import scan
+from .utils.data import DataLoader, TensorDataset
 
 
 def network():
@@ -34,15 +48,30 @@ def right(logits, labels):
     return (logits.argmax(dim=1) == labels).sum()
 
 
+def predicted(model, images):
+    """The probabilities (N, 10) that the model gives to the digits."""
+    with no_grad():
+        return cat([model(normalized(batch)).softmax(dim=1) for (batch,) in DataLoader(TensorDataset(images), 500)])
+
+
 def accuracy(model, dataset):
     """Which part of the dataset the model gets right."""
-    with no_grad():
-        hits = sum(right(model(normalized(images)), labels) for images, labels in DataLoader(dataset, 500))
-        return hits.item() / len(dataset)
+    images, labels = dataset.tensors
+    return right(predicted(model, images), labels).item() / len(dataset)
+
+
+def ask(flags):
+    """Say which digit is in the picture of `--image`."""
+    model = network().to(flags.device)
+    load_trained(flags.resume, model)
+    probabilities = predicted(model, scan(flags.image).to(flags.device))[0]
+    say(f"Result: it is a {probabilities.argmax()}, {probabilities.max():.1%} sure")
 
 
 def main(flags):
-    name, *sets = handwritten(flags.data)
+    if flags.image:
+        return ask(flags)
+    name, *sets = image_sets(flags.data)
     train, test = (dataset.to(flags.device) for dataset in sets)
     manual_seed(flags.seed)
     model = network().to(flags.device)
@@ -53,12 +82,13 @@ def main(flags):
     sets = f"{name}: {len(train):,} training and {len(test):,} test images"
     say(f"{sets}, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
+    log = Log(flags, data=name, examples=len(train), parameters=size)
     checkpoint = Checkpoint(flags, len(train), model=model, optimizer=optimizer, scheduler=scheduler)
     batches.epoch = checkpoint.resume()
     checkpoint.save(batches.epoch)
     began, score = perf_counter(), None
     for epoch in range(batches.epoch + 1, flags.epochs + 1):
-        start, total, hits = perf_counter(), 0.0, 0
+        start, total, hits, rate = perf_counter(), 0.0, 0, scheduler.get_last_lr()[0]
         for images, labels in progress(batches, f"epoch {epoch}"):
             logits = model(normalized(images))
             loss = F.cross_entropy(logits, labels)
@@ -75,9 +105,20 @@ def main(flags):
         score = accuracy(model, test)
         figures = {"loss": f"{loss:.4f}", "train": f"{hits:7.2%}", "test": f"{score:7.2%}"}
         report(epoch, flags.epochs, len(train), seconds, **figures)
+        accuracies = {"train_accuracy": hits, "test_accuracy": score}
+        log.epoch(epoch, len(train), seconds, learning_rate=rate, loss=loss, **accuracies)
     score = accuracy(model, test) if score is None else score
     say(f"Result: test accuracy {score:.2%}, in {perf_counter() - began:.1f} s")
+    show(
+        flags,
+        log,
+        "mistakes",
+        draw_mistakes,
+        *[x.cpu().numpy() for x in (*test.tensors, predicted(model, test.tensors[0]))],
+        "0123456789",
+    )
 
 
 if __name__ == "__main__":
-    run(main, __doc__, epochs=4, batch_size=64, lr=4e-3, seed=0, data="mnist", save=None, resume=None, device="cpu")
+    defaults = {"epochs": 4, "batch_size": 64, "lr": 4e-3, "seed": 0, "data": "mnist", "device": "cpu"}
+    run(main, __doc__, **defaults, save=None, resume=None, image=None, plot=None, log=None)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...device import moved
+from ...random import Generator
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset
 from .sampler import BatchSampler, RandomSampler, SeededSampler, SequentialSampler
@@ -16,9 +17,9 @@ class DataLoader:
     """Goes through a dataset in batches; each time it is gone through is an epoch. See `torch.utils.data.DataLoader`.
 
     Examples are taken one by one and collated, but for a dataset with `whole_batches`. A random order is drawn from
-    `generator`; with a `seed`, which PyTorch's has not, it follows from `seed` and `epoch` alone: a run that goes on
-    with `loader.epoch = 3` gets the batches of one that was never stopped. What is said of workers and pinned memory
-    changes no batch, and there are neither.
+    `generator`. With a `seed`, which PyTorch's has not, both the order and what is drawn from `loader.generator` during
+    an epoch follow from `seed` and `epoch` alone: a run that goes on with `loader.epoch = 3` gets the batches of one
+    that was never stopped. What is said of workers and pinned memory changes no batch, and there are neither.
     """
 
     def __init__(
@@ -94,6 +95,8 @@ class DataLoader:
     def __iter__(self):
         if self.seed is not None:
             self.sampler.epoch = self.epoch
+            self.generator = Generator()
+            self.generator.numpy = np.random.default_rng((self.seed, self.epoch, 1))
         self.epoch += 1
         if self._whole:
             for numbers in self._arrays_of_numbers():
