@@ -309,7 +309,7 @@ class Tensor:
     never require grad. It is on the given `device` or, by default, on that of `data`.
     """
 
-    __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "_backward", "_made", "_was")
+    __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "_backward", "_made", "_was", "__weakref__")
     __array_ufunc__ = None  # so that `array * tensor` calls Tensor.__rmul__
 
     def __init__(self, data, requires_grad=True, device=None):

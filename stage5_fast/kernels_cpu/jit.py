@@ -66,6 +66,20 @@ def jit(function, **options):
     return kernel
 
 
+def kept_source(text, names):
+    """The functions of those names that a text defines, compiled; the text is a file in the folder of the cache."""
+    name = f"step_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    path = Path(_CACHE or "/nowhere", f"{name}.py")
+    if _CACHE and not path.exists():
+        whole = path.with_suffix(f".{os.getpid()}")
+        whole.write_text(text, encoding="utf-8")
+        whole.replace(path)  # at once: others may read it
+    kinds = {kind: getattr(np, kind) for kind in ("float32", "float64", "int32", "int64", "uint8")}
+    defined = {"__name__": f"{PACKAGE}.{name}", "np": np, **kinds}
+    exec(compile(text, str(path), "exec"), defined)
+    return {name: jit(defined[name]) for name in names}
+
+
 def _in_turn(compile, path):
     """`compile` in one process at a time: two would corrupt Numba's cache. The next process loads it from there."""
 
