@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .kernels_cpu.jit import empty, kept_source
+from .kernels_cpu.matrix_product import SMALL as THREADED, product
 from .recording import Call, Each, Indexed, Number, Product, Reduce, Within, is_dense, owner_of, value_of
 
 EXPRESSIONS = {
@@ -215,7 +216,8 @@ class Program:
         out, a, b, label = operation.out, operation.a, operation.b, operation.label
         (m, k), n = a.shape[-2:], b.shape[-1]
         if out.size * k > INLINED:
-            call = Call(np.matmul, (a, b), {"out": out}, label=label)
+            planes = out.ndim == 2 and out.size * k >= THREADED and out.flags.c_contiguous
+            call = Call(product if planes else np.matmul, (a, b), {"out": out}, label=label)
             call.arrays = [a, b, out]
             return [call]
         if n >= 8 and m > 2 and b.strides[-1] != b.itemsize:
@@ -521,7 +523,8 @@ class Program:
             key = place(x, size)
             if key not in names:
                 names[key] = f"v{len(names)}"
-                body.append(f"{names[key]} = {at(key, x)}")
+                inner = max([d + 1 for d, step in enumerate(steps[key]) if step], default=0)
+                (body if inner == depth else before[inner]).append(f"{names[key]} = {at(key, x)}")
             return names[key]
 
         for op in nest.operations:

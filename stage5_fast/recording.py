@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from .device import Recorded
+from .kernels_cpu.jit import ENOUGH
 from .random import default_generator
 
 HERE = str(Path(__file__).parent)
@@ -25,9 +26,8 @@ REDUCED = {"add", "maximum", "minimum"}
 BY_VALUE = {"argwhere", "compress", "extract", "flatnonzero", "nonzero", "unique", "setdiff1d", "union1d", "histogram"}
 OF_SHAPES = {"may_share_memory", "shares_memory", "shape", "ndim", "size", "result_type", "can_cast"}
 INLINED = {"affine", "affine_relu", "affine_to_bias", "affine_to_weight", "affine_to_x"}  # for products of any size
-INLINED_SMALL = {"adam", "in_order", "moments", "nll", "nll_gradient", "normalized", "normalized_gradient", "rectify"}
-INLINED_SMALL |= {"rectify_gradient", "sgd", "rmsprop", "adagrad", "adadelta"}
-SMALL = 2048  # numbers, below which a kernel's call takes longer than its work
+INLINED_SMALL = {"adadelta", "adagrad", "adam", "in_order", "nll", "nll_gradient", "rectify", "rectify_gradient"}
+INLINED_SMALL |= {"rmsprop", "sgd"}
 
 
 @dataclass
@@ -430,11 +430,9 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
     def __iter__(self):
         return (self[i] for i in range(len(self.array)))
 
-    def _view(self, array):
-        """The Array for a view or, where NumPy had to copy, for a copy."""
-        if owner_of(array) is owner_of(self.array):
-            return self.record.view(array)
-        return None
+    def _view(self, array, copied=None):
+        """The Array for a view or, where NumPy had to copy, what `copied()` gives."""
+        return self.record.view(array) if owner_of(array) is owner_of(self.array) else copied()
 
     # What NumPy's protocols ask
 
@@ -484,7 +482,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
             out = function(*raw, **unwrapped(record, given))
             if isinstance(out, list):
                 return list(map(record.view, out))
-            return self._view(out) or getattr(record.copy(args[0], order="C"), name)(*args[1:], **given)
+            return self._view(out, lambda: getattr(record.copy(args[0], order="C"), name)(*args[1:], **given))
         return record.call(function, *args, **given)
 
     def _created(self, function, kind, args, options):
@@ -500,11 +498,11 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
 
     def reshape(self, *shape, **options):
         array = self.array.reshape(*shape, **options)
-        return self._view(array) or self.record.copy(self, order="C").reshape(*shape)
+        return self._view(array, lambda: self.record.copy(self, order="C").reshape(*shape))
 
     def ravel(self, order="C"):
         array = self.array.ravel(order)
-        return self._view(array) or self.record.copy(self, order=order).ravel(order)
+        return self._view(array, lambda: self.record.copy(self, order=order).ravel(order))
 
     def swapaxes(self, *axes):
         return self._view(self.array.swapaxes(*axes))
@@ -574,7 +572,9 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
     def called(self, choose, function, least, arguments):
         """What a kernel makes of this array: itself called, or what NumPy's function does, where that is as fast."""
         name, floats = function.__name__, self.dtype in (np.float32, np.float64) and self.ndim
-        inlined = name in INLINED or name in INLINED_SMALL and self.size <= SMALL
+        inlined = name in INLINED or name in INLINED_SMALL and self.size <= ENOUGH
+        if inlined and name == "rectify_gradient":
+            return np.where(arguments[0], self, arguments[0])  # without a look at the numbers, which NumPy's takes
         if not floats or self.size < least or inlined:
             return function(self, *arguments)
         return self.record.call(choose, self, *arguments)

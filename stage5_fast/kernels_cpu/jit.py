@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Lock
-from types import FunctionType
+from types import FunctionType, ModuleType
 
 import numba
 import numpy as np
@@ -74,10 +74,11 @@ def kept_source(text, names):
         whole = path.with_suffix(f".{os.getpid()}")
         whole.write_text(text, encoding="utf-8")
         whole.replace(path)  # at once: others may read it
-    kinds = {kind: getattr(np, kind) for kind in ("float32", "float64", "int32", "int64", "uint8")}
-    defined = {"__name__": f"{PACKAGE}.{name}", "np": np, **kinds}
-    exec(compile(text, str(path), "exec"), defined)
-    return {name: jit(defined[name]) for name in names}
+    module = sys.modules[f"{PACKAGE}.{name}"] = ModuleType(f"{PACKAGE}.{name}")  # what Numba has kept asks for it
+    module.np = np
+    vars(module).update({kind: getattr(np, kind) for kind in ("float32", "float64", "int32", "int64", "uint8")})
+    exec(compile(text, str(path), "exec"), vars(module))
+    return {name: jit(getattr(module, name)) for name in names}
 
 
 def _in_turn(compile, path):
