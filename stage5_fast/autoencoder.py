@@ -3,7 +3,8 @@
 from time import perf_counter
 
 from . import cat, manual_seed, nn, no_grad, optim
-from .demo import Checkpoint, check_finite, handwritten, progress, report, run, say, warm_up_and_cosine, write_picture
+from .demo import Checkpoint, captured, check_finite, handwritten, progress, report, run, say, warm_up_and_cosine
+from .demo import write_picture
 from .nn import functional as F
 from .utils.data import DataLoader, TensorDataset
 
@@ -60,6 +61,14 @@ def main(flags):
     sets = f"{name}: {len(train):,} training and {len(test):,} test images"
     say(f"{sets}, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
+    def step(images):
+        loss = F.mse_loss(model(images), images)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    step = captured(step, flags)
     checkpoint = Checkpoint(flags, len(train), model=model, optimizer=optimizer, scheduler=scheduler)
     batches.epoch = checkpoint.resume()
     checkpoint.save(batches.epoch)
@@ -67,12 +76,9 @@ def main(flags):
     for epoch in range(batches.epoch + 1, flags.epochs + 1):
         start, total = perf_counter(), 0.0
         for (images,) in progress(batches, f"epoch {epoch}"):
-            loss = F.mse_loss(model(images), images)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            loss = step(images)
             scheduler.step()
-            total += loss.detach().double() * len(images)
+            total += loss.double() * len(images)
         seconds = perf_counter() - start
         loss = total.item() / len(train)
         check_finite(epoch, loss, sum(p.detach().sum() for p in model.parameters()).item())
@@ -92,4 +98,4 @@ def main(flags):
 
 if __name__ == "__main__":
     defaults = {"epochs": 3, "batch_size": 64, "lr": 2e-3, "seed": 0, "data": "mnist", "device": "cpu"}
-    run(main, __doc__, **defaults, save=None, resume=None, plot=None)
+    run(main, __doc__, **defaults, capture=False, save=None, resume=None, plot=None)

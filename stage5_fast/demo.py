@@ -21,6 +21,7 @@ except ImportError:
     tqdm = None
 
 from . import datasets
+from .capture import capture
 from .checkpoint import load, save
 from .device import moved
 from .files import shown, whole_file
@@ -154,6 +155,7 @@ FLAGS = {
     "save": {"type": _to_write, "metavar": "FILE", "help": "keep the run in this file"},
     "resume": {"metavar": "FILE", "help": "go on, perhaps for longer, with the run in this file"},
     "device": {"type": _device, "metavar": "NAME", "help": "where to run, cpu or cuda (%(default)s)"},
+    "capture": {"action": "store_true", "help": "make one compiled thing of a training step, and repeat that"},
     "plot": {"type": _picture, "metavar": "FILE", "help": "draw what was learned, into this file"},
 }
 
@@ -302,6 +304,14 @@ def handwritten(choice):
             why = shorten(str(error).rpartition(": ")[2], 36, placeholder=" …")  # datasets.mnist() says it in full
             say(f"No MNIST ({why}): running on the small digits that ship with this package")
     return "UCI digits", *[TensorDataset(*datasets.digits(split)) for split in ("train", "test")]
+
+
+def captured(step, flags):
+    """The step or, with `--capture`, the one that `capture` makes of it."""
+    if not flags.capture:
+        return step
+    say("The second step is recorded and compiled, which takes seconds the first time; from then on it is repeated")
+    return capture(step)
 
 
 def warm_up_and_cosine(steps):

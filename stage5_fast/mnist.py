@@ -3,7 +3,7 @@
 from time import perf_counter
 
 from . import manual_seed, nn, no_grad, optim
-from .demo import Checkpoint, check_finite, handwritten, progress, report, run, say, warm_up_and_cosine
+from .demo import Checkpoint, captured, check_finite, handwritten, progress, report, run, say, warm_up_and_cosine
 from .nn import functional as F
 from .utils.data import DataLoader
 
@@ -53,6 +53,15 @@ def main(flags):
     sets = f"{name}: {len(train):,} training and {len(test):,} test images"
     say(f"{sets}, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
+    def step(images, labels):
+        logits = model(normalized(images))
+        loss = F.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach(), right(logits, labels)
+
+    step = captured(step, flags)
     checkpoint = Checkpoint(flags, len(train), model=model, optimizer=optimizer, scheduler=scheduler)
     batches.epoch = checkpoint.resume()
     checkpoint.save(batches.epoch)
@@ -60,14 +69,10 @@ def main(flags):
     for epoch in range(batches.epoch + 1, flags.epochs + 1):
         start, total, hits = perf_counter(), 0.0, 0
         for images, labels in progress(batches, f"epoch {epoch}"):
-            logits = model(normalized(images))
-            loss = F.cross_entropy(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            loss, found = step(images, labels)
             scheduler.step()
-            total += loss.detach().double() * len(labels)
-            hits += right(logits, labels)
+            total += loss.double() * len(labels)
+            hits += found
         seconds = perf_counter() - start
         loss, hits = total.item() / len(train), hits.item() / len(train)
         check_finite(epoch, loss, sum(p.detach().sum() for p in model.parameters()).item())
@@ -80,4 +85,5 @@ def main(flags):
 
 
 if __name__ == "__main__":
-    run(main, __doc__, epochs=4, batch_size=64, lr=4e-3, seed=0, data="mnist", save=None, resume=None, device="cpu")
+    defaults = {"epochs": 4, "batch_size": 64, "lr": 4e-3, "seed": 0, "data": "mnist", "device": "cpu"}
+    run(main, __doc__, **defaults, capture=False, save=None, resume=None)

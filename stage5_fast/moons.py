@@ -1,9 +1,10 @@
 """Tell two half moons apart with a 2-16-16-1 network and the max-margin loss: micrograd's demo."""
 
+from functools import partial
 from time import perf_counter
 
 from . import datasets, manual_seed, nn, no_grad, optim, tensor
-from .demo import check_finite, plot_moons, progress, report, run, say
+from .demo import captured, check_finite, plot_moons, progress, report, run, say
 
 
 def accuracy(scores, labels):
@@ -19,7 +20,7 @@ def step(model, optimizer, points, labels):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return loss.item(), accuracy(scores, labels)
+    return loss, accuracy(scores, labels)
 
 
 def main(flags):
@@ -35,11 +36,13 @@ def main(flags):
     size = sum(p.numel() for p in model.parameters())
     say(f"Moons: {len(points)} points, a 2-16-16-1 network of {size} parameters, seed {flags.seed}, on {flags.device}")
 
+    repeated = captured(partial(step, model, optimizer), flags)
     began = perf_counter()
     for epoch in progress(range(flags.epochs), "moons"):
         start = perf_counter()
-        loss, train = step(model, optimizer, points, labels)
+        loss, train = repeated(points, labels)
         scheduler.step()
+        loss = loss.item()
         check_finite(epoch + 1, loss, sum(p.detach().sum() for p in model.parameters()).item())
         figures = {"loss": f"{loss:.4f}", "train": f"{train:7.2%}"}
         report(epoch + 1, flags.epochs, len(points), perf_counter() - start, **figures)
@@ -58,4 +61,4 @@ def main(flags):
 
 
 if __name__ == "__main__":
-    run(main, __doc__, epochs=200, lr=1.0, seed=0, device="cpu", plot=None)
+    run(main, __doc__, epochs=200, lr=1.0, seed=0, device="cpu", capture=False, plot=None)

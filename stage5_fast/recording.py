@@ -6,6 +6,7 @@ and notes it. Views cost nothing: what is noted is where in memory an operation 
 number before the step is over, as `if loss > 1` does, is refused with the line that asked for it.
 """
 
+import inspect
 import linecache
 import operator
 import sys
@@ -20,8 +21,8 @@ from .random import default_generator
 
 HERE = str(Path(__file__).parent)
 UFUNCS = {"add", "subtract", "multiply", "divide", "negative", "maximum", "minimum", "exp", "log", "sqrt", "tanh"}
-UFUNCS |= {"square", "absolute", "power", "reciprocal", "equal", "not_equal", "less", "less_equal", "greater"}
-UFUNCS |= {"greater_equal", "logical_and", "logical_or", "logical_not", "isnan"}
+UFUNCS |= {"square", "absolute", "power", "reciprocal", "logical_and", "logical_or", "logical_not", "isnan"}
+COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 REDUCED = {"add", "maximum", "minimum"}
 BY_VALUE = {"argwhere", "compress", "extract", "flatnonzero", "nonzero", "unique", "setdiff1d", "union1d", "histogram"}
 OF_SHAPES = {"may_share_memory", "shares_memory", "shape", "ndim", "size", "result_type", "can_cast"}
@@ -104,7 +105,7 @@ class Record:
     """What a step did: `operations` in order, on the memory of arrays `outside` of it and of some that it made."""
 
     def __init__(self, step):
-        self.file = getattr(getattr(step, "__code__", None), "co_filename", None)
+        self.file = getattr(getattr(inspect.unwrap(getattr(step, "func", step)), "__code__", None), "co_filename", None)
         self.operations, self.settings = [], {}
         self.began = self.state = _state()
         self.outside, self.made, self.saved = {}, {}, {}  # id of the array that owns memory -> it, or how it was made
@@ -186,13 +187,7 @@ class Record:
                 out = Array(self, out)
             self.writes(out.array)
             np.copyto(out.array, value, casting="same_kind")
-        if isinstance(function, np.ufunc):
-            kinds = [float if isinstance(x, Number) else getattr(x, "dtype", type(x)) for x in raws]
-            kinds = [float if x is float else int if x in (int, bool) else x for x in kinds]
-            types = function.resolve_dtypes((*kinds, None)) if not out.is_number else (np.dtype(float),) * (len(raws) + 1)
-        else:
-            types = ()
-        self.operations.append(Each(name, out.array, raws, types, _asked_by()))
+        self.operations.append(Each(name, out.array, raws, _types(function, raws, out.is_number), _asked_by()))
         return out
 
     def fill(self, array, value):
@@ -333,6 +328,20 @@ def value_of(x):
     return x.array.item() if isinstance(x, Number) else x
 
 
+def _types(function, raws, is_number):
+    """The dtypes in which a function of NumPy's computes: of what it is given, and of its result."""
+    if not isinstance(function, np.ufunc):
+        return ()
+    kinds = [float if isinstance(x, Number) else getattr(x, "dtype", type(x)) for x in raws]
+    kinds = [np.dtype(bool) if kind is bool else kind for kind in kinds]
+    if is_number:
+        return (np.dtype(float),) * (len(raws) + 1)
+    if function.__name__ in COMPARISONS:
+        common = np.result_type(*[kind() if isinstance(kind, type) else kind for kind in kinds])
+        return common, common, np.dtype(bool)
+    return function.resolve_dtypes((*kinds, None))
+
+
 def is_dense(x):
     """Whether the numbers of x lie in memory without gaps, in whatever order of its dims."""
     dims = sorted((stride, n) for stride, n in zip(x.strides, x.shape) if n > 1)
@@ -439,7 +448,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
         name, record = ufunc.__name__, self.record
         options = {key: value for key, value in options.items() if value is not None or key == "axis"}
-        if method == "__call__" and name in UFUNCS and not options:
+        if method == "__call__" and name in UFUNCS | COMPARISONS and not options:
             return record.each(name, ufunc, inputs, *out)
         if method == "__call__" and ufunc is np.matmul and not options and not out and _products(*inputs):
             return record.product(*inputs)
