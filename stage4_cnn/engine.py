@@ -412,7 +412,7 @@ class Tensor:
         return np.asarray(self._at_hand())
 
     def _at_hand(self):
-        if not at_hand(self._data):
+        if device_of(self._data) != "cpu":
             raise TypeError("numpy: this tensor is on cuda; .to('cpu') first, which waits for the GPU and copies")
         return inplace.memory(self)
 

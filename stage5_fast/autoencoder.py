@@ -3,8 +3,18 @@
 from time import perf_counter
 
 from . import cat, manual_seed, nn, no_grad, optim
-from .demo import Checkpoint, captured, check_finite, handwritten, progress, report, run, say, warm_up_and_cosine
-from .demo import write_picture
+from .demo import (
+    Checkpoint,
+    captured,
+    check_finite,
+    handwritten,
+    progress,
+    report,
+    run,
+    say,
+    warm_up_and_cosine,
+    write_picture,
+)
 from .nn import functional as F
 from .utils.data import DataLoader, TensorDataset
 

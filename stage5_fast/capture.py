@@ -147,10 +147,7 @@ class _Plan:
 
     def holds(self):
         """Whether the Tensors that the step changes or reads hold what they held when it was recorded."""
-        for tensor, slot, array in self.guards:
-            if getattr(tensor(), slot, self) is not array:
-                return False
-        return True
+        return all([getattr(tensor(), slot, self) is array for tensor, slot, array in self.guards])
 
     def __call__(self, arrays):
         for setting, held in self.settings:
@@ -167,8 +164,11 @@ class _Plan:
 
 def _leaves(out):
     """The arrays of what a step gave back, in order."""
-    for x in out if isinstance(out, tuple) else (out,):
-        yield x._data if isinstance(x, Tensor) else x
+    if isinstance(out, tuple):
+        for x in out:
+            yield from _leaves(x)
+    else:
+        yield out._data if isinstance(out, Tensor) else out
 
 
 def _form(record, out):
@@ -180,7 +180,9 @@ def _form(record, out):
         return Tensor if isinstance(out, Tensor) else Array
     if out is None or isinstance(out, Tensor | np.ndarray):
         return [out]
-    raise TypeError(f"capture: wanted a Tensor, an array, a tuple of them or None from the step, got {type(out).__name__}")
+    raise TypeError(
+        f"capture: wanted a Tensor, an array, a tuple of them or None from the step, got {type(out).__name__}"
+    )
 
 
 def _answer(form, ends):
@@ -200,7 +202,11 @@ def _answer(form, ends):
 def _names(step, count):
     """The names of the step's parameters, for the source."""
     try:
-        names = [name for name, p in signature(step).parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        names = [
+            name
+            for name, p in signature(step).parameters.items()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
     except (TypeError, ValueError):
         names = []
     names = [f"{name}_in" if len(name) < 4 else name for name in names]  # short ones are those of loops

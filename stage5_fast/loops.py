@@ -13,7 +13,7 @@ import numpy as np
 
 from .kernels_cpu.jit import empty, kept_source
 from .kernels_cpu.matrix_product import SMALL as THREADED, product
-from .recording import Call, Each, Indexed, Number, Product, Reduce, Within, is_dense, owner_of, value_of
+from .recording import Call, Each, Indexed, Number, Product, Reduce, Within, owner_of
 
 EXPRESSIONS = {
     "add": "{} + {}",
@@ -122,7 +122,8 @@ def can_join(operation, nest):
             for x in (*reads(operation), *writes(operation)):
                 if overlap(x, written) and (
                     isinstance(other, Reduce)
-                    or isinstance(operation, Reduce) and x is operation.out
+                    or isinstance(operation, Reduce)
+                    and x is operation.out
                     or place(x, mine) != place(written, theirs)
                 ):
                     return False
@@ -536,7 +537,11 @@ class Program:
                 key, real = place(op.out, size), op.out.dtype.name
                 begin = f"{real}(0)" if op.function == "add" else f"{real}({_least(op)})"
                 sign = ">" if op.function == "maximum" else "<"
-                update = "{0} + {1}({2})" if op.function == "add" else f"{{2}} if {{2}} {sign} {{0}} or {{2}} != {{2}} else {{0}}"
+                update = (
+                    "{0} + {1}({2})"
+                    if op.function == "add"
+                    else f"{{2}} if {{2}} {sign} {{0}} or {{2}} != {{2}} else {{0}}"
+                )
                 if not inner:
                     body.append(f"{at(key, op.out)} = {real}({value})")
                 elif inner == list(range(inner[0], depth)):
@@ -593,7 +598,7 @@ class Program:
 
 
 def _cast(dtype):
-    return "bool" if dtype == bool else dtype.name
+    return "bool" if dtype.kind == "b" else dtype.name
 
 
 def _least(operation):

@@ -1,8 +1,8 @@
 """Arrays that record what is done to them: how a step of training becomes a list of operations.
 
 While a step is recorded, an `Array` stands in the place of every NumPy array that a Tensor holds. It goes through
-forward, backward and optimizer by NumPy's own protocols (NEP 13 and 18), as CuPy's arrays do, computes what NumPy would,
-and notes it. Views cost nothing: what is noted is where in memory an operation reads and writes. What would need a
+forward, backward and optimizer by NumPy's own protocols (NEP 13 and 18), as CuPy's arrays do, computes what NumPy
+would, and notes it. Views cost nothing: what is noted is where in memory an operation reads and writes. What would need a
 number before the step is over, as `if loss > 1` does, is refused with the line that asked for it.
 """
 
@@ -21,14 +21,17 @@ from .random import default_generator
 
 HERE = str(Path(__file__).parent)
 UFUNCS = {"add", "subtract", "multiply", "divide", "negative", "maximum", "minimum", "exp", "log", "sqrt", "tanh"}
-UFUNCS |= {"square", "absolute", "power", "reciprocal", "logical_and", "logical_or", "logical_not", "isnan"}
+UFUNCS |= {"square", "absolute", "power", "reciprocal", "isnan"}
 COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
+COMPARISONS |= {"logical_and", "logical_or", "logical_not"}
 REDUCED = {"add", "maximum", "minimum"}
 BY_VALUE = {"argwhere", "compress", "extract", "flatnonzero", "nonzero", "unique", "setdiff1d", "union1d", "histogram"}
 OF_SHAPES = {"may_share_memory", "shares_memory", "shape", "ndim", "size", "result_type", "can_cast"}
 INLINED = {"affine", "affine_relu", "affine_to_bias", "affine_to_weight", "affine_to_x"}  # for products of any size
 INLINED_SMALL = {"adadelta", "adagrad", "adam", "in_order", "nll", "nll_gradient", "rectify", "rectify_gradient"}
 INLINED_SMALL |= {"rmsprop", "sgd"}
+
+READ = "it reads a number, which will be another in each step: return the tensor, and read it after the call"
 
 
 @dataclass
@@ -128,7 +131,13 @@ class Record:
 
     def by_call(self, array):
         """Whether an array is of memory that a call gave."""
-        return any(owner_of(array) is owner_of(x) for made in self.operations if isinstance(made, Call) for x in made.results if x is not None)
+        return any(
+            owner_of(array) is owner_of(x)
+            for made in self.operations
+            if isinstance(made, Call)
+            for x in made.results
+            if x is not None
+        )
 
     def new(self, array):
         """The Array for a NumPy array that an operation has made."""
@@ -181,8 +190,8 @@ class Record:
             if not isinstance(out, Array):
                 if id(owner_of(out)) not in self.made:
                     raise self.refusal(
-                        "an array that was made in the step is updated in place, or one of NumPy's from outside: let it "
-                        "be a Tensor that is made outside, or write out + x"
+                        "an array that was made in the step is updated in place, or one of NumPy's from outside: let "
+                        "it be a Tensor that is made outside, or write out + x"
                     )
                 out = Array(self, out)
             self.writes(out.array)
@@ -230,7 +239,10 @@ class Record:
         with np.errstate(all="ignore"):
             result = function(*unwrapped(self, arguments), **unwrapped(self, options))
         self.operations.append(made)
-        return self._results(result, made)
+        result = self._results(result, made)
+        if result is not None and not made.results:
+            raise self.refusal(READ)
+        return result
 
     def _results(self, result, made):
         if isinstance(result, tuple | list):
@@ -338,7 +350,7 @@ def _types(function, raws, is_number):
         return (np.dtype(float),) * (len(raws) + 1)
     if function.__name__ in COMPARISONS:
         common = np.result_type(*[kind() if isinstance(kind, type) else kind for kind in kinds])
-        return common, common, np.dtype(bool)
+        return (common,) * len(raws) + (np.dtype(bool),)
     return function.resolve_dtypes((*kinds, None))
 
 
@@ -452,10 +464,15 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
             return record.each(name, ufunc, inputs, *out)
         if method == "__call__" and ufunc is np.matmul and not options and not out and _products(*inputs):
             return record.product(*inputs)
-        if method == "reduce" and name in REDUCED and inputs[0].size and options.keys() <= {"axis", "dtype", "keepdims"}:
-            if out in ((), (None,)):
-                dtype = options.get("dtype")
-                return record.reduce(name, inputs[0], options.get("axis", 0), dtype, options.get("keepdims", False))
+        if (
+            method == "reduce"
+            and name in REDUCED
+            and inputs[0].size
+            and options.keys() <= {"axis", "dtype", "keepdims"}
+            and out in ((), (None,))
+        ):
+            dtype, keepdims = options.get("dtype"), options.get("keepdims", False)
+            return record.reduce(name, inputs[0], options.get("axis", 0), dtype, keepdims)
         if method == "at" and name == "add" and isinstance(inputs[0], Array):
             indices = _leading(inputs[1])
             if indices:
@@ -549,7 +566,15 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
 
     def __getitem__(self, index):
         if _is_basic(index):
-            return self.record.view(self.array[(*index, ...) if isinstance(index, tuple) and ... not in index else index if isinstance(index, tuple) or index is ... else (index, ...)])
+            return self.record.view(
+                self.array[
+                    (*index, ...)
+                    if isinstance(index, tuple) and ... not in index
+                    else index
+                    if isinstance(index, tuple) or index is ...
+                    else (index, ...)
+                ]
+            )
         self._of_known_size(index)
         indices = _leading(index)
         return self.record.indexed("get", self, indices) if indices else self.record.call(operator.getitem, self, index)
@@ -564,17 +589,21 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
 
     def _of_known_size(self, index):
         parts = index if isinstance(index, tuple) else (index,)
-        if any(getattr(part, "dtype", None) == bool for part in parts):
+        if any(isinstance(part, Array | np.ndarray) and part.dtype.kind == "b" for part in parts):
             raise self.record.refusal(
                 "how many numbers a mask takes depends on numbers that are not known yet: use where(mask, x, 0) instead"
             )
 
     def _refused(self, *args, **options):
-        raise self.record.refusal(
-            "it reads a number, which will be another in each step: return the tensor, and read it after the call"
-        )
+        raise self.record.refusal(READ)
 
-    item = tolist = tobytes = get = __bool__ = __float__ = __int__ = __index__ = __format__ = __array__ = _refused
+    item = tolist = tobytes = get = __bool__ = __float__ = __int__ = __index__ = __format__ = _refused
+
+    def __array__(self, *args, **options):
+        raise self.record.refusal(
+            "numbers of it go into an array of NumPy's, but will be others in each step: call numpy() after it, and "
+            "let what is updated in place be made outside, or like another tensor, as by zeros_like"
+        )
 
     # What device.py asks
 
@@ -605,7 +634,22 @@ def _method(name):
     return method
 
 
-for _name in ("all", "any", "argmax", "argmin", "argsort", "clip", "cumprod", "cumsum", "mean", "prod", "repeat", "round", "take", "var"):
+for _name in (
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "argsort",
+    "clip",
+    "cumprod",
+    "cumsum",
+    "mean",
+    "prod",
+    "repeat",
+    "round",
+    "take",
+    "var",
+):
     setattr(Array, _name, _method(_name))
 
 
@@ -627,4 +671,13 @@ def _leading(index):
 def _products(x, y):
     """Whether two arrays have a product that can be planned: of one dtype, of floating-point numbers."""
     both = [isinstance(x, Array | np.ndarray) for x in (x, y)]
-    return all(both) and x.dtype == y.dtype and x.dtype.kind == "f" and x.ndim and y.ndim and x.size and y.size and x.dtype.itemsize > 2
+    return (
+        all(both)
+        and x.dtype == y.dtype
+        and x.dtype.kind == "f"
+        and x.ndim
+        and y.ndim
+        and x.size
+        and y.size
+        and x.dtype.itemsize > 2
+    )
