@@ -184,6 +184,7 @@ class Program:
                     self.of_calls[id(owner_of(x))] = f"c{n}_{k}", x
         self._plan([*results])
         self._bases()
+        self.in_one = not any(isinstance(part, Call) for part in self.parts)
         self._generate(results)
 
     def _prepared(self, operations):
@@ -302,22 +303,21 @@ class Program:
         key, address = id(owner_of(x)), x.__array_interface__["data"][0]
         kind = self._kind(x)
         if kind == "input":
-            name, start = self.inputs[key], owner_of(x).__array_interface__["data"][0]
-            self.flat[name] = f"{name}.reshape(-1)"
+            given, start = f"{self.inputs[key]}.reshape(-1)", owner_of(x).__array_interface__["data"][0]
         elif kind == "call":
             name, result = self.of_calls[key]
-            start = result.__array_interface__["data"][0]
-            self.flat[name] = f'{name}.ravel("K")'
+            given, start = f'{name}.ravel("K")', result.__array_interface__["data"][0]
         elif kind == "planned":
             owner, first = self.places[key]
-            name = f"{np.dtype(owner.dtype).name}s"
-            self.flat[name] = name
-            self.constants[name] = self.memory[owner.dtype]
-            return name, (address - owner.__array_interface__["data"][0]) // x.itemsize + first
+            memory, start = self.memory[owner.dtype], owner.__array_interface__["data"][0]
+            if self.in_one:
+                given, start = self._constant("memory", owner.dtype, lambda: memory), start - first * x.itemsize
+            else:
+                given = self._constant("b", key, lambda: memory[first : first + owner.size])
         else:
             start, end = self.bounds[key, x.dtype]
-            name = self._constant("a", (key, x.dtype), lambda: _flat(x, start, (end - start) // x.itemsize))
-            self.flat[name] = name
+            given = self._constant("a", (key, x.dtype), lambda: _flat(x, start, (end - start) // x.itemsize))
+        name = self.flat.setdefault(given, self.inputs.get(key) or f"a{len(self.flat)}")
         return name, (address - start) // x.itemsize
 
     def _constant(self, letter, key, make):
@@ -331,17 +331,15 @@ class Program:
     # Source
 
     def _generate(self, results):
-        lines, loops, body = [], [], []
-        functions = []
+        lines, body, functions = [], [], {}
 
         def flush():
             if not body:
                 return
-            name = f"part_{len(functions) + 1}_of_the_step"
-            arguments = list(self.flat)
-            text = [f"def {name}({', '.join(arguments)}):", *[f"    {line}" for line in body], "    return 0", "", ""]
-            functions.append((name, text))
-            call = f"{name}({', '.join(self.flat[argument] for argument in arguments)})"
+            text = "".join(f"    {line}\n" for line in [*body, "return 0"])
+            text = f"({', '.join(self.flat.values())}):\n{text}"
+            name = functions.setdefault(text, f"part_{len(functions) + 1}_of_the_step")
+            call = f"{name}({', '.join(self.flat)})"
             lines.append(f"check({call})" if any("return" in line for line in body) else call)
             body.clear()
             self.flat = {}
@@ -354,12 +352,13 @@ class Program:
                 body += self._loops(part)
         flush()
         lines.append(f"return ({''.join(self._expression(x) + ', ' for x in results)})")
-        for _, text in functions:
-            loops += text
         driver = [f"def step({', '.join(self.names)}):", *[f"    {line}" for line in lines]]
-        self.loops, self.driver = "\n".join(loops), "\n".join(driver)
-        self.source = f"{self.loops}{self.driver}\n"
-        compiled = kept_source(self.loops, [name for name, _ in functions]) if functions else {}
+        self.loops, self.driver = (
+            "\n\n".join(f"def {name}{text}" for text, name in functions.items()),
+            "\n".join(driver),
+        )
+        self.source = f"{self.loops}\n\n{self.driver}\n"
+        compiled = kept_source(self.loops, [*functions.values()]) if functions else {}
         names = {**self.constants, **compiled, "check": self._check, "placed": placed, "view": view, "np": np}
         exec(compile(self.driver, "<captured step>", "exec"), names)
         self.run = names["step"]
@@ -377,7 +376,7 @@ class Program:
     def _call(self, part):
         """The line of a call, with names for the arrays that it gives."""
         function = getattr(part.function, "__name__", "function")
-        name = self._constant(f"{function}_", id(part.function), lambda: part.function)
+        name = self._constant(f"{function}_", part.function, lambda: part.function)
         arguments = [self._expression(x) for x in part.arguments]
         arguments += [f"{key}={self._expression(value)}" for key, value in part.options.items()]
         call = f"{name}({', '.join(arguments)})"

@@ -2,8 +2,8 @@
 
 While a step is recorded, an `Array` stands in the place of every NumPy array that a Tensor holds. It goes through
 forward, backward and optimizer by NumPy's own protocols (NEP 13 and 18), as CuPy's arrays do, computes what NumPy
-would, and notes it. Views cost nothing: what is noted is where in memory an operation reads and writes. What would need a
-number before the step is over, as `if loss > 1` does, is refused with the line that asked for it.
+would, and notes it. Views cost nothing: what is noted is where in memory an operation reads and writes. What would need
+a number before the step is over, as `if loss > 1` does, is refused with the line that asked for it.
 """
 
 import inspect
@@ -611,6 +611,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
         """What a kernel makes of this array: itself called, or what NumPy's function does, where that is as fast."""
         name, floats = function.__name__, self.dtype in (np.float32, np.float64) and self.ndim
         inlined = name in INLINED or name in INLINED_SMALL and self.size <= ENOUGH
+        if name == "in_order" and self.flags.c_contiguous:
+            return self
         if inlined and name == "rectify_gradient":
             return np.where(arguments[0], self, arguments[0])  # without a look at the numbers, which NumPy's takes
         if not floats or self.size < least or inlined:

@@ -67,7 +67,10 @@ def jit(function, **options):
 
 
 def kept_source(text, names):
-    """The functions of those names that a text defines, compiled; the text is a file in the folder of the cache."""
+    """The functions of those names that a text defines, compiled; the text is a file in the folder of the cache.
+
+    A loop over a few numbers is unrolled before others get vectors: so these are put together from single numbers.
+    """
     name = f"step_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     path = Path(_CACHE or "/nowhere", f"{name}.py")
     if _CACHE and not path.exists():
@@ -78,7 +81,23 @@ def kept_source(text, names):
     module.np = np
     vars(module).update({kind: getattr(np, kind) for kind in ("float32", "float64", "int32", "int64", "uint8")})
     exec(compile(text, str(path), "exec"), vars(module))
-    return {name: jit(getattr(module, name)) for name in names}
+    functions = {name: jit(getattr(module, name), fastmath={"contract"}) for name in names}
+    for function in functions.values():
+        function.compile = _from_single_numbers(function.compile)
+    return functions
+
+
+def _from_single_numbers(compile):
+    """The same with LLVM's SLP vectorizer."""
+
+    def compile_with_vectors(signature):
+        before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1
+        try:
+            return compile(signature)
+        finally:
+            config.SLP_VECTORIZE = before
+
+    return compile_with_vectors
 
 
 def _in_turn(compile, path):
