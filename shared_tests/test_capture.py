@@ -3,12 +3,14 @@
 import gc
 import operator
 import re
+import subprocess
+import sys
 import weakref
 
 import numpy as np
 import pytest
 
-from .test_kernels import run
+from .test_kernels import ROOT, run
 
 pytestmark = pytest.mark.capability("captured steps")
 
@@ -359,3 +361,13 @@ def test_without_compiled_kernels_the_step_is_itself(stage):
     )
     out, _ = run(stage, code, GRADUAL_KERNELS="numpy")
     assert out.split() == ["4"]
+
+
+def test_a_demo_learns_the_same_when_its_step_is_captured(stage):
+    """Its lines are the same, but for the times, and one more says that the step is compiled."""
+    command = [sys.executable, "-m", f"{stage.name}.moons", "--epochs", "40"]
+    runs = [subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True) for more in ([], ["--capture"])]
+    assert [done.returncode for done in runs] == [0, 0], runs
+    plain, captured = ([re.sub(r" +[\d.]+ s.*", "", line) for line in done.stdout.splitlines()] for done in runs)
+    assert captured.pop(1).startswith("The second step is recorded and compiled")
+    assert captured == plain and len(plain) > 20
