@@ -80,7 +80,9 @@ def elementwise(function):
 
     @wraps(function)
     def choose(x, *others):
-        if isinstance(x, np.ndarray) and x.size >= LEAST and x.dtype in _COMPILED:
+        if x.size >= LEAST and isinstance(x, Recorded) and x.dtype in _FLOATS:
+            return x.record.call(choose, x, *others)
+        if isinstance(x, np.ndarray) and x.size >= LEAST and x.dtype in _FLOATS:
             out = compiled(x, *others)
             if out is not NotImplemented:
                 return out
@@ -249,9 +251,7 @@ def refresh():
 @elementwise
 def erf(x):
     """The error function of each number."""
-    if isinstance(x, Recorded):
-        return x.record.call(error_function, x)
-    if at_hand(x):
+    if at_hand(x) or isinstance(x, Recorded):
         return error_function(x)
     from cupyx.scipy.special import erf
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .kernels_cpu.jit import empty, kept_source
-from .kernels_cpu.matrix_product import SMALL as THREADED, product
+from .kernels_cpu.matrix_product import SMALL as THREADED, multiply
 from .recording import Call, Each, Indexed, Number, Product, Reduce, Within, owner_of
 
 EXPRESSIONS = {
@@ -218,8 +218,8 @@ class Program:
         out, a, b, label = operation.out, operation.a, operation.b, operation.label
         (m, k), n = a.shape[-2:], b.shape[-1]
         if out.size * k > INLINED:
-            planes = out.ndim == 2 and out.size * k >= THREADED and out.flags.c_contiguous
-            call = Call(product if planes else np.matmul, (a, b), {"out": out}, label=label)
+            planes = out.size * k >= THREADED and out.flags.c_contiguous
+            call = Call(multiply if planes else np.matmul, (a, b), {"out": out}, label=label)
             call.arrays = [a, b, out]
             return [call]
         if n >= 8 and m > 2 and b.strides[-1] != b.itemsize:

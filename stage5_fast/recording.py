@@ -27,7 +27,14 @@ COMPARISONS |= {"logical_and", "logical_or", "logical_not"}
 REDUCED = {"add", "maximum", "minimum"}
 BY_VALUE = {"argwhere", "compress", "extract", "flatnonzero", "nonzero", "unique", "setdiff1d", "union1d", "histogram"}
 OF_SHAPES = {"may_share_memory", "shares_memory", "shape", "ndim", "size", "result_type", "can_cast"}
-INLINED = {"affine", "affine_relu", "affine_to_bias", "affine_to_weight", "affine_to_x"}  # for products of any size
+INLINED = {
+    "affine",
+    "affine_relu",
+    "affine_to_bias",
+    "affine_to_weight",
+    "affine_to_x",
+    "product",
+}  # for products of any size
 INLINED_SMALL = {"adadelta", "adagrad", "adam", "in_order", "nll", "nll_gradient", "rectify", "rectify_gradient"}
 INLINED_SMALL |= {"rmsprop", "sgd"}
 
