@@ -34,9 +34,12 @@ def library(contender):
         return SimpleNamespace(MLP=import_module("stage1_scalar.moons").MLP, constant=constant)
     nn, optim = (getattr(rung, name, None) for name in ("nn", "optim"))
     losses = getattr(nn, "functional", None)
-    return SimpleNamespace(
+    lib = SimpleNamespace(
         Tensor=rung.Tensor, nn=nn, conv=nn, losses=losses, optim=optim, constant=constant, variable=rung.Tensor
     )
+    if contender.endswith(" captured"):
+        lib.capture = rung.capture
+    return lib
 
 
 def torch_library(tuned):
@@ -167,15 +170,15 @@ def training_step(lib, model, optimizer, loss_function, batches):
     """One step of training on the next of the batches, which come round again and again."""
     batches = cycle(batches)
 
-    def step():
-        images, labels = next(batches)
+    def train(images, labels):
         optimizer.zero_grad()
-        loss = loss_function(model(lib.constant(images)), lib.constant(labels))
+        loss = loss_function(model(images), labels)
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss
 
-    return step
+    train = getattr(lib, "capture", lambda step: step)(train)
+    return lambda: train(*map(lib.constant, next(batches))).item()
 
 
 def max_margin(parameters, scores, labels):

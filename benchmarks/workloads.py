@@ -131,6 +131,7 @@ WORKLOADS = (
             Contender("stage3_nn", moons, {"torch eager": 0.5}),
             Contender("stage4_cnn", moons, {"torch eager": 0.5}),
             Contender("stage5_fast", moons, {"torch eager": 0.4}),
+            Contender("stage5_fast captured", moons, {"torch eager": 0.1, "jax": 0.6}),
         ),
         steps=500,
         seconds=0.5,
@@ -143,6 +144,7 @@ WORKLOADS = (
             Contender("stage3_nn", mlp, {"torch eager": 0.95}),
             Contender("stage4_cnn", mlp, {"torch eager": 0.95}),
             Contender("stage5_fast", mlp, {"torch eager": 0.45}),
+            Contender("stage5_fast captured", mlp, {"torch eager": 0.45, "jax": 0.6}),
         ),
         steps=500,
     ),
@@ -160,6 +162,7 @@ WORKLOADS = (
         (
             Contender("stage4_cnn", cnn, {"torch eager": 2.5}),
             Contender("stage5_fast", cnn, {"torch eager": 0.28, "torch tuned": 0.5, "stage4_cnn": 1 / 6}),
+            Contender("stage5_fast captured", cnn, {"torch eager": 0.33, "jax": 0.4}),
         ),
         steps=25,
     ),

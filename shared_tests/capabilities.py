@@ -75,4 +75,5 @@ CAPABILITIES = {
     "threads": 5,
     "compile cache": 5,
     "devices": 5,
+    "captured steps": 5,
 }

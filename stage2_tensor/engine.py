@@ -309,7 +309,7 @@ class Tensor:
     never require grad. It is on the given `device` or, by default, on that of `data`.
     """
 
-    __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "_backward", "_made", "_was")
+    __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "_backward", "_made", "_was", "__weakref__")
     __array_ufunc__ = None  # so that `array * tensor` calls Tensor.__rmul__
 
     def __init__(self, data, requires_grad=True, device=None):
@@ -412,7 +412,7 @@ class Tensor:
         return np.asarray(self._at_hand())
 
     def _at_hand(self):
-        if not at_hand(self._data):
+        if device_of(self._data) != "cpu":
             raise TypeError("numpy: this tensor is on cuda; .to('cpu') first, which waits for the GPU and copies")
         return inplace.memory(self)
 

@@ -1,9 +1,10 @@
 """Gradual, rung 5: the same mathematics, compiled for the processor at hand."""
 
 from . import creation, datasets, names, nn, optim, random, utils
+from .capture import capture
 from .checkpoint import load, save
 from .creation import *
-from .device import capture, device
+from .device import device
 from .engine import Size, Tensor, cat, stack
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .names import *

@@ -3,7 +3,7 @@
 from time import perf_counter
 
 from . import cat, manual_seed, nn, no_grad, optim
-from .demo import Checkpoint, check_finite, image_sets, progress, report, run, say, show, warm_up_and_cosine
+from .demo import Checkpoint, captured, check_finite, image_sets, progress, report, run, say, show, warm_up_and_cosine
 from .nn import functional as F
 from .reporters import Log
 from .utils.data import DataLoader, TensorDataset
@@ -61,6 +61,15 @@ def main(flags):
     say(f"{sets}, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
     log = Log(flags, data=name, examples=len(train), parameters=size)
+
+    def step(images):
+        loss = F.mse_loss(model(images), images)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    step = captured(step, flags)
     checkpoint = Checkpoint(flags, len(train), model=model, optimizer=optimizer, scheduler=scheduler)
     batches.epoch = checkpoint.resume()
     checkpoint.save(batches.epoch)
@@ -68,12 +77,9 @@ def main(flags):
     for epoch in range(batches.epoch + 1, flags.epochs + 1):
         start, total, rate = perf_counter(), 0.0, scheduler.get_last_lr()[0]
         for (images,) in progress(batches, f"epoch {epoch}"):
-            loss = F.mse_loss(model(images), images)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            loss = step(images)
             scheduler.step()
-            total += loss.detach().double() * len(images)
+            total += loss.double() * len(images)
         seconds = perf_counter() - start
         loss = total.item() / len(train)
         check_finite(epoch, loss, sum(p.detach().sum() for p in model.parameters()).item())
@@ -93,4 +99,4 @@ def main(flags):
 
 if __name__ == "__main__":
     defaults = {"epochs": 3, "batch_size": 64, "lr": 2e-3, "seed": 0, "data": "mnist", "device": "cpu"}
-    run(main, __doc__, **defaults, save=None, resume=None, plot=None, log=None)
+    run(main, __doc__, **defaults, capture=False, save=None, resume=None, plot=None, log=None)

@@ -21,6 +21,7 @@ except ImportError:
     tqdm = None
 
 from . import datasets
+from .capture import capture
 from .checkpoint import load, save
 from .device import moved
 from .files import shown, whole_file
@@ -178,6 +179,7 @@ FLAGS = {
     "device": {"type": _device, "metavar": "NAME", "help": "where to run, cpu or cuda (%(default)s)"},
     "log": {"type": _reporter, "metavar": "WHERE", "help": "send the figures to FILE.csv, tensorboard:FOLDER, …"},
     "image": {"type": _image, "metavar": "FILE", "help": "train nothing, but say which digit is in this picture"},
+    "capture": {"action": "store_true", "help": "make one compiled thing of a training step, and repeat that"},
     "plot": {"type": _picture, "metavar": "FILE", "help": "draw what was learned, into this file"},
 }
 
@@ -335,6 +337,14 @@ def image_sets(choice):
             why = shorten(str(error).rpartition(": ")[2], 30, placeholder=" …")  # the data set says it in full
             say(f"No {name} ({why}): running on the small digits that ship with this package")
     return "UCI digits", *[TensorDataset(*datasets.digits(split)) for split in ("train", "test")]
+
+
+def captured(step, flags):
+    """The step or, with `--capture`, the one that `capture` makes of it."""
+    if not flags.capture:
+        return step
+    say("The second step is recorded and compiled, which takes seconds the first time; from then on it is repeated")
+    return capture(step)
 
 
 def warm_up_and_cosine(steps):

@@ -8,7 +8,6 @@ Nothing of CUDA is imported before the first array goes to the GPU.
 import os
 import re
 import warnings
-from contextlib import contextmanager, suppress
 from functools import cache, lru_cache, wraps
 from importlib.util import find_spec
 from weakref import WeakSet
@@ -17,8 +16,7 @@ import numpy as np
 
 from .pointwise import error_function
 
-_COMPILED = (np.dtype(np.float32), np.dtype(np.float64))
-_EAGER_STEPS = 3  # before one is recorded: kernels get compiled and optimizers make their state
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 for _name, _pattern, _wanted in (
     ("GRADUAL_KERNELS", "compiled|numpy", "'compiled' or 'numpy'"),
@@ -30,7 +28,7 @@ for _name, _pattern, _wanted in (
         del os.environ[_name]
 
 _DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
-_KERNELS = os.environ.get("GRADUAL_KERNELS", "numpy" if _DISABLED else "compiled")
+COMPILED = os.environ.get("GRADUAL_KERNELS", "numpy" if _DISABLED else "compiled") == "compiled"
 
 
 def kernel(function):
@@ -40,7 +38,7 @@ def kernel(function):
     GRADUAL_KERNELS=numpy or NUMBA_DISABLE_JIT=1 in the environment it is the function itself, through which a debugger
     steps.
     """
-    if _KERNELS == "numpy":
+    if not COMPILED:
         return function
     from . import kernels_cpu
 
@@ -51,9 +49,11 @@ def kernel(function):
     def choose(x, *arguments):
         try:
             out = NotImplemented
-            if x.dtype in _COMPILED and x.ndim:
+            if x.dtype in _FLOATS and x.ndim:
                 if isinstance(x, np.ndarray):
                     out = compiled(x, *arguments) if x.size >= least else out
+                elif isinstance(x, Recorded):
+                    return x.called(choose, function, least, arguments)
                 elif x.size:
                     if np.ndarray in map(type, arguments):
                         together(name, x, *arguments)
@@ -72,7 +72,7 @@ def elementwise(function):
 
     That is for all float32 and float64 in the host's memory; CuPy's arrays it goes through as NumPy's functions would.
     """
-    if _KERNELS == "numpy":
+    if not COMPILED:
         return function
     from .kernels_cpu.elementwise import LEAST, elementwise
 
@@ -80,7 +80,9 @@ def elementwise(function):
 
     @wraps(function)
     def choose(x, *others):
-        if isinstance(x, np.ndarray) and x.size >= LEAST and x.dtype in _COMPILED:
+        if x.size >= LEAST and isinstance(x, Recorded) and x.dtype in _FLOATS:
+            return x.record.call(choose, x, *others)
+        if isinstance(x, np.ndarray) and x.size >= LEAST and x.dtype in _FLOATS:
             out = compiled(x, *others)
             if out is not NotImplemented:
                 return out
@@ -99,6 +101,10 @@ def gpu_kernel(function):
 
 
 # Where an array is
+
+
+class Recorded:
+    """An array of the host while `capture` records what is done to it (recording.py): its numbers can't be read."""
 
 
 def at_hand(array):
@@ -123,7 +129,7 @@ CPU, CUDA = device("cpu"), device("cuda")
 
 def device_of(array):
     """The device of an array, "cpu" or "cuda"; a number's is "cpu"."""
-    return CPU if at_hand(array) else CUDA
+    return CPU if at_hand(array) or isinstance(array, Recorded) else CUDA
 
 
 def moved(array, to):
@@ -164,11 +170,11 @@ def gpu():
         runtime.getDeviceCount()
     except RuntimeError as error:
         raise RuntimeError(f"cuda: found no GPU, is it hidden by CUDA_VISIBLE_DEVICES? ({error})") from None
-    cupy.cuda.set_allocator(_from_pool(cupy, cupy.get_default_memory_pool()))
+    cupy.cuda.set_allocator(from_pool(cupy, cupy.get_default_memory_pool()))
     return cupy
 
 
-def _from_pool(cupy, pool):
+def from_pool(cupy, pool):
     """A function that allocates from CuPy's pool, with an error that says what was wanted and what is left."""
 
     def allocate(size):
@@ -189,11 +195,15 @@ def _from_pool(cupy, pool):
 
 def number(array):
     """The number of a 0-d array; of one on the GPU, which the host would have to wait for, the array itself."""
+    if isinstance(array, Recorded):
+        return array.number()
     return array.item() if at_hand(array) else array
 
 
 def within(index, size):
     """Whether all indices lie from 0 to size − 1. Those on the GPU are taken on trust: the host would have to wait."""
+    if isinstance(index, Recorded):
+        return index.record.within(index, size)
     return not at_hand(index) or not index.size or 0 <= index.min() <= index.max() < size
 
 
@@ -206,10 +216,15 @@ class Setting:
     def __init__(self, settings, name):
         self._settings, self._name, self._array, self._held = settings, name, None, None
 
+    def value(self):
+        return float(self._settings[self._name])
+
     def beside(self, array):
         """The number for a kernel on the array: a float or, on the GPU, a 0-d array, float64."""
         if at_hand(array):
-            return float(self._settings[self._name])
+            return self.value()
+        if isinstance(array, Recorded):
+            return array.record.setting(self)
         if self._array is None:
             self._array = np.zeros_like(array, dtype=np.float64, shape=())
             _told_on_gpu.add(self)
@@ -218,7 +233,7 @@ class Setting:
 
     def refresh(self):
         """Write what the setting has become to where kernels read it."""
-        value = float(self._settings[self._name])
+        value = self.value()
         if value != self._held:
             if gpu().cuda.get_current_stream().is_capturing():
                 raise RuntimeError(f"{self._name}: set within the step, it would be the same in each replay")
@@ -228,7 +243,7 @@ class Setting:
 _told_on_gpu = WeakSet()  # the settings that kernels read there
 
 
-def _refresh():
+def refresh():
     for setting in _told_on_gpu:
         setting.refresh()
 
@@ -236,7 +251,7 @@ def _refresh():
 @elementwise
 def erf(x):
     """The error function of each number."""
-    if at_hand(x):
+    if at_hand(x) or isinstance(x, Recorded):
         return error_function(x)
     from cupyx.scipy.special import erf
 
@@ -245,96 +260,11 @@ def erf(x):
 
 def random(like, generator):
     """Random numbers from 0 to 1 in the shape of an array, and on its device; they follow from the seed of NumPy's."""
+    if isinstance(like, Recorded):
+        return like.record.random(like.shape)
     return (generator if at_hand(like) else _on_gpu(generator)).random(like.shape)
 
 
 @lru_cache(maxsize=1)
 def _on_gpu(generator):
     return gpu().random.default_rng(int(generator.integers(2**63)))
-
-
-# A step as one launch
-
-
-def capture(step):
-    """The function `step`, recorded as one CUDA graph and from then on replayed: one launch instead of hundreds.
-
-    `step` takes arrays on the GPU and gives back a Tensor, an array, a tuple of them or None. It runs as it is a few
-    times; then, once for each combination of shapes and dtypes, what it does on the GPU is recorded, and calls after
-    that repeat it on what they are given. Its Python runs no more: whatever is decided or counted there stays as it
-    was, and so does the memory of the parameters, so load a checkpoint before. Optimizers count on the GPU, and a
-    learning rate that is changed between two calls is the one that counts. See `torch.cuda.graph`.
-    """
-    recorded = {}
-
-    @wraps(step)
-    def run(*arrays):
-        if not arrays or any(map(at_hand, arrays)):
-            raise TypeError(f"capture: wanted arrays on cuda, got {', '.join(map(device_of, arrays)) or 'none'}")
-        kind = tuple([(x.shape, x.dtype) for x in arrays])
-        return recorded.setdefault(kind, _Recorded(step))(*arrays)
-
-    return run
-
-
-class _Recorded:
-    """A step for arguments of certain shapes: run some times, then recorded, then replayed.
-
-    The graph's memory is from a pool of its own, which lives as long as it does: no replay writes into others' arrays.
-    """
-
-    def __init__(self, step):
-        self.step, self.calls, self.graph = step, 0, None
-
-    def __call__(self, *arrays):
-        self.calls += 1
-        if self.calls <= _EAGER_STEPS:
-            with _without_cublas():
-                return self.step(*arrays)
-        if not self.graph:
-            self.inputs = [x.copy() for x in arrays]
-            _refresh()
-            with _without_cublas():
-                self._record(gpu())
-        for own, x in zip(self.inputs, arrays):
-            own[...] = x
-        _refresh()
-        self.graph.launch()
-        return _copied(self.out)
-
-    def _record(self, cupy):
-        self.pool, stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
-        with cupy.cuda.using_allocator(_from_pool(cupy, self.pool)), stream:
-            stream.begin_capture()
-            try:
-                self.out = self.step(*self.inputs)
-                _refresh()  # an error, as it is too late for what was set by the step itself
-            except Exception as error:
-                with suppress(RuntimeError):  # what was recorded so far is no graph
-                    stream.end_capture()
-                why = "as a number that is read by item(), or a product by cuBLAS"
-                raise RuntimeError(f"capture: the step does what can't be recorded, {why}: {error}") from error
-            self.graph = stream.end_capture()
-
-
-@contextmanager
-def _without_cublas():
-    """Linear layers use the tiled product of `kernels_gpu`: CuPy refuses to have calls of cuBLAS recorded."""
-    from . import kernels_gpu
-
-    kernels_gpu.matrix_product.TILED = True
-    try:
-        yield
-    finally:
-        kernels_gpu.matrix_product.TILED = kernels_gpu.matrix_product.SIMULATED
-
-
-def _copied(out):
-    """Copies of what a step gave back, as the next replay writes into the originals."""
-    if out is None:
-        return None
-    if isinstance(out, tuple):
-        return tuple(map(_copied, out))
-    if not hasattr(out, "detach"):
-        return out.copy()
-    return out.detach().clone()

@@ -5,6 +5,7 @@ from time import perf_counter
 from . import cat, manual_seed, nn, no_grad, optim
 from .demo import (
     Checkpoint,
+    captured,
     check_finite,
     image_sets,
     load_trained,
@@ -83,6 +84,16 @@ def main(flags):
     say(f"{sets}, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
     log = Log(flags, data=name, examples=len(train), parameters=size)
+
+    def step(images, labels):
+        logits = model(normalized(images))
+        loss = F.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach(), right(logits, labels)
+
+    step = captured(step, flags)
     checkpoint = Checkpoint(flags, len(train), model=model, optimizer=optimizer, scheduler=scheduler)
     batches.epoch = checkpoint.resume()
     checkpoint.save(batches.epoch)
@@ -90,14 +101,10 @@ def main(flags):
     for epoch in range(batches.epoch + 1, flags.epochs + 1):
         start, total, hits, rate = perf_counter(), 0.0, 0, scheduler.get_last_lr()[0]
         for images, labels in progress(batches, f"epoch {epoch}"):
-            logits = model(normalized(images))
-            loss = F.cross_entropy(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            loss, found = step(images, labels)
             scheduler.step()
-            total += loss.detach().double() * len(labels)
-            hits += right(logits, labels)
+            total += loss.double() * len(labels)
+            hits += found
         seconds = perf_counter() - start
         loss, hits = total.item() / len(train), hits.item() / len(train)
         check_finite(epoch, loss, sum(p.detach().sum() for p in model.parameters()).item())
@@ -121,4 +128,4 @@ def main(flags):
 
 if __name__ == "__main__":
     defaults = {"epochs": 4, "batch_size": 64, "lr": 4e-3, "seed": 0, "data": "mnist", "device": "cpu"}
-    run(main, __doc__, **defaults, save=None, resume=None, image=None, plot=None, log=None)
+    run(main, __doc__, **defaults, capture=False, save=None, resume=None, image=None, plot=None, log=None)

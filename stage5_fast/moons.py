@@ -1,9 +1,10 @@
 """Tell two half moons apart with a 2-16-16-1 network and the max-margin loss: micrograd's demo."""
 
+from functools import partial
 from time import perf_counter
 
 from . import datasets, manual_seed, nn, no_grad, optim, tensor
-from .demo import check_finite, draw_moons, progress, report, run, say, show
+from .demo import captured, check_finite, draw_moons, progress, report, run, say, show
 from .reporters import Log
 
 
@@ -20,7 +21,7 @@ def step(model, optimizer, points, labels):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return loss.item(), accuracy(scores, labels)
+    return loss, accuracy(scores, labels)
 
 
 def main(flags):
@@ -37,12 +38,14 @@ def main(flags):
     say(f"Moons: {len(points)} points, a 2-16-16-1 network of {size} parameters, seed {flags.seed}, on {flags.device}")
 
     log = Log(flags, data="moons", examples=len(points), parameters=size)
+    repeated = captured(partial(step, model, optimizer), flags)
     began = perf_counter()
     for epoch in progress(range(flags.epochs), "moons"):
         start = perf_counter()
         rate = scheduler.get_last_lr()[0]
-        loss, train = step(model, optimizer, points, labels)
+        loss, train = repeated(points, labels)
         scheduler.step()
+        loss = loss.item()
         seconds = perf_counter() - start
         check_finite(epoch + 1, loss, sum(p.detach().sum() for p in model.parameters()).item())
         figures = {"loss": f"{loss:.4f}", "train": f"{train:7.2%}"}
@@ -59,4 +62,4 @@ def main(flags):
 
 
 if __name__ == "__main__":
-    run(main, __doc__, epochs=200, lr=1.0, seed=0, log=None, device="cpu", plot=None)
+    run(main, __doc__, epochs=200, lr=1.0, seed=0, log=None, device="cpu", capture=False, plot=None)

@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Lock
-from types import FunctionType
+from types import FunctionType, ModuleType
 
 import numba
 import numpy as np
@@ -64,6 +64,40 @@ def jit(function, **options):
     if _CACHE and os.name == "posix":
         kernel.compile = _in_turn(kernel.compile, Path(_CACHE, f"{function.__module__}.{function.__qualname__}.lock"))
     return kernel
+
+
+def kept_source(text, names):
+    """The functions of those names that a text defines, compiled; the text is a file in the folder of the cache.
+
+    A loop over a few numbers is unrolled before others get vectors: so these are put together from single numbers.
+    """
+    name = f"step_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    path = Path(_CACHE or "/nowhere", f"{name}.py")
+    if _CACHE and not path.exists():
+        whole = path.with_suffix(f".{os.getpid()}")
+        whole.write_text(text, encoding="utf-8")
+        whole.replace(path)  # at once: others may read it
+    module = sys.modules[f"{PACKAGE}.{name}"] = ModuleType(f"{PACKAGE}.{name}")  # what Numba has kept asks for it
+    module.np = np
+    vars(module).update({kind: getattr(np, kind) for kind in ("float32", "float64", "int32", "int64", "uint8")})
+    exec(compile(text, str(path), "exec"), vars(module))
+    functions = {name: jit(getattr(module, name), fastmath={"contract"}) for name in names}
+    for function in functions.values():
+        function.compile = _from_single_numbers(function.compile)
+    return functions
+
+
+def _from_single_numbers(compile):
+    """The same with LLVM's SLP vectorizer."""
+
+    def compile_with_vectors(signature):
+        before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1
+        try:
+            return compile(signature)
+        finally:
+            config.SLP_VECTORIZE = before
+
+    return compile_with_vectors
 
 
 def _in_turn(compile, path):

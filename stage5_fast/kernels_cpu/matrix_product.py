@@ -65,8 +65,8 @@ def _flat(x):
     return contiguous(x if in_rows else x.swapaxes(-1, -2)).reshape(-1), in_rows
 
 
-def _product(a, b, bias=None, floor=-np.inf):
-    """max(a b + bias, floor): (…, m, k), (…, k, n), (n,) or None -> (…, m, n)."""
+def multiply(a, b, bias=None, floor=-np.inf, out=None):
+    """max(a b + bias, floor): (…, m, k), (…, k, n), (n,) or None -> (…, m, n), perhaps into `out`."""
     (*batch, m, k), n, width = a.shape, b.shape[-1], 2 * lanes(a.dtype)
     (a, a_in_rows), (b, b_in_rows), count = _flat(a), _flat(b), math.prod(batch)
     if not a_in_rows and m * a.itemsize > STRIDE and k > 256:
@@ -75,7 +75,7 @@ def _product(a, b, bias=None, floor=-np.inf):
     if bias is None or n % width or not bias.flags.carray:
         bias = pack_bias(bias, 1, n, a.dtype).ravel()
     parts = share(count * m * n * k // 16)
-    out = empty((*batch, m, n), a.dtype)
+    out = empty((*batch, m, n), a.dtype) if out is None else out
     _multiply(parts, count, a, b, bias, out.reshape(-1), empty((parts, k * width), a.dtype), *tables, *sizes, floor)
     return out
 
@@ -85,15 +85,15 @@ def product(x, y):
         return NotImplemented
     check_shapes(x.shape[-1] == y.shape[-2], x, y)
     if y.ndim == 2:
-        return _product(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[1])
-    return _product(x, y) if x.shape[:-2] == y.shape[:-2] else NotImplemented
+        return multiply(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[1])
+    return multiply(x, y) if x.shape[:-2] == y.shape[:-2] else NotImplemented
 
 
 def _affine(floor, x, weight, bias):
     if x.size * len(weight) < SMALL:
         return NotImplemented
     check_shapes(x.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1]), x, weight)
-    return _product(x.reshape(-1, x.shape[-1]), weight.T, bias, floor).reshape(*x.shape[:-1], len(weight))
+    return multiply(x.reshape(-1, x.shape[-1]), weight.T, bias, floor).reshape(*x.shape[:-1], len(weight))
 
 
 def affine(x, weight, bias):
@@ -108,11 +108,11 @@ def affine_to_x(g, weight):
     if g.size * weight.shape[1] < SMALL:
         return NotImplemented
     check_shapes(g.shape[-1] == len(weight), g, weight)
-    return _product(g.reshape(-1, g.shape[-1]), weight).reshape(*g.shape[:-1], weight.shape[1])
+    return multiply(g.reshape(-1, g.shape[-1]), weight).reshape(*g.shape[:-1], weight.shape[1])
 
 
 def affine_to_weight(g, x):
     if g.size * x.shape[-1] < SMALL:
         return NotImplemented
     check_shapes(g.shape[:-1] == x.shape[:-1], g, x)
-    return _product(g.reshape(-1, g.shape[-1]).T, x.reshape(-1, x.shape[-1]))
+    return multiply(g.reshape(-1, g.shape[-1]).T, x.reshape(-1, x.shape[-1]))

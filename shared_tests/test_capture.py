@@ -1,0 +1,373 @@
+"""`capture` on the CPU: a recorded step does what it did before, number by number, or says what can't be recorded."""
+
+import gc
+import operator
+import re
+import subprocess
+import sys
+import weakref
+
+import numpy as np
+import pytest
+
+from .test_kernels import ROOT, run
+
+pytestmark = pytest.mark.capability("captured steps")
+
+
+def moons(nn):
+    return nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))
+
+
+def mlp(nn):
+    return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def normed(nn):
+    """Batch norm, dropout and layer norm; a bias before batch norm would be moved by nothing but rounding."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 4, 3, stride=2, bias=False), nn.BatchNorm2d(4), nn.GELU(), nn.AvgPool2d(3), nn.Flatten()),
+        *(
+            nn.Linear(64, 16, bias=False),
+            nn.BatchNorm1d(16),
+            nn.Tanh(),
+            nn.Dropout(0.3),
+            nn.LayerNorm(16),
+            nn.Linear(16, 10),
+        ),
+    )
+
+
+def attention(nn):
+    """A small GPT: two heads, each position sees those before it."""
+    functional = nn.functional
+
+    class GPT(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.letters, self.places = nn.Embedding(11, 8), nn.Embedding(6, 8)
+            self.norm, self.joint, self.out = nn.LayerNorm(8), nn.Linear(8, 24), nn.Linear(8, 11)
+            self.register_buffer("later", self.places.weight.new_ones((6, 6)).triu(1).bool())
+
+        def forward(self, letters):
+            x = self.letters(letters) + self.places.weight
+            q, k, v = [y.reshape(-1, 6, 2, 4).transpose(1, 2) for y in self.joint(self.norm(x)).split(8, dim=2)]
+            seen = (q @ k.transpose(-2, -1) / 2).masked_fill(self.later, float("-inf"))
+            x = x + (functional.softmax(seen, dim=-1) @ v).transpose(1, 2).reshape(-1, 6, 8)
+            return self.out(functional.gelu(x)).reshape(-1, 11)
+
+    return GPT()
+
+
+def margin(package, model, scores, labels):
+    return (1 - labels * scores).relu().mean() + 1e-4 * sum((p * p).sum() for p in model.parameters())
+
+
+def entropy(package, model, logits, labels):
+    return package.nn.functional.cross_entropy(logits, labels.reshape(-1))
+
+
+def squared(package, model, images, labels):
+    return package.nn.functional.mse_loss(images, labels)
+
+
+def batches(kind, dtype, count=8):
+    """Batches of the inputs and labels of a network."""
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        if kind == "moons":
+            yield rng.standard_normal((100, 2)).astype(dtype), rng.choice([-1.0, 1.0], (100, 1)).astype(dtype)
+        elif kind == "attention":
+            yield rng.integers(0, 11, (3, 6)), rng.integers(0, 11, (3, 6))
+        elif kind == "autoencoder":
+            images = rng.random((16, 784)).astype(dtype)
+            yield images, images
+        else:
+            shape = (16, 784) if kind == "mlp" else (16, 1, 28, 28)
+            yield rng.standard_normal(shape).astype(dtype), rng.integers(0, 10, 16)
+
+
+NETWORKS = {
+    "moons": (moons, margin, "SGD", 0.1),
+    "mlp": (mlp, entropy, "SGD", 0.1),
+    "mnist": ("mnist", entropy, "Adam", 1e-3),
+    "autoencoder": ("autoencoder", squared, "Adam", 1e-3),
+    "normed": (normed, entropy, "RMSprop", 1e-3),
+    "attention": (attention, entropy, "SGD", 0.1),
+}
+
+
+def trained(stage, kind, dtype, way, steps=100):
+    """Losses, weights, buffers and the optimizer's state after so many steps, in which the learning rate falls."""
+    package, optim = stage.package, stage.part("optim")
+    network, loss_of, optimizer, lr = NETWORKS[kind]
+    package.manual_seed(0)
+    model = stage.part(network).network() if isinstance(network, str) else network(package.nn)
+    model.to(dtype)
+    optimizer = getattr(optim, optimizer)(model.parameters(), lr=lr)
+    scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.99**step)
+
+    def step(x, y):
+        loss = loss_of(package, model, model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    data = [tuple(package.tensor(array) for array in batch) for batch in batches(kind, dtype)]
+    step, losses = way(step), []
+    for i in range(steps):
+        losses.append(step(*data[i % len(data)]).item())
+        scheduler.step()
+    state = {name: value.numpy() for name, value in model.state_dict().items()}
+    for i, values in optimizer.state_dict()["state"].items():
+        state |= {f"{i} {name}": np.array(value) for name, value in values.items()}
+    grads = {f"grad of {name}": p.grad.numpy() for name, p in model.named_parameters()}
+    return losses, state, grads
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_weights_are_the_same_after_a_hundred_captured_steps(stage, kind, dtype):
+    """Also the losses of all steps, the last gradients, the state of the optimizer and batch norm's statistics."""
+    expected, got = (trained(stage, kind, dtype, way) for way in (lambda step: step, stage.package.capture))
+    tolerance = {"rtol": 1e-9, "atol": 1e-12} if dtype is np.float64 else {"rtol": 1e-3, "atol": 1e-5}
+    np.testing.assert_allclose(got[0], expected[0], **tolerance)
+    for wanted, found in zip(expected[1:], got[1:]):
+        assert wanted.keys() == found.keys()
+        for name, value in wanted.items():
+            np.testing.assert_allclose(found[name], value, **tolerance, err_msg=name)
+            assert found[name].dtype == value.dtype
+
+
+def layer(package, way, **options):
+    """A weight, and a step of SGD on the mean of x @ weight, captured or not."""
+    weight = package.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    optimizer = package.optim.SGD([weight], **{"lr": 0.5, **options})
+
+    def step(x):
+        optimizer.zero_grad()
+        out = x @ weight
+        out.mean().backward()
+        optimizer.step()
+        return out
+
+    return weight, optimizer, way(step)
+
+
+def plain(step):
+    return step
+
+
+@pytest.fixture
+def capture(stage):
+    return stage.package.capture
+
+
+def both(stage, program):
+    """What a program gives that is called with `capture` and without, as arrays that must be the same."""
+    expected, got = (program(stage.package, way) for way in (plain, stage.package.capture))
+    np.testing.assert_allclose(np.array(got, dtype=float), np.array(expected, dtype=float), rtol=1e-6)
+
+
+def test_another_shape_is_recorded_anew(stage):
+    def program(package, way):
+        weight, _, step = layer(package, way)
+        outs = [step(package.ones(n, 2)).sum().item() for n in (3, 3, 3, 5, 5, 5, 3, 1)]
+        return [*outs, *weight.detach().numpy().ravel()]
+
+    both(stage, program)
+
+
+def test_a_learning_rate_goes_on_changing(stage):
+    def program(package, way):
+        weight, optimizer, step = layer(package, way, momentum=0.9)
+        scheduler = package.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)
+        for _ in range(7):
+            step(package.ones(3, 2))
+            scheduler.step()
+        return weight.detach().numpy()
+
+    both(stage, program)
+
+
+def test_dropout_draws_anew_in_each_step(stage):
+    def program(package, way):
+        package.manual_seed(3)
+        step = way(lambda x: package.nn.functional.dropout(x, 0.5))
+        outs = [step(package.ones(20)).numpy() for _ in range(4)]
+        package.manual_seed(4)
+        outs += [step(package.ones(20)).numpy() for _ in range(2)]
+        assert len({out.tobytes() for out in outs}) == len(outs)
+        return outs
+
+    both(stage, program)
+
+
+def test_gradients_add_up_where_none_forgets_them(stage):
+    def program(package, way):
+        weight = package.ones(3, requires_grad=True)
+
+        def step(x):
+            (weight * x).sum().backward()
+
+        step, grads = way(step), []
+        for i in range(7):
+            if i == 4:
+                weight.grad = None
+            step(package.full((3,), float(i)))
+            grads.append(weight.grad.numpy().copy())
+        return grads
+
+    both(stage, program)
+
+
+def test_weights_and_state_that_are_loaded_are_those_of_the_next_step(stage):
+    def program(package, way):
+        weight, optimizer, step = layer(package, way, momentum=0.9)
+        for _ in range(3):
+            step(package.ones(3, 2))
+        saved = optimizer.state_dict()
+        for _ in range(3):
+            step(package.ones(3, 2))
+        optimizer.load_state_dict(saved)
+        weight.data = package.zeros(2, 2)
+        for _ in range(3):
+            step(package.ones(3, 2))
+        return weight.detach().numpy()
+
+    both(stage, program)
+
+
+def test_results_are_copies_in_the_form_that_the_step_gave(stage, capture):
+    package = stage.package
+    step = capture(lambda x: (x * 2, None, (x._data + 1,)))
+    outs = [step(package.full((2,), float(i))) for i in range(4)]
+    assert [out[0].tolist() for out in outs] == [[2.0 * i] * 2 for i in range(4)]
+    assert all(out[1] is None and type(out[2][0]) is np.ndarray for out in outs)
+    assert [out[2][0].tolist() for out in outs] == [[i + 1.0] * 2 for i in range(4)]
+
+
+def test_graphs_of_others_know_that_weights_have_changed(stage):
+    package = stage.package
+    weight, _, step = layer(package, stage.package.capture)
+    for _ in range(3):
+        step(package.ones(3, 2))
+    loss = (weight * weight).sum()
+    step(package.ones(3, 2))
+    with pytest.raises(RuntimeError, match="was changed in place"):
+        loss.backward()
+
+
+def test_the_source_is_the_step(stage, capture):
+    """It is text that Python runs, with loops over literals; what fuses is one loop."""
+    step, x = capture(lambda x: ((x * 2 + 1).relu() - x).sum()), stage.package.ones(50)
+    assert step.source is None
+    assert [step(x).item() for _ in range(3)] == [100.0] * 3
+    compile(step.source, "step", "exec")
+    assert step.source.count("for i in range(50)") == 1 and "def step(x_in):" in step.source
+
+
+REFUSED = {
+    "reads a number": lambda package, x: x * x.sum().item(),
+    "it reads a number, which will be another in each step: return": lambda package, x: x if x.sum() > 0 else -x,
+    "depends on numbers that are not known yet: use where": lambda package, x: x[x > 0],
+    "the shape of what argwhere gives": lambda package, x: x.nonzero(),
+    "random numbers were drawn": lambda package, x: x + package.rand(3),
+    "an array that was made in the step is updated in place": lambda package, x: operator.iadd(package.zeros(3), x),
+    "what is updated in place be made outside": lambda package, x: package.zeros(3).add_(x),
+    "call numpy\\(\\) after it": lambda package, x: x + package.tensor(x.numpy()),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_cannot_be_recorded_is_refused_with_its_line(stage, capture, why):
+    package = stage.package
+    step, x = capture(lambda x: REFUSED[why](package, x)), package.ones(3)
+    step(x)
+    with pytest.raises(RuntimeError, match=f"capture: the step can't be recorded: .*{why}.*test_capture.py, line "):
+        step(x)
+
+
+def test_a_step_that_is_refused_has_changed_nothing(stage, capture):
+    package = stage.package
+    weight, optimizer, step = layer(package, lambda step: capture(lambda x: step(x).sum().item()), momentum=0.9)
+    step(package.ones(3, 2))
+    before, state = weight.detach().numpy().copy(), optimizer.state_dict()["state"][0]["momentum_buffer"].numpy().copy()
+    line = "weight, optimizer, step = layer"
+    with pytest.raises(RuntimeError, match=re.escape(line)):
+        step(package.ones(3, 2))
+    np.testing.assert_array_equal(weight.detach().numpy(), before)
+    np.testing.assert_array_equal(optimizer.state_dict()["state"][0]["momentum_buffer"].numpy(), state)
+    assert type(weight._data) is np.ndarray and type(weight._grad) is np.ndarray
+
+
+def test_a_learning_rate_that_the_step_sets_is_refused(stage, capture):
+    weight, optimizer, step = layer(stage.package, plain)
+    scheduler = stage.package.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    captured, x = capture(lambda x: (step(x), scheduler.step())[0]), stage.package.ones(3, 2)
+    captured(x)
+    with pytest.raises(RuntimeError, match="it sets a learning rate, which would stay as it is: call the scheduler"):
+        captured(x)
+
+
+def test_an_index_that_is_none_is_an_error_in_every_step(stage, capture):
+    package = stage.package
+    step = capture(lambda x, i: package.nn.functional.embedding(i, x))
+    x, good, bad = package.ones(4, 2), package.tensor([0, 3]), package.tensor([1, 4])
+    for _ in range(3):
+        assert step(x, good).tolist() == [[1.0, 1.0]] * 2
+    with pytest.raises(IndexError, match="wanted indices from 0 to 3"):
+        step(x, bad)
+
+
+def test_arguments_are_tensors_or_arrays(stage, capture):
+    step = capture(lambda *arguments: None)
+    for arguments in [(), (1,), (stage.package.ones(2), "a word")]:
+        with pytest.raises(TypeError, match="capture: wanted Tensors or arrays, all on cpu or all on cuda, got "):
+            step(*arguments)
+    step = capture(lambda x: 5)
+    step(np.ones(2))
+    with pytest.raises(TypeError, match="wanted a Tensor, an array, a tuple of them or None from the step, got int"):
+        step(np.ones(2))
+
+
+def test_a_captured_step_holds_no_tensor_of_the_graph(stage, capture):
+    made = []
+
+    def step(x):
+        hidden = (x * weight).relu()
+        made.append(weakref.ref(hidden))
+        hidden.sum().backward()
+        weight.grad = None
+        return hidden
+
+    weight = stage.package.ones(5, requires_grad=True)
+    step = capture(step)
+    gc.disable()
+    try:
+        for _ in range(4):
+            step(stage.package.ones(5))
+        assert len(made) == 2 and all(tensor() is None for tensor in made)
+    finally:
+        gc.enable()
+
+
+def test_without_compiled_kernels_the_step_is_itself(stage):
+    code = (
+        f"import {stage.name} as s\ncalls = []\n"
+        "step = s.capture(lambda x: calls.append(x) or x * 2)\n"
+        "for _ in range(4): assert step(s.ones(2)).tolist() == [2.0, 2.0]\nprint(len(calls))"
+    )
+    out, _ = run(stage, code, GRADUAL_KERNELS="numpy")
+    assert out.split() == ["4"]
+
+
+def test_a_demo_learns_the_same_when_its_step_is_captured(stage):
+    """Its lines are the same, but for the times, and one more says that the step is compiled."""
+    command = [sys.executable, "-m", f"{stage.name}.moons", "--epochs", "40"]
+    runs = [subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True) for more in ([], ["--capture"])]
+    assert [done.returncode for done in runs] == [0, 0], runs
+    plain, captured = ([re.sub(r" +[\d.]+ s.*", "", line) for line in done.stdout.splitlines()] for done in runs)
+    assert captured.pop(1).startswith("The second step is recorded and compiled")
+    assert captured == plain and len(plain) > 20
