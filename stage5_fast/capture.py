@@ -15,8 +15,10 @@ import numpy as np
 from .device import COMPILED, device_of, from_pool, gpu, refresh
 from .engine import Tensor, constant
 from .inplace import changed, memory
-from .loops import Program
-from .recording import Array, Record, owner_of
+
+if COMPILED:  # without it Numba isn't loaded either
+    from .loops import Program
+    from .recording import Array, Record, owner_of
 
 _EAGER_STEPS = 3  # before one is recorded on the GPU: kernels get compiled and optimizers make their state
 
