@@ -6,6 +6,7 @@ other. Only a GPU shows that its kernels are right, and only there can a step be
 
 import re
 import sys
+from argparse import Namespace
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -222,14 +223,14 @@ def test_a_checkpoint_of_one_device_loads_on_another(stage, device, tmp_path, to
 @pytest.mark.parametrize("name", ["mnist", "autoencoder", "moons"])
 def test_a_demo_learns_on_a_device_and_goes_on_on_the_cpu(stage, device, name, capsys, tmp_path):
     flags = {"data": "digits", "seed": 0, "epochs": 2, "batch_size": 50, "lr": 2e-3, "plot": None, "resume": None}
-    flags["capture"] = False
+    flags |= {"capture": False, "log": None, "image": None}
     losses, path = [], str(tmp_path / "run.npz")
     for where in ("cpu", device):
-        stage.part(name).main(SimpleNamespace(**flags, device=where, save=path))
+        stage.part(name).main(Namespace(**flags, device=where, save=path))
         losses.append([float(loss) for loss in re.findall(r"loss ([\d.]+)", capsys.readouterr().out)])
     assert len(losses[0]) == 2 and losses[1] == pytest.approx(losses[0], rel=1e-2)
     if name != "moons":
-        stage.part(name).main(SimpleNamespace(**{**flags, "resume": path}, device="cpu", save=None))
+        stage.part(name).main(Namespace(**{**flags, "resume": path}, device="cpu", save=None))
         assert "Result: test" in capsys.readouterr().out
 
 
