@@ -322,6 +322,7 @@ def test_a_list_of_numbers_that_changes_afterwards_changes_no_gradient(engine, t
 
 
 @capability("joining and padding")
+@pytest.mark.host
 def test_a_padded_array_lies_in_memory_as_the_array_it_was_made_from(Tensor):
     """So that images with channels last stay so behind the shortcut of a residual network that adds channels."""
     images = Tensor(np.moveaxis(np.ones((2, 4, 5, 3)), 3, 1))

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 
 from .test_demos import Demo, as_lists, stop_after
 
-pytestmark = pytest.mark.capability("demos")
+# Demos run in processes of their own, where no stand-in for a device is known.
+pytestmark = [pytest.mark.capability("demos"), pytest.mark.host]
 
 TEXT = Path(os.environ.get("GRADUAL_DATA", ""), "text", "names.txt").resolve()
 MATRICES = "token", "position", "output", "query", "key", "value", "projection", "linear1", "linear2"
