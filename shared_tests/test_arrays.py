@@ -321,6 +321,18 @@ def test_a_list_of_numbers_that_changes_afterwards_changes_no_gradient(engine, t
     np.testing.assert_array_equal(*gradients)
 
 
+@capability("indexing")
+@pytest.mark.host
+def test_parts_add_up_beside_other_gradients(Tensor):
+    """An array may be the gradient of two tensors, as of both terms of a sum: no part is added to it in place."""
+    x, y = Tensor(np.ones((3, 4))), Tensor(np.ones((3, 4)))
+    h, k = x * 1, y * 1
+    rows = h[0] * 5, h[1:] * 7, h[0, 1] * 9
+    (((h + k) * 3).sum() + sum([row.sum() for row in rows])).backward()  # from h + k both get the same array
+    np.testing.assert_array_equal(y.grad.numpy(), np.full((3, 4), 3))
+    np.testing.assert_array_equal(x.grad.numpy(), [[8, 17, 8, 8], *[[10] * 4] * 2])
+
+
 @capability("joining and padding")
 @pytest.mark.host
 def test_a_padded_array_lies_in_memory_as_the_array_it_was_made_from(Tensor):

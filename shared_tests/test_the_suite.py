@@ -56,6 +56,10 @@ names_the_op = test_engine.test_a_failing_op_names_itself_and_its_numbers
 grows_where_it_is = test_arrays.test_a_gradient_that_is_held_goes_on_growing_as_in_pytorch
 
 
+def parts_add_up(engine):
+    test_arrays.test_parts_add_up_beside_other_gradients(engine.Tensor)
+
+
 def sums_of_integers(engine):
     test_arrays.test_functions_of_integers_have_pytorchs_dtype_and_values(engine, "sum")
 
@@ -116,6 +120,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("topological_order", "key=_when_made", "key=_when_made, reverse=True", "arithmetic"),
         Fault("_accumulate", "g = x._grad + g", "pass", "arithmetic"),
         Fault("_accumulate", "x._grad += g", "pass", grows_where_it_is),
+        Fault("_accumulate", "elif x in own:", "elif x._grad is not None:", parts_add_up),
         Fault("_accumulate", "x._grad += g", "x._grad = x._grad + g", grows_where_it_is),
         Fault("_array", "np.array(data,", "np.asarray(data,", test_arrays.test_a_callers_array_is_never_changed),
         Fault("unbroadcast", "total(g,", "np.add.reduce(1 + g,", "broadcasting"),
@@ -156,6 +161,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("permute", "np.argsort(dims)", "dims", "shapes"),
         Fault("expand", "lambda g: (g,)", "lambda g: (2 * g,)", "shapes"),
         Fault("add_at", "np.add.at(x, index, g)", "x[index] = g", "indexing"),
+        Fault("getitem", "Part(g, parts, shape)", "Part(g * g, parts, shape)", "indexing"),
         Fault("getitem", "add_at(gradient[parts], chosen, g)", "gradient[parts][chosen] = g", "indexing"),
         Fault("split_index", "isinstance(item, int)", "False", "indexing"),
         Fault("setitem", "kept[parts][chosen] = 0", "pass", "updates in place"),

@@ -3,7 +3,6 @@
 import operator
 import warnings
 from functools import wraps
-from sys import getrefcount
 
 import numpy as np
 
@@ -385,7 +384,8 @@ class Tensor:
             updated = updated > min([tensor._made for tensor in (*order, self)])
         for tensor in order:
             tensor._grad = None
-        _accumulate(self, gradient, gradient)
+        own = set()
+        _accumulate(self, gradient, gradient, own)
         for tensor in reversed(order):
             incoming, inputs = tensor._grad, tensor.inputs
             if updated or tensor._made < latest:
@@ -393,7 +393,7 @@ class Tensor:
                 inplace.check(tensor, inputs, incoming)
             for x, g in zip(inputs, tensor._backward(incoming)):
                 if x._requires_grad:
-                    _accumulate(x, g() if callable(g) else g, incoming)
+                    _accumulate(x, g() if callable(g) else g, incoming, own)
             if not retain_graph and tensor._backward.__closure__:
                 tensor._backward = _released
 
@@ -578,15 +578,22 @@ def topological_order(root):
     return sorted(found, key=_when_made)
 
 
-def _accumulate(x, g, incoming):
-    """Add g to the gradient of x, in the shape and dtype of x. Here, and only here, broadcasting is undone."""
+def _accumulate(x, g, incoming, own):
+    """Add g to the gradient of x, in the shape and dtype of x. Here, and only here, broadcasting is undone.
+
+    `own` are the tensors whose gradient is an array that no other tensor shares: parts are added to it in place.
+    """
     data = x._data
     if g.shape != data.shape:
-        part, before = type(g) is ops.Part, x._grad
-        if part and type(before) is np.ndarray and before.base is None and getrefcount(before) == 3:  # ours alone
-            before[g.place] += g.values
+        if type(g) is not ops.Part:
+            g = ops.unbroadcast(g, data.shape)
+        elif x in own:
+            x._grad[g.place] += g.values
             return
-        g = g.whole() if part else ops.unbroadcast(g, data.shape)
+        else:
+            g = g.whole()
+            if type(g) is np.ndarray:
+                own.add(x)
     if x._grad is not None:
         if not x.op and x._grad.shape:
             x._grad += g  # in place: others may hold a reference to a leaf's gradient
