@@ -230,20 +230,14 @@ FUNCTIONS = {f.__name__: f for f in (copysign, erf, exp, expm1, log1p, maximum, 
 FUNCTIONS |= {"abs": abs, "absolute": abs}  # by the names that they have in NumPy
 
 
-def _for_kernels(function):
-    """What a kernel calls: the function of the dtype of its argument."""
-
-    def of(x):
-        raise NotImplementedError
-
-    @overload(of, jit_options={"error_model": "numpy", "forceinline": True})
-    def choose(x):
-        return specialized(function, FLOAT32 if x == types.float32 else FLOAT64).py_func
-
-    return of
+def exponential(x):
+    """eˣ in a kernel, which is compiled for each dtype."""
+    raise NotImplementedError  # in Python
 
 
-exponential = _for_kernels(exp)
+@overload(exponential, jit_options={"error_model": "numpy", "forceinline": True})
+def _exponential(x):
+    return specialized(exp, FLOAT32 if x == types.float32 else FLOAT64).py_func
 
 
 # Of a row: sums, in an order that fits vectors and depends on nothing but the number of terms, and the largest

@@ -1,6 +1,7 @@
-"""Functions of NumPy that go through arrays number by number, as one loop: their text is compiled as it stands.
+"""Elementwise functions of NumPy arrays, compiled from their own text as one loop; so no formula is written twice.
 
-In it stand the functions of `elementary.py` for NumPy's; so no formula is written twice.
+NumPy's functions in it are replaced by those of `elementary.FUNCTIONS`. Besides these it may use numbers and elementwise
+functions of its file; anything else is an error when Numba compiles it, at the first large array.
 """
 
 import hashlib

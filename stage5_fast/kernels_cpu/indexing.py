@@ -23,9 +23,8 @@ def _add_rows(t, parts, x, index, g):
             to[c] += row[c]
 
 
-def _places(index, shape):
-    """For each of a tuple of arrays and full slices, the dims that it indexes, and its arrays: those of a mask are
-    the places where it holds."""
+def _places(index):
+    """The dims that arrays index, in a tuple of these and full slices, and the arrays; a mask's are where it holds."""
     dims, arrays = [], []
     taken = 0
     for item in index:
@@ -42,7 +41,7 @@ def _places(index, shape):
 def add_at(x, index, g):
     if not all([item == slice(None) if isinstance(item, slice) else item.ndim for item in index]):
         return NotImplemented
-    dims, arrays = _places(index, x.shape)
+    dims, arrays = _places(index)
     arrays = np.broadcast_arrays(*arrays)
     taken = arrays[0].ndim
     if g.dtype != x.dtype or g.ndim != x.ndim - len(dims) + taken or not g.size:

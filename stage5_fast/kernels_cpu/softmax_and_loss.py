@@ -8,24 +8,30 @@ import math
 import numpy as np
 
 from .elementary import dot, exponential, larger, largest, sum_of
-from .jit import empty, parallel, share
+from .jit import empty, jit, parallel, share
 from .layout import check_shapes, contiguous
 
 __all__ = ["log_softmax_gradient", "log_softmax_values", "nll", "nll_gradient", "softmax_gradient", "softmax_values"]
-THRESHOLDS = dict.fromkeys(__all__[:2] + __all__[4:], 2048)
+THRESHOLDS = dict.fromkeys([name for name in __all__ if "softmax" in name], 2048)
 
 COST = 16  # an exponential and its sum take as long as so many additions
 COLUMNS = 256  # as many as are worked on at once, so that what is found of them stays in the cache
+
+
+@jit
+def exponentials(row, out):
+    """Write eˣ of each number of a row less the largest; returns the largest, and the sum of what was written."""
+    top = largest(row)
+    for k in range(row.size):
+        out[k] = exponential(row[k] - top)
+    return top, sum_of(out)
 
 
 @parallel
 def _softmax_of_rows(t, parts, x, out, logarithm):
     for i in range(t * len(x) // parts, (t + 1) * len(x) // parts):
         row, to = x[i], out[i]
-        top = largest(row)
-        for k in range(row.size):
-            to[k] = exponential(row[k] - top)
-        total = sum_of(to)
+        top, total = exponentials(row, to)
         if logarithm:
             total = np.log(total)
             for k in range(row.size):
@@ -144,10 +150,7 @@ def log_softmax_gradient(g, out, dim):
 def _nll(t, parts, x, target, losses, probabilities):
     for i in range(t * len(x) // parts, (t + 1) * len(x) // parts):
         row, out = x[i], probabilities[i]
-        top = largest(row)
-        for k in range(row.size):
-            out[k] = exponential(row[k] - top)
-        total = sum_of(out)
+        top, total = exponentials(row, out)
         for k in range(row.size):
             out[k] /= total
         there = 0 <= target[i] < row.size
