@@ -1,6 +1,6 @@
 """Elementwise functions of NumPy arrays, compiled from their own text as one loop; so no formula is written twice.
 
-NumPy's functions in it are replaced by those of `elementary.FUNCTIONS`. Besides these it may use numbers and elementwise
+NumPy's functions in it are replaced by those of `elementary.FUNCTIONS`. Besides, it may use numbers and elementwise
 functions of its file; anything else is an error when Numba compiles it, at the first large array.
 """
 
