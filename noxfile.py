@@ -131,7 +131,8 @@ def sanitizer(session):
     with_cuda(session)
     tests = [f"shared_tests/test_{name}.py" for name in ("kernels_gpu", "training")]
     for check in ("memcheck", "racecheck", "initcheck", "synccheck"):
-        command = [tool, f"--tool={check}", "--error-exitcode=1", environment_python(session)]
+        options = ["--report-api-errors=no"] if check == "memcheck" else []  # those of modules that ask what there is
+        command = [tool, f"--tool={check}", *options, "--error-exitcode=1", environment_python(session)]
         session.run(*command, "-m", "pytest", *tests, "--device", "cuda", *session.posargs, external=True)
 
 

@@ -127,6 +127,8 @@ def words(name, options):
 def activations():
     for name, options, bends in ACTIVATIONS:
         for shape in [(4, 4), (2, 3, 4), (), (0, 3)]:
+            if name == "tanhshrink" and not shape:
+                continue  # of float32's digits 0.1 − tanh 0.1 leaves too few
             domain = separate if all([bend * 10 % 1 for bend in bends if bend]) else between
             yield Case(f"{words(name, options)} {shape}", unary(name, options), [shape], domain=domain)
         for x in bends if name == "softsign" else [*bends, -1000.0, 1000.0]:  # whose gradient there PyTorch rounds away

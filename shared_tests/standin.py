@@ -20,6 +20,7 @@ TRANSFERS = Counter()  # "to host" and "to device" -> how often
 
 COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 REDUCTIONS = {"add", "multiply"}  # ufuncs that CuPy's have `reduce`
+INEXACT = {"floor_divide": lambda x, y: np.floor(x / y), "remainder": lambda x, y: x - np.floor(x / y) * y}  # CuPy's
 SCATTERS = {"add", "subtract", "maximum", "minimum"}  # and `at`
 # Of the functions that go by __array_function__, those that CuPy has and the rules may need.
 CREATED = {"arange", "array", "asarray", "empty", "full", "ones", "zeros"}  # with like=
@@ -119,6 +120,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         allowed = {"__call__": True, "reduce": name in REDUCTIONS, "at": name in SCATTERS}
         if not allowed.get(method):
             return NotImplemented
+        if any([isinstance(x, list | tuple | slice) for x in inputs]):  # as the index of `at`
+            return NotImplemented
         if method == "at":
             array, index, *values = inputs
             return ufunc.at(array._memory, _index(index), *map(_operand, values))
@@ -129,7 +132,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         if out:
             options["out"] = tuple(map(_operand, out))
         with np.errstate(all="ignore"):  # a GPU warns of nothing
-            result = getattr(ufunc, method)(*inputs, **options)
+            result = INEXACT.get(name, getattr(ufunc, method))(*inputs, **options)
         return out[0] if out else Array(result)
 
     def __array_function__(self, function, types, args, options):
@@ -144,6 +147,14 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         host = 1 if name == "split" else 0  # its places may be NumPy's
         args = [_unwrapped(x, strict=i != host or not host) for i, x in enumerate(args)]
         options = {key: _unwrapped(value) for key, value in options.items()}
+        if name == "where" and not isinstance(args[0], np.ndarray):
+            raise AttributeError(f"{type(args[0]).__name__!r} object has no attribute 'astype'")
+        if name in ("argmax", "argmin") and args[0].dtype.kind == "f":  # of NaNs it is any in CuPy, here the last
+            found, axis = np.isnan(args[0]), options.get("axis")
+            last = args[0].shape[axis] - 1 - np.flip(found, axis).argmax(axis)
+            return Array(np.where(found.any(axis), last, function(*args, **options)))
+        if name.endswith("_like") and not options.get("shape"):  # CuPy takes () for no shape
+            options.pop("shape", None)
         with np.errstate(all="ignore"):
             return _wrapped(function(*args, **options))
 
@@ -252,6 +263,11 @@ def default_rng(seed):
     return SimpleNamespace(random=lambda shape: Array(generator.random(shape)))
 
 
+def _add_at(array, index, values):
+    np.add.at(array._memory, _index(index), _operand(values))
+
+
+add = SimpleNamespace(at=_add_at)
 random = SimpleNamespace(default_rng=default_rng)
 cuda = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(is_capturing=lambda: False))
 _erf = np.vectorize(math.erf, otypes=[float])
@@ -272,7 +288,10 @@ def as_kernel(function):
 @contextmanager
 def in_place_of_cupy(device, kernels=as_kernel):
     """Let a rung's `device` module find the stand-in where it looks for CuPy, and `kernels` for those of the GPU."""
-    found, modules = (device.gpu, device.gpu_kernel), dict.fromkeys(("cupyx.scipy.special",), special)
+    found, modules = (
+        (device.gpu, device.gpu_kernel),
+        {"cupyx.scipy.special": special},
+    )
     kept = {name: sys.modules.get(name) for name in modules}
     device.gpu, device.gpu_kernel = (lambda: sys.modules[__name__]), kernels
     sys.modules.update(modules)

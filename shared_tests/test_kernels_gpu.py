@@ -79,12 +79,20 @@ def _refusing(method):
 
 @pytest.fixture
 def launched(gpu, monkeypatch):
-    """The names of the kernels that ran, filled while the test goes on."""
+    """The names of the kernels that ran, filled while the test goes on; only the simulator has errors within one."""
     names, specialized = set(), gpu.kernels.launch.specialized
 
     def noted(kernel, *dtype, **constants):
         names.add(kernel.__name__)
-        return specialized(kernel, *dtype, **constants)
+        launch = specialized(kernel, *dtype, **constants)
+
+        def run(*arguments):
+            try:
+                launch(*arguments)
+            except (IndexError, ValueError) as error:
+                pytest.fail(f"{kernel.__name__} began, and a GPU would have read what lies there: {error}")
+
+        return run
 
     replace(gpu, monkeypatch, "specialized", noted)
     gpu.kernels.matrix_product._gemm_kernel.cache_clear()
@@ -202,6 +210,7 @@ def places(window):
 def steps(new, shape, momentum, flag):
     arrays = {name: new(*shape) for name in ("p", "buffer", "m")}
     arrays |= {name: new(*shape, low=1, high=4) for name in ("v", "u", "top")}
+    arrays["v"] += arrays["m"] ** 2  # as is the mean of squares: no less than the square of the mean
     numbers = {"t": 3, "lr": 0.1, "momentum": momentum, "dampening": 0.3, "betas": (0.9, 0.99), "eps": 1e-3}
     return {**arrays, "g": new(*shape), **numbers, "weight_decay": 0.2, "flag": flag, "other": flag}
 
@@ -311,8 +320,9 @@ def test_a_kernel_has_the_parameters_of_its_numpy_function(gpu, stage, name):
     assert entry_point == function
 
 
-def test_every_kernel_takes_part(gpu, stage, launched):
+def test_every_kernel_takes_part(gpu, stage, launched, monkeypatch):
     """None is left over that no entry_point launches, and no entry_point leaves what it is there for to NumPy."""
+    monkeypatch.setattr(gpu.kernels.matrix_product, "TILED", True)
     kernels = {name for room in rooms(gpu) for name, f in vars(room).items() if "Grid:" in (inspect.getdoc(f) or "")}
     ran = set()
     for name in CASES:
@@ -347,6 +357,13 @@ def test_a_bias_is_added_to_the_product_of_cublas(gpu, stage, monkeypatch, name,
     monkeypatch.setattr(gpu.kernels.matrix_product, "TILED", False)
     arguments = drawn(name, 3, np.dtype("float32"))
     arguments["bias"] = arguments["bias"] if biased else None
+    agree(given(name, gpu, stage, arguments), wanted(name, stage, arguments))
+
+
+@pytest.mark.parametrize("name", ["affine", "affine_relu"])
+@pytest.mark.parametrize("shape", [(1,), ()])
+def test_a_bias_may_be_one_number(gpu, stage, name, shape):
+    arguments = {**drawn(name, 3, np.dtype("float32")), "bias": np.full(shape, 2, np.float32)}
     agree(given(name, gpu, stage, arguments), wanted(name, stage, arguments))
 
 

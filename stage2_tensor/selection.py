@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from .device import within
-from .ops import _restored, _sizes, add_at, dims_of, matmul
+from .ops import _restored, _sizes, add_at, dims_of, matmul, new_zeros
 from .pointwise import signs
 
 
@@ -150,7 +150,7 @@ def masked_select(x, mask):
 def median(x):
     """The median of all numbers of x, of two the smaller;  equal numbers share the gradient."""
     if not x.size:
-        return np.full_like(x, np.nan, shape=()), lambda g: (np.zeros_like(x),)
+        return new_zeros(x, ()) + x.dtype.type(np.nan), lambda g: (np.zeros_like(x),)
     row = np.sort(x.reshape(-1))  # NaN last
     return _one_of(x, np.where(np.isnan(row[-1]), row[-1], row[(x.size - 1) // 2]))
 
@@ -183,7 +183,7 @@ def scatter(x, source, dim, index):
 def scatter_add(x, source, dim, index):
     """x with source[i, j] added to out[index[i, j], j] for dim 0, and so on;  d/dx = 1,  d/dsource = 1."""
     out, places = x.copy(), _gathering(x, dim, index)
-    np.add.at(out, places, _corner(source, index))
+    add_at(out, places, _corner(source, index))
     return out, lambda g: (g, lambda: _cornered(g[places], source))
 
 
@@ -197,7 +197,7 @@ def index_copy(x, source, dim, index):
 def index_add(x, source, dim, index, alpha=1):
     """x with α·source[i] added to out[index[i]] along dim;  d/dx = 1,  d/dsource = α."""
     out, places = x.copy(), places_of(x.ndim, dim, _checked(index, x.shape[dim]))
-    np.add.at(out, places, alpha * source)
+    add_at(out, places, alpha * source)
     return out, lambda g: (g, lambda: g[places] * alpha)
 
 

@@ -52,6 +52,8 @@ def pow(x, y):
 
 def _where(condition, g):
     """g where the condition holds, else 0; infinity times 0 would be NaN."""
+    if isinstance(condition, bool | np.bool):  # of a number
+        return g if condition else np.zeros_like(g)
     return np.where(condition, g, 0)
 
 
@@ -441,11 +443,16 @@ def getitem(x, index):
     def backward(g):
         if chosen is None:
             return (Part(g, parts, shape),)
-        gradient = np.zeros_like(g, shape=shape)
+        gradient = new_zeros(g, shape)
         add_at(gradient[parts], chosen, g)
         return (gradient,)
 
     return out, backward
+
+
+def new_zeros(x, shape):
+    """Zeros in a shape, with the dtype and in the memory of x."""
+    return np.zeros_like(x, shape=(math.prod(shape),)).reshape(shape)  # of other libraries, some take () for no shape
 
 
 class Part(NamedTuple):
@@ -458,7 +465,7 @@ class Part(NamedTuple):
 
     def whole(self):
         """The gradient as an array."""
-        gradient = np.zeros_like(self.values, shape=self.whole_shape)
+        gradient = new_zeros(self.values, self.whole_shape)
         gradient[self.place] = self.values
         return gradient
 
@@ -598,7 +605,7 @@ def affine_to_weight(g, x):
 def affine_to_bias(g):
     """Σg, over all rows: (…, out) -> (out,)."""
     rows = _rows(g)
-    ones = np.empty_like(rows, shape=len(rows))
+    ones = np.empty_like(rows, shape=(len(rows),))
     ones[...] = 1
     return ones.dot(rows)  # as a product, their sum goes fastest
 

@@ -8,7 +8,7 @@ import numpy as np
 from .conv import as_images, blank, check_images, cropped, named, padded, pair, seen
 from .engine import apply, array_of, constant
 from .nn.module import Module
-from .ops import average
+from .ops import add_at, average
 
 # Functions on arrays
 
@@ -146,7 +146,7 @@ def picked(x, indices):
 
     def backward(g):
         gradient = np.zeros_like(images)
-        np.add.at(gradient, rows, g.reshape(rows[1].shape))
+        add_at(gradient, rows, g.reshape(rows[1].shape))
         return (gradient.reshape(x.shape),)
 
     return images[rows].reshape(indices.shape), backward

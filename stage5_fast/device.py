@@ -226,7 +226,7 @@ class Setting:
         if isinstance(array, Recorded):
             return array.record.setting(self)
         if self._array is None:
-            self._array = np.zeros_like(array, dtype=np.float64, shape=())
+            self._array = np.zeros_like(array, dtype=np.float64, shape=(1,)).reshape(())
             _told_on_gpu.add(self)
         self.refresh()
         return self._array
@@ -256,6 +256,14 @@ def erf(x):
     from cupyx.scipy.special import erf
 
     return erf(x)
+
+
+def add_at(x, index, g):
+    """`numpy.add.at`, which takes no tuple as an index into CuPy's arrays."""
+    if at_hand(x) or isinstance(x, Recorded):
+        np.add.at(x, index, g)
+    else:
+        gpu().add.at(x, index, g)
 
 
 def random(like, generator):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy import abs as _abs, log as _log, power as _pow
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from .device import device_of, elementwise, erf as _erf, kernel, moved
+from .device import add_at as _add_at, device_of, elementwise, erf as _erf, kernel, moved
 from .pointwise import signs
 
 _float32 = np.dtype(np.float32)
@@ -53,6 +53,8 @@ def pow(x, y):
 
 def _where(condition, g):
     """g where the condition holds, else 0; infinity times 0 would be NaN."""
+    if isinstance(condition, bool | np.bool):  # of a number
+        return g if condition else np.zeros_like(g)
     return np.where(condition, g, 0)
 
 
@@ -452,11 +454,16 @@ def getitem(x, index):
     def backward(g):
         if chosen is None:
             return (Part(g, parts, shape),)
-        gradient = np.zeros_like(g, shape=shape)
+        gradient = new_zeros(g, shape)
         add_at(gradient[parts], chosen, g)
         return (gradient,)
 
     return out, backward
+
+
+def new_zeros(x, shape):
+    """Zeros in a shape, with the dtype and in the memory of x."""
+    return np.zeros_like(x, shape=(math.prod(shape),)).reshape(shape)  # of other libraries, some take () for no shape
 
 
 class Part(NamedTuple):
@@ -469,7 +476,7 @@ class Part(NamedTuple):
 
     def whole(self):
         """The gradient as an array."""
-        gradient = np.zeros_like(self.values, shape=self.whole_shape)
+        gradient = new_zeros(self.values, self.whole_shape)
         gradient[self.place] = self.values
         return gradient
 
@@ -477,7 +484,7 @@ class Part(NamedTuple):
 @kernel
 def add_at(x, index, g):
     """x[index] += g, where what is named more than once gets all of it; index is a tuple of arrays and full slices."""
-    np.add.at(x, index, g)
+    _add_at(x, index, g)
 
 
 def setitem(x, value, index):
@@ -629,7 +636,7 @@ def affine_to_weight(g, x):
 def affine_to_bias(g):
     """Σg, over all rows: (…, out) -> (out,)."""
     rows = _rows(g)
-    ones = np.empty_like(rows, shape=len(rows))
+    ones = np.empty_like(rows, shape=(len(rows),))
     ones[...] = 1
     return ones.dot(rows)  # as a product, their sum goes fastest
 

@@ -258,12 +258,28 @@ def fmod(x, y):
 
 def remainder(x, y):
     """x − y·floor(x/y), which has the sign of y;  d/dx = 1,  d/dy = −floor(x/y)."""
-    return np.remainder(x, y), lambda g: (g, lambda: -g * np.floor_divide(x, y))
+    rest = np.fmod(x, y)
+    out = np.where(_beyond(rest, y), rest + y, rest)
+    return out, lambda g: (g, lambda: -g * _floor_quotient(x, y))
 
 
 def floor_divide(x, y):
     """floor(x/y);  d/dx = d/dy = 0."""
-    return np.floor_divide(x, y), lambda g: (np.zeros_like(g), np.zeros_like(g))
+    return _floor_quotient(x, y), lambda g: (np.zeros_like(g), np.zeros_like(g))
+
+
+def _floor_quotient(x, y):
+    """floor(x/y), exact where x/y would be rounded up to an integer; of numbers it is x/0 where y = 0."""
+    rest = np.fmod(x, y)
+    if rest.dtype.kind != "f":
+        return x // y
+    out = np.rint((x - rest) / y) - _beyond(rest, y)
+    return np.where((rest != rest) & (y == 0), x / y, out)
+
+
+def _beyond(rest, y):
+    """Whether the remainder of a division towards 0 is that of the next integer when it goes down."""
+    return (rest != 0) & ((rest < 0) != (y < 0))
 
 
 def trunc_divide(x, y):
@@ -279,7 +295,8 @@ def trunc_divide(x, y):
 def lerp(x, end, weight):
     """x + w·(end − x);  d/dx = 1 − w,  d/dend = w,  d/dw = end − x."""
     step = end - x
-    out = np.where(np.abs(weight) < 0.5, x + weight * step, end - step * (1 - weight))  # infinities stay, as in PyTorch
+    near = (np.abs(weight) < 0.5) & (step == step)  # an array, also where the weight is a number
+    out = np.where(near, x + weight * step, end - step * (1 - weight))  # infinities stay, as in PyTorch
     return out, lambda g: (g * (1 - weight), g * weight, lambda: g * step)
 
 

@@ -9,7 +9,7 @@ from .conv import as_images, blank, check_images, cropped, named, padded, pair, 
 from .device import kernel
 from .engine import apply, array_of, constant
 from .nn.module import Module
-from .ops import average, rectify, rectify_gradient
+from .ops import add_at, average, rectify, rectify_gradient
 
 # Functions on arrays
 
@@ -169,7 +169,7 @@ def picked(x, indices):
 
     def backward(g):
         gradient = np.zeros_like(images)
-        np.add.at(gradient, rows, g.reshape(rows[1].shape))
+        add_at(gradient, rows, g.reshape(rows[1].shape))
         return (gradient.reshape(x.shape),)
 
     return images[rows].reshape(indices.shape), backward

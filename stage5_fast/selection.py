@@ -10,8 +10,8 @@ from string import ascii_letters
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from .device import within
-from .ops import _restored, _sizes, add_at, dims_of, matmul
+from .device import at_hand, within
+from .ops import _restored, _sizes, add_at, dims_of, matmul, new_zeros
 from .pointwise import signs
 
 
@@ -48,6 +48,9 @@ def _extreme_place(x, find, dim, keepdim):
         return np.zeros_like(x, np.int64)
     dim = normalize_axis_index(dim, x.ndim)
     place = find(x, axis=dim)
+    if not at_hand(x) and x.dtype.kind == "f":  # there it is any NaN
+        nan = np.isnan(x)
+        place = np.where(nan.any(axis=dim), nan.argmax(axis=dim), place)
     return np.expand_dims(place, dim) if keepdim else place
 
 
@@ -150,7 +153,7 @@ def masked_select(x, mask):
 def median(x):
     """The median of all numbers of x, of two the smaller;  equal numbers share the gradient."""
     if not x.size:
-        return np.full_like(x, np.nan, shape=()), lambda g: (np.zeros_like(x),)
+        return new_zeros(x, ()) + x.dtype.type(np.nan), lambda g: (np.zeros_like(x),)
     row = np.sort(x.reshape(-1))  # NaN last
     return _one_of(x, np.where(np.isnan(row[-1]), row[-1], row[(x.size - 1) // 2]))
 
@@ -183,7 +186,7 @@ def scatter(x, source, dim, index):
 def scatter_add(x, source, dim, index):
     """x with source[i, j] added to out[index[i, j], j] for dim 0, and so on;  d/dx = 1,  d/dsource = 1."""
     out, places = x.copy(), _gathering(x, dim, index)
-    np.add.at(out, places, _corner(source, index))
+    add_at(out, places, _corner(source, index))
     return out, lambda g: (g, lambda: _cornered(g[places], source))
 
 
@@ -197,7 +200,7 @@ def index_copy(x, source, dim, index):
 def index_add(x, source, dim, index, alpha=1):
     """x with α·source[i] added to out[index[i]] along dim;  d/dx = 1,  d/dsource = α."""
     out, places = x.copy(), places_of(x.ndim, dim, _checked(index, x.shape[dim]))
-    np.add.at(out, places, alpha * source)
+    add_at(out, places, alpha * source)
     return out, lambda g: (g, lambda: g[places] * alpha)
 
 

@@ -468,7 +468,7 @@ def _of_classes(op, rule, input, target, weight, ignore_index, reduction, smooth
         loss = apply(rule, (rows,), target.ravel()).reshape(target.shape)
     if kept is None and weight is None and not smoothing:
         return _reduced(loss, reduction)
-    share = np.ones_like(input._data, shape=target.shape) if weight is None else _fixed(op, "weight", weight)[target]
+    share = ops.new_zeros(input._data, target.shape) + 1 if weight is None else _fixed(op, "weight", weight)[target]
     loss = loss * share
     if smoothing:
         to_all = -_by_class(input.log_softmax(dim), weight, dim).sum(dim)

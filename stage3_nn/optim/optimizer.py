@@ -12,6 +12,7 @@ from ..files import shown
 from ..grad_mode import enable_grad
 from ..inplace import changed, memory
 from ..loaded import alike, cast, numbers
+from ..ops import new_zeros
 
 _AT_LEAST_0 = "step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "sum"  # of the names of state
 
@@ -115,8 +116,8 @@ class Optimizer:
         state = self.state[p]
         for name in names:
             if name not in state:
-                zeros = np.zeros_like(p._data, np.float32, shape=()) if name == "step" else np.zeros_like(p._data)
-                state[name] = constant(zeros)
+                zeros = np.zeros_like(p._data)
+                state[name] = constant(new_zeros(zeros, ()).astype(np.float32) if name == "step" else zeros)
         arrays = {name: state[name]._data for name in names}
         if "step" in arrays:
             arrays["step"] += 1

@@ -106,6 +106,7 @@ def avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divi
 
 
 def _pooled(x, kernel_size, stride, padding, dilation, ceil_mode, **how):
+    check_shapes(x.ndim == 4, x)
     size_out = output_size(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     out = empty(x, *x.shape[:2], *size_out)
     if not out.size or out.size >= MOST:
@@ -129,6 +130,7 @@ def avg_pool_gradient(g, shape, kernel_size, stride, padding, ceil_mode, count_i
 
 
 def _pooled_gradient(g, x, best, shape, kernel_size, stride, padding, dilation, ceil_mode, share, takes):
+    check_shapes(len(shape) == 4, g, x, best)
     size_out = output_size(shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     check_shapes(g.shape == (*shape[:2], *size_out), g, x, best)
     gradient = empty(g, *shape)
