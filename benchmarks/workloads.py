@@ -183,6 +183,7 @@ WORKLOADS = (
         (
             Contender("stage4_cnn", resnet, {"torch eager": 3.5}),
             Contender("stage5_fast", resnet, {"torch eager": 0.85}),
+            Contender("stage5_fast captured", resnet),
         ),
         steps=6,
     ),
@@ -194,6 +195,7 @@ WORKLOADS = (
             Contender("stage3_nn", gpt, {"torch eager": 3.0}),
             Contender("stage4_cnn", gpt, {"torch eager": 3.0}),
             Contender("stage5_fast", gpt, {"torch eager": 0.9}),
+            Contender("stage5_fast captured", gpt, {"torch eager": 0.7, "jax": 1.0}),
         ),
         steps=15,
     ),

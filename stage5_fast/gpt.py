@@ -8,11 +8,12 @@ import random
 from time import perf_counter
 
 from . import full, nn, no_grad, optim, tensor
-from .demo import Checkpoint, Losses, check_finite, due, names, plot_gpt, progress, report, run, say
+from .demo import Checkpoint, Losses, captured, check_finite, due, names, plot_gpt, progress, report, run, say
 from .nn import functional as F
 
 TOKENS, END = 27, 26  # a to z are 0 to 25, and 26 begins and ends a name
 BLOCK, WIDTH, HEADS = 16, 16, 4  # tokens that the network takes, numbers for each of them, heads of its attention
+NO_TOKEN = -1  # where nothing is to be predicted
 
 
 def tokens_of(name):
@@ -59,9 +60,20 @@ class GPT(nn.Module):
 
 def loss_of(model, name):
     """The mean loss of a name's letters and of its end, each predicted from what stands before it."""
-    tokens = tensor([*tokens_of(name), END], device=model.output.weight.device)
-    logits, _ = model(tokens[:-1])
-    return F.cross_entropy(logits, tokens[1:])
+    return loss_at(model, *example(model, name))
+
+
+def loss_at(model, tokens, targets):
+    logits, _ = model(tokens)
+    return F.cross_entropy(logits, targets, ignore_index=NO_TOKEN)
+
+
+def example(model, name, length=0):
+    """A name's tokens, and those that come next, where the model is; at least `length` of them, so filled up."""
+    tokens = [*tokens_of(name), END]
+    more = length + 1 - len(tokens)
+    pairs = [*tokens[:-1], *[END] * more], [*tokens[1:], *[NO_TOKEN] * more]
+    return [tensor(x, device=model.output.weight.device) for x in pairs]
 
 
 def invent(model, beginning="", temperature=0.5):
@@ -88,6 +100,15 @@ def main(flags):
     size = sum(p.numel() for p in model.parameters())
     say(f"GPT: {what}, {len(test)} of them to test, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
+    def train_on(tokens, targets):
+        loss = loss_at(model, tokens, targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    repeated = captured(train_on, flags)
+    length = BLOCK if flags.capture else 0  # so that all names have one shape, and one recording does
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "losses": losses}
     checkpoint = Checkpoint(flags, len(train), **parts)
     done = checkpoint.resume()
@@ -95,10 +116,7 @@ def main(flags):
     began = perf_counter()
     for step in progress(range(done + 1, flags.steps + 1), "gpt"):
         start = perf_counter()
-        loss = loss_of(model, train[(step - 1) % len(train)])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        loss = repeated(*example(model, train[(step - 1) % len(train)], length))
         scheduler.step()
         losses.append(loss.item())
         seconds = perf_counter() - start
@@ -119,4 +137,4 @@ def main(flags):
 
 
 if __name__ == "__main__":
-    run(main, __doc__, steps=1000, lr=0.01, seed=42, prompt="", save=None, resume=None, device="cpu", plot=None)
+    run(main, __doc__, steps=1000, lr=0.01, seed=42, prompt="", save=None, resume=None, device="cpu", capture=False, plot=None)
