@@ -1,4 +1,4 @@
-"""The steps of larger networks, in PyTorch's idiom: ResNet-20 on colour images, and a small GPT.
+"""The steps of larger networks, in PyTorch's idiom: ResNet-20 on colour images, a small GPT, and microgpt.
 
 A class here has the modules of the library that it gets: `lib` comes first in each constructor.
 """
@@ -45,6 +45,7 @@ def resnet(lib):
 
 
 SYMBOLS, WIDTH, HEADS, LAYERS, LENGTH = 65, 128, 4, 4, 64
+NAME = [26, 8, 18, 0, 1, 4, 11, 11, 0, 26]  # isabella, between the tokens that begin and end a name
 
 
 def gpt(lib):
@@ -92,6 +93,46 @@ def gpt(lib):
     set_parameters(lib, model)
     optimizer = lib.optim.AdamW(model.parameters(), lr=1e-3)
     return training_step(lib, model, optimizer, functional.cross_entropy, text_batches())
+
+
+def microgpt(lib):
+    """The model of the demo `gpt` on one name of eight letters, with Adam: one layer, 16 wide, of four heads."""
+    import numpy as np
+
+    nn, functional, width, heads = lib.nn, lib.losses, 16, 4
+    t = len(NAME) - 1
+    future = lib.constant(np.triu(np.full((t, t), -np.inf, np.float32), 1))
+
+    def linear(columns, rows):
+        return nn.Linear(columns, rows, bias=False)
+
+    def rms_norm(x):
+        return x * ((x * x).mean(-1, keepdim=True) + 1e-5) ** -0.5
+
+    class GPT(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token, self.position = nn.Embedding(27, width), nn.Embedding(16, width)
+            self.query, self.key, self.value = (linear(width, width) for _ in range(3))
+            self.projection, self.up, self.down = linear(width, width), linear(width, 64), linear(64, width)
+            self.output = linear(width, 27)
+
+        def forward(self, tokens):
+            x = rms_norm(self.token(tokens) + self.position.weight[:t])
+            normed = rms_norm(x)
+            q, k, v = (
+                layer(normed).view(t, heads, width // heads).transpose(0, 1)
+                for layer in (self.query, self.key, self.value)
+            )
+            share = functional.softmax(q @ k.transpose(1, 2) / (width // heads) ** 0.5 + future, dim=-1)
+            x = x + self.projection((share @ v).transpose(0, 1).reshape(t, width))
+            return self.output(x + self.down(functional.relu(self.up(rms_norm(x)))))
+
+    model = GPT()
+    set_parameters(lib, model)
+    optimizer = lib.optim.Adam(model.parameters(), lr=0.01, betas=(0.85, 0.99))
+    name = np.array(NAME)
+    return training_step(lib, model, optimizer, functional.cross_entropy, [(name[:-1], name[1:])])
 
 
 def text_batches(size=12, count=16):

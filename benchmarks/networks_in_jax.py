@@ -5,7 +5,9 @@ Batch norm's running statistics, which training has no use for, are left out.
 
 from functools import partial
 
-from .networks import HEADS, LAYERS, LENGTH, SYMBOLS, WIDTH, text_batches
+import numpy
+
+from .networks import HEADS, LAYERS, LENGTH, NAME, SYMBOLS, WIDTH, text_batches
 from .steps import image_batches
 from .steps_in_jax import adam, cross_entropy, drawn, nesterov, training_step
 
@@ -72,3 +74,27 @@ def gpt(jax):
     block += *linear(WIDTH, 4 * WIDTH), *linear(4 * WIDTH, WIDTH)
     weights = drawn((SYMBOLS, WIDTH), (LENGTH, WIDTH), *block * LAYERS, *norm, (SYMBOLS, WIDTH))
     return training_step(jax, loss, weights, text_batches(), partial(adam, 1e-3, [0.01] * len(weights)))
+
+
+def microgpt(jax):
+    np = jax.numpy
+    width, heads, t = 16, 4, len(NAME) - 1
+    future = np.triu(np.full((t, t), -np.inf), 1)
+
+    def rms_norm(x):
+        return x * ((x * x).mean(-1, keepdims=True) + 1e-5) ** -0.5
+
+    def loss(weights, tokens, following):
+        token, position, query, key, value, projection, up, down, output = weights
+        x = rms_norm(token[tokens] + position[:t])
+        normed = rms_norm(x)
+        q, k, v = ((normed @ w.T).reshape(t, heads, -1).swapaxes(0, 1) for w in (query, key, value))
+        share = jax.nn.softmax(q @ k.swapaxes(1, 2) / (width // heads) ** 0.5 + future)
+        x = x + (share @ v).swapaxes(0, 1).reshape(t, width) @ projection.T
+        x = x + jax.nn.relu(rms_norm(x) @ up.T) @ down.T
+        return cross_entropy(jax, x @ output.T, following)
+
+    square = width, width
+    weights = drawn((27, width), (16, width), square, square, square, square, (64, width), (width, 64), (27, width))
+    name = numpy.array(NAME)
+    return training_step(jax, loss, weights, [(name[:-1], name[1:])], partial(adam, 0.01, None, betas=(0.85, 0.99)))

@@ -86,10 +86,11 @@ def nesterov(lr, momentum, decay, jax, weights, g, m, v, t):
     return [w - lr * (d + momentum * m) for w, m, d in zip(weights, m, g)], m, v
 
 
-def adam(lr, decay, jax, weights, g, m, v, t):
+def adam(lr, decay, jax, weights, g, m, v, t, betas=(0.9, 0.999)):
     """Adam or, with a decay for each weight, AdamW."""
-    m = [0.9 * m + 0.1 * d for m, d in zip(m, g)]
-    v = [0.999 * v + 0.001 * d * d for v, d in zip(v, g)]
-    roots = [jax.numpy.sqrt(v / (1 - 0.999**t)) + 1e-8 for v in v]
+    beta1, beta2 = betas
+    m = [beta1 * m + (1 - beta1) * d for m, d in zip(m, g)]
+    v = [beta2 * v + (1 - beta2) * d * d for v, d in zip(v, g)]
+    roots = [jax.numpy.sqrt(v / (1 - beta2**t)) + 1e-8 for v in v]
     kept = [w * (1 - lr * d) for w, d in zip(weights, decay)] if decay else weights
-    return [w - lr / (1 - 0.9**t) * m / root for w, m, root in zip(kept, m, roots)], m, v
+    return [w - lr / (1 - beta1**t) * m / root for w, m, root in zip(kept, m, roots)], m, v

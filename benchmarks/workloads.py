@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from . import networks_in_jax, operations_in_jax, steps_in_jax as in_jax
-from .networks import gpt, resnet
+from .networks import gpt, microgpt, resnet
 from .operations import OPERATIONS, SIZES, adamw, operation
 from .steps import (
     COPY_SIZE,
@@ -198,6 +198,19 @@ WORKLOADS = (
             Contender("stage5_fast captured", gpt, {"torch eager": 0.7, "jax": 1.0}),
         ),
         steps=15,
+    ),
+    training(
+        "microgpt",
+        microgpt,
+        networks_in_jax.microgpt,
+        (
+            Contender("stage3_nn", microgpt),
+            Contender("stage4_cnn", microgpt),
+            Contender("stage5_fast", microgpt),
+            Contender("stage5_fast captured", microgpt, {"torch eager": 0.1, "jax": 1.0}),
+        ),
+        steps=500,
+        seconds=0.5,
     ),
     layer("conv-7x7-3-64", 3, 64, 7, 112, images=True, stride=2, padding=3),
     layer("conv-3x3-64-64", 64, 64, 3, 56, padding=1),

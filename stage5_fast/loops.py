@@ -46,7 +46,7 @@ EXPRESSIONS = {
 }
 INLINED = 1 << 15  # products of two numbers, up to which a matrix product is a loop of its own
 APART = 1 << 14  # numbers, from which a sum of rows is NumPy's, which adds up many at once
-LONGEST = 400  # lines, after which another function begins: how long Numba takes grows faster than a function
+LONGEST = 100  # lines, after which another function begins: how long Numba takes grows faster than a function
 BACK = 8  # how many nests of loops back an operation looks for one that it can join
 
 
