@@ -29,13 +29,13 @@ def library(contender):
     rung = import_module(module)
     if module == "jax":
         return rung
-    constant = partial(rung.Tensor, requires_grad=False)
     if module == "stage1_scalar":
+        constant = partial(rung.Tensor, requires_grad=False)
         return SimpleNamespace(MLP=import_module("stage1_scalar.moons").MLP, constant=constant)
     nn, optim = (getattr(rung, name, None) for name in ("nn", "optim"))
     losses = getattr(nn, "functional", None)
     lib = SimpleNamespace(
-        Tensor=rung.Tensor, nn=nn, conv=nn, losses=losses, optim=optim, constant=constant, variable=rung.Tensor
+        Tensor=rung.Tensor, nn=nn, conv=nn, losses=losses, optim=optim, constant=rung.from_numpy, variable=rung.Tensor
     )
     if contender.endswith(" captured"):
         lib.capture = rung.capture
