@@ -31,7 +31,8 @@ def library(contender):
         return rung
     if module == "stage1_scalar":
         constant = partial(rung.Tensor, requires_grad=False)
-        return SimpleNamespace(MLP=import_module("stage1_scalar.moons").MLP, constant=constant)
+        MLP, entropy = import_module("stage1_scalar.moons").MLP, import_module("stage1_scalar.gpt").cross_entropy
+        return SimpleNamespace(Tensor=rung.Tensor, dot=rung.dot, MLP=MLP, cross_entropy=entropy, constant=constant)
     nn, optim = (getattr(rung, name, None) for name in ("nn", "optim"))
     losses = getattr(nn, "functional", None)
     lib = SimpleNamespace(
@@ -164,6 +165,90 @@ def cnn(lib, size=64):
     set_weights(lib, model)
     optimizer = lib.optim.Adam(model.parameters(), lr=1e-3)
     return training_step(lib, model, optimizer, lib.losses.cross_entropy, image_batches((1, 28, 28), size))
+
+
+def small_cnn(lib):
+    """The network of the ladder picture: convolutions of 8 and 16 kernels, 3×3, on 8×8 images, 256-10, SGD."""
+    nn, conv = lib.nn, lib.conv
+    model = nn.Sequential(
+        *(conv.Conv2d(1, 8, 3), nn.ReLU(), conv.Conv2d(8, 16, 3), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(256, 10)),
+    )
+    set_weights(lib, model)
+    optimizer = lib.optim.SGD(model.parameters(), lr=0.1)
+    return training_step(lib, model, optimizer, lib.losses.cross_entropy, image_batches((1, 8, 8)))
+
+
+def small_cnn_of_patches(lib):
+    """The same on a rung that has tensors but no convolution: an index takes the patches of which it is the product."""
+    import numpy as np
+
+    weights = [lib.Tensor(array) for array in random_arrays(SMALL_CNN).values()]
+    k1, b1, k2, b2, w, b = weights
+    batches = cycle(image_batches((1, 8, 8)))
+
+    def convolution(x, kernels, bias):
+        n, c, size = x.shape[0], x.shape[1], x.shape[2] - 2
+        y, x0, dy, dx = np.ogrid[:size, :size, :3, :3]
+        patches = x[:, :, y + dy, x0 + dx]  # (n, c, size, size, 3, 3)
+        rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(n * size * size, c * 9)
+        out = rows @ kernels.reshape(-1, c * 9).T + bias
+        return out.reshape(n, size, size, -1).permute(0, 3, 1, 2).relu()
+
+    def step():
+        images, labels = next(batches)
+        for p in weights:
+            p.grad = None
+        x = convolution(convolution(lib.constant(images), k1, b1), k2, b2)
+        logits = x.reshape(len(labels), -1) @ w.T + b
+        loss = -logits.log_softmax(-1)[np.arange(len(labels)), labels].mean()
+        loss.backward()
+        for p in weights:
+            p.data -= 0.1 * p.grad
+        return loss.item()
+
+    return step
+
+
+def small_cnn_of_numbers(lib):
+    """The same number by number."""
+    k1, b1, k2, b2, w, b = ([list(map(lib.Tensor, row)) for row in rows] for rows in flat_weights(SMALL_CNN))
+    weights = [p for rows in (k1, b1, k2, b2, w, b) for row in rows for p in row]
+    batches = cycle(image_batches((1, 8, 8)))
+
+    def convolution(x, kernels, bias):
+        """[[[number]]] of channels, rows and columns -> the same of as many channels as there are kernels."""
+        size = len(x[0]) - 2
+        patches = [
+            [[p for plane in x for row in plane[i : i + 3] for p in row[j : j + 3]] for j in range(size)]
+            for i in range(size)
+        ]
+        return [
+            [[(lib.dot(kernel, patch) + shift).relu() for patch in row] for row in patches]
+            for kernel, (shift,) in zip(kernels, bias)
+        ]
+
+    def step():
+        images, labels = next(batches)
+        loss = 0
+        for image, label in zip(images.tolist(), labels):
+            x = [[list(map(lib.constant, row)) for row in plane] for plane in image]
+            x = convolution(convolution(x, k1, b1), k2, b2)
+            x = [p for plane in x for row in plane for p in row]
+            loss += lib.cross_entropy([lib.dot(row, x) + shift for row, (shift,) in zip(w, b)], label)
+        loss = loss / len(labels)
+        for p in weights:
+            p.grad = 0.0
+        loss.backward()
+        for p in weights:
+            p.data -= 0.1 * p.grad
+        return loss.data
+
+    return step
+
+
+# The shapes of its weights, in the order of the modules
+SMALL_CNN = {"0": (8, 1, 3, 3), "1": (8,), "2": (16, 8, 3, 3), "3": (16,), "4": (10, 256), "5": (10,)}
 
 
 def training_step(lib, model, optimizer, loss_function, batches):
@@ -321,6 +406,11 @@ def random_arrays(shapes):
     rng = np.random.default_rng(1)
     bounds = {name: 1 / math.sqrt(math.prod(shape[1:])) for name, shape in shapes.items()}
     return {name: rng.uniform(-bounds[name], bounds[name], shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def flat_weights(shapes):
+    """The same as lists, each with a list of numbers for every index of the first dim."""
+    return [array.reshape(len(array), -1).tolist() for array in random_arrays(shapes).values()]
 
 
 def set_weights(lib, model, arrays=None):

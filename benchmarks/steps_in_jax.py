@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from .steps import float32, image_batches, moons_batch, moons_weights, random_arrays
+from .steps import SMALL_CNN, float32, image_batches, moons_batch, moons_weights, random_arrays
 
 
 def moons(jax):
@@ -37,6 +37,19 @@ def cnn(jax, size=64):
     weights[4] = weights[4].reshape(128, 32, 7, 7).transpose(0, 2, 3, 1).reshape(128, 1568)  # meets channels last
     batches = [(x.reshape(size, 28, 28, 1), y) for x, y in image_batches((1, 28, 28), size)]
     return training_step(jax, loss, weights, batches, partial(adam, 1e-3, None))
+
+
+def small_cnn(jax):
+    def loss(weights, x, labels):
+        for kernels, bias in (weights[:2], weights[2:4]):
+            x = jax.lax.conv_general_dilated(x, kernels, (1, 1), "VALID", dimension_numbers=("NHWC", "OIHW", "NHWC"))
+            x = jax.nn.relu(x + bias)
+        return cross_entropy(jax, x.reshape(len(x), -1) @ weights[4].T + weights[5], labels)
+
+    weights = drawn(*SMALL_CNN.values())
+    weights[4] = weights[4].reshape(10, 16, 4, 4).transpose(0, 2, 3, 1).reshape(10, 256)  # meets channels last
+    batches = [(x.reshape(-1, 8, 8, 1), y) for x, y in image_batches((1, 8, 8))]
+    return training_step(jax, loss, weights, batches, partial(sgd, 0.1))
 
 
 def three_layers(jax, weights, x):

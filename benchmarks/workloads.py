@@ -19,6 +19,9 @@ from .steps import (
     moons_without_modules,
     scalar_moons,
     sgemm,
+    small_cnn,
+    small_cnn_of_numbers,
+    small_cnn_of_patches,
 )
 
 # Unless told not to, glibc gives large arrays back to the system, which then clears their pages anew in each step.
@@ -121,7 +124,7 @@ WORKLOADS = (
         ),
         collect_garbage=False,
     ),
-    training(  # the one step that every rung can do: the ladder picture shows it
+    training(
         "moons",
         moons,
         in_jax.moons,
@@ -135,6 +138,20 @@ WORKLOADS = (
         ),
         steps=500,
         seconds=0.5,
+    ),
+    training(  # the one step that every rung can do and that each makes faster: the ladder picture shows it
+        "small-cnn",
+        small_cnn,
+        in_jax.small_cnn,
+        (
+            Contender("stage1_scalar", small_cnn_of_numbers),
+            Contender("stage2_tensor", small_cnn_of_patches),
+            Contender("stage3_nn", small_cnn_of_patches),
+            Contender("stage4_cnn", small_cnn),
+            Contender("stage5_fast", small_cnn),
+            Contender("stage5_fast captured", small_cnn),
+        ),
+        steps=100,
     ),
     training(
         "mlp-64",

@@ -137,4 +137,16 @@ def main(flags):
 
 
 if __name__ == "__main__":
-    run(main, __doc__, steps=1000, lr=0.01, seed=42, prompt="", save=None, resume=None, device="cpu", capture=False, plot=None)
+    run(
+        main,
+        __doc__,
+        steps=1000,
+        lr=0.01,
+        seed=42,
+        prompt="",
+        save=None,
+        resume=None,
+        device="cpu",
+        capture=False,
+        plot=None,
+    )
