@@ -38,16 +38,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import ROOT, UNDISTURBED, floor_rows, limit_rows, measure, measure_memory
 from benchmarks.programs import measure_epochs, measure_starts
-from benchmarks.report import cpu_model, draw_ladder, tables, versions, write
+from benchmarks.report import cpu_model, draw_ladder, summary, tables, versions, write
 from benchmarks.workloads import COMPUTE_BOUND, LIMITS, MNIST_STEP, SINGLE_OPS, WORKLOADS
 
-PICTURED = "moons"  # the one step that every rung can do
+PICTURED = "small-cnn"  # a step that every rung can do
 
 
 def scaled(workload, share):
     """The workload with one in so many of its steps."""
     contenders = tuple(replace(contender, after=contender.after // share) for contender in workload.contenders)
     return replace(workload, steps=math.ceil(workload.steps / share), contenders=contenders)
+
+
+def put_into_pages(setting, report, root=ROOT):
+    """Write the tables into the READMEs, and draw the picture."""
+    machine, libraries = setting.splitlines()
+    write(root / "benchmarks" / "README.md", f"```\n{setting}\n\n{tables(report)}\n```\n")
+    write(root / "README.md", f"{summary(report['speed'])}\nMeasured on {machine}; {libraries}.\n")
+    rows = [row for row in report["speed"] if row["workload"] == PICTURED]
+    draw_ladder(root / "docs" / "ladder.png", rows, machine)
 
 
 def main():
@@ -67,8 +76,10 @@ def main():
     parser.add_argument("--quick", action="store_true", help="2 rounds and few steps, to see that it runs")
     parser.add_argument("--check", action="store_true", help="end with status 1 if a target is missed")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "latest.json", help="the file to write")
-    parser.add_argument("--write", action="store_true", help="put the tables into README.md, the picture into docs/")
+    parser.add_argument("--write", action="store_true", help="put the tables into the READMEs, the picture into docs/")
     flags = parser.parse_args()
+    if flags.write and (flags.only or flags.quick):
+        parser.error("--write wants a whole run: what a part of it measured would stand in the place of all figures")
 
     rounds, share = (2, 50) if flags.quick else (flags.rounds, 1)
     cpu, found, chosen = cpu_model(), versions(), flags.only or parts
@@ -100,9 +111,7 @@ def main():
     machine = {"cpu": cpu, "cores": os.cpu_count(), "threads": flags.threads, "versions": found}
     flags.json.write_text(json.dumps({**machine, **report}, indent=1) + "\n")
     if flags.write:
-        write(ROOT / "README.md", f"```\n{setting}\n\n{tables(report)}\n```\n")
-        if PICTURED in chosen:
-            draw_ladder(ROOT / "docs" / "ladder.png", [row for row in speed if row["workload"] == PICTURED])
+        put_into_pages(setting, report)
     missed = [row for row in speed + ops + memory + programs if row["met"] is False]
     return 1 if flags.check and missed else 0
 

@@ -1,4 +1,4 @@
-"""What is shown of the measurements: tables, the README's among them, and the ladder picture."""
+"""What is shown of the measurements: tables, those of the READMEs among them, and the ladder picture."""
 
 import platform
 import re
@@ -124,48 +124,87 @@ def verdict(row):
 
 
 def write(readme, text):
-    """Put the text into the README, where its markers are."""
+    """Put the text into a README, where its markers are."""
     in_readme = re.compile(r"(?<=<!-- bench -->\n).*?(?=<!-- /bench -->)", re.DOTALL)
     readme.write_text(in_readme.sub(lambda _: text, readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+# At a glance
+
+NETWORKS = {
+    "moons": "2-16-16-1 on 100 points, SGD",
+    "microgpt": "GPT of 4,192 numbers, one name, Adam",
+    "mlp-64": "784-128-64-10, batch 64, SGD",
+    "cnn-64": "CNN for MNIST, batch 64, Adam",
+    "cnn-256": "the same, batch 256",
+    "resnet": "ResNet-20, batch 64, SGD",
+    "gpt": "GPT of 0.8 million numbers, batch 12, AdamW",
+}
+SHOWN = {
+    "torch eager": "PyTorch eager",
+    "jax": "JAX",
+    "stage4_cnn": "`stage4_cnn`",
+    "stage5_fast": "`stage5_fast`",
+    "stage5_fast captured": "captured",
+}
+
+
+def summary(rows):
+    """The milliseconds of a step of some networks, as a table in Markdown."""
+    times = {(row["workload"], row["contender"]): row["milliseconds"] for row in rows}
+    cells = [["a training step, ms", *SHOWN.values()], ["---", *["---:"] * len(SHOWN)]]
+    for workload, words in NETWORKS.items():
+        numbers = [times.get((workload, contender)) for contender in SHOWN]
+        if numbers[0]:
+            cells.append([words, *map(figure, numbers)])
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return "".join(f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths))} |\n" for row in cells)
 
 
 # The picture
 
 
-def draw_ladder(path, rows):
-    """Draw the milliseconds of the moons' step on each rung that is there, on a log scale, and PyTorch's as a line."""
+def draw_ladder(path, rows, machine):
+    """Draw the milliseconds of a step on each rung that is there, on a log scale; PyTorch's and JAX's are lines."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     times = {row["contender"]: row["milliseconds"] for row in rows if row["milliseconds"]}
-    torch, rungs = times["torch eager"], {name: time for name, time in times.items() if name.startswith("stage")}
-    ink, accent = "#1f3b57", "#d9541e"
+    others = {name: times[name] for name in ("torch eager", "jax") if name in times}
+    rungs = {name: time for name, time in times.items() if name.startswith("stage")}
+    ink, colours = "#1f3b57", {"torch eager": "#d9541e", "jax": "#7a8b2e"}
     with rc_context({"font.size": 12, "axes.titlesize": 13}):
-        figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+        figure = Figure(figsize=(7.6, 4.2), layout="constrained")
         axes = figure.subplots()
         axes.set_yscale("log")
-        axes.set_ylim(min(torch, *rungs.values()) / 3, max(torch, *rungs.values()) * 4)
-        axes.set_xlim(-0.55, len(rungs) - 0.45)
-        axes.set_title("One training step of a 2-16-16-1 network on 100 points", loc="left", pad=10)
-        axes.set_xticks(range(len(rungs)), [name.replace("_", "\n") for name in rungs])
-        axes.yaxis.set_major_formatter(lambda time, _: milliseconds(time))
+        axes.set_ylim(min(times.values()) / 3, max(times.values()) * 4)
+        axes.set_xlim(-0.55, len(rungs) + 0.35)
+        axes.set_title("One training step of the same small convolutional network", loc="left", pad=10)
+        names = [name.replace("_", "\n").replace(" ", "\n") for name in rungs]
+        axes.set_xticks(range(len(rungs)), names)
+        axes.yaxis.set_major_formatter(lambda time, _: in_units(time))
         axes.minorticks_off()
         axes.tick_params(length=0, labelcolor="0.3")
         axes.grid(axis="y", color="0.92")
         axes.spines[:].set_visible(False)
-        axes.axhline(torch, color=accent, linewidth=1.5)
-        label = {"textcoords": "offset points", "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}}
-        at_end = (len(rungs) - 0.5, torch)
-        axes.annotate(
-            f"PyTorch eager {milliseconds(torch)}", at_end, (0, 6), ha="right", color=accent, weight="bold", **label
-        )
+        label = {"textcoords": "offset points", "weight": "bold"}
+        below = min(others.values())
+        for name, time in others.items():
+            axes.axhline(time, color=colours[name], linewidth=1.5, zorder=1)
+            side, end = 1 if time > below or len(others) == 1 else -1, len(rungs) + 0.35
+            words = f"{SHOWN[name]}\n{in_units(time)}" if side == 1 else f"{in_units(time)}\n{SHOWN[name]}"
+            place = {"xytext": (0, 5 * side), "ha": "right", "va": "bottom" if side == 1 else "top"}
+            axes.annotate(words, (end, time), color=colours[name], **place, **label)
         for i, time in enumerate(rungs.values()):
-            axes.plot([i - 0.36, i + 0.36], [time, time], color=ink, linewidth=6, solid_capstyle="round")
-            side = 1 if time > torch else -1  # of the rung, away from PyTorch's line
+            axes.plot([i - 0.33, i + 0.33], [time, time], color=ink, linewidth=6, solid_capstyle="round", zorder=2)
+            side = 1 if time > max(others.values()) else -1  # away from the lines
             place = {"xytext": (0, 8 * side), "ha": "center", "va": "bottom" if side == 1 else "top"}
-            axes.annotate(milliseconds(time), (i, time), color=ink, weight="bold", **place, **label)
-        figure.savefig(path, dpi=200)
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            axes.annotate(in_units(time), (i, time), color=ink, bbox=box, **place, **label)
+        figure.supxlabel(machine, fontsize=9, color="0.4", x=0.99, ha="right")
+        figure.savefig(path, dpi=160)
 
 
-def milliseconds(time):
-    return f"{time:.0f} ms" if time >= 10 else f"{time:.2g} ms"
+def in_units(time):
+    """Milliseconds as a text, in seconds from 1,000 on."""
+    return f"{time / 1000:.2g} s" if time >= 1000 else f"{time:.0f} ms" if time >= 10 else f"{time:.2g} ms"

@@ -2,6 +2,7 @@
 
 import gc
 import operator
+import random
 import re
 import subprocess
 import sys
@@ -39,22 +40,33 @@ def normed(nn):
 
 
 def attention(nn):
-    """A small GPT: two heads, each position sees those before it."""
+    """A small GPT: two layers of two heads, each position sees those before it.
+
+    A bias of the keys would be moved by nothing but rounding, as softmax doesn't see it.
+    """
     functional = nn.functional
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm1, self.joint = nn.LayerNorm(8), nn.Linear(8, 24, bias=False)
+            self.norm2, self.up, self.down = nn.LayerNorm(8), nn.Linear(8, 32), nn.Linear(32, 8)
+            self.register_buffer("later", self.up.weight.new_ones((6, 6)).triu(1).bool())
+
+        def forward(self, x):
+            q, k, v = [y.reshape(-1, 6, 2, 4).transpose(1, 2) for y in self.joint(self.norm1(x)).split(8, dim=2)]
+            seen = (q @ k.transpose(-2, -1) / 2).masked_fill(self.later, float("-inf"))
+            x = x + (functional.softmax(seen, dim=-1) @ v).transpose(1, 2).reshape(-1, 6, 8)
+            return x + self.down(functional.gelu(self.up(self.norm2(x))))
 
     class GPT(nn.Module):
         def __init__(self):
             super().__init__()
             self.letters, self.places = nn.Embedding(11, 8), nn.Embedding(6, 8)
-            self.norm, self.joint, self.out = nn.LayerNorm(8), nn.Linear(8, 24), nn.Linear(8, 11)
-            self.register_buffer("later", self.places.weight.new_ones((6, 6)).triu(1).bool())
+            self.blocks, self.out = nn.Sequential(Block(), Block()), nn.Linear(8, 11)
 
         def forward(self, letters):
-            x = self.letters(letters) + self.places.weight
-            q, k, v = [y.reshape(-1, 6, 2, 4).transpose(1, 2) for y in self.joint(self.norm(x)).split(8, dim=2)]
-            seen = (q @ k.transpose(-2, -1) / 2).masked_fill(self.later, float("-inf"))
-            x = x + (functional.softmax(seen, dim=-1) @ v).transpose(1, 2).reshape(-1, 6, 8)
-            return self.out(functional.gelu(x)).reshape(-1, 11)
+            return self.out(self.blocks(self.letters(letters) + self.places.weight)).reshape(-1, 11)
 
     return GPT()
 
@@ -65,6 +77,10 @@ def margin(package, model, scores, labels):
 
 def entropy(package, model, logits, labels):
     return package.nn.functional.cross_entropy(logits, labels.reshape(-1))
+
+
+def letters(package, model, out, labels):
+    return package.nn.functional.cross_entropy(out[0], labels, ignore_index=-1)
 
 
 def squared(package, model, images, labels):
@@ -79,6 +95,10 @@ def batches(kind, dtype, count=8):
             yield rng.standard_normal((100, 2)).astype(dtype), rng.choice([-1.0, 1.0], (100, 1)).astype(dtype)
         elif kind == "attention":
             yield rng.integers(0, 11, (3, 6)), rng.integers(0, 11, (3, 6))
+        elif kind == "gpt":
+            yield rng.integers(0, 27, 16), np.where(np.arange(16) < rng.integers(4, 17), rng.integers(0, 27, 16), -1)
+        elif kind == "resnet":
+            yield rng.standard_normal((8, 3, 16, 16)).astype(dtype), rng.integers(0, 10, 8)
         elif kind == "autoencoder":
             images = rng.random((16, 784)).astype(dtype)
             yield images, images
@@ -90,10 +110,12 @@ def batches(kind, dtype, count=8):
 NETWORKS = {
     "moons": (moons, margin, "SGD", 0.1),
     "mlp": (mlp, entropy, "SGD", 0.1),
-    "mnist": ("mnist", entropy, "Adam", 1e-3),
-    "autoencoder": ("autoencoder", squared, "Adam", 1e-3),
+    "mnist": ("mnist.network", entropy, "Adam", 1e-3),
+    "autoencoder": ("autoencoder.network", squared, "Adam", 1e-3),
+    "gpt": ("gpt.GPT", letters, "Adam", 1e-3),
+    "resnet": ("resnet.ResNet20", entropy, "SGD", 1e-3),
     "normed": (normed, entropy, "RMSprop", 1e-3),
-    "attention": (attention, entropy, "SGD", 0.1),
+    "attention": (attention, entropy, "AdamW", 1e-3),
 }
 
 
@@ -102,7 +124,12 @@ def trained(stage, kind, dtype, way, steps=100):
     package, optim = stage.package, stage.part("optim")
     network, loss_of, optimizer, lr = NETWORKS[kind]
     package.manual_seed(0)
-    model = stage.part(network).network() if isinstance(network, str) else network(package.nn)
+    random.seed(0)
+    if isinstance(network, str):
+        module, _, name = network.partition(".")
+        model = getattr(stage.part(module), name)()
+    else:
+        model = network(package.nn)
     model.to(dtype)
     optimizer = getattr(optim, optimizer)(model.parameters(), lr=lr)
     scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.99**step)

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from benchmarks import gpu, measure, programs, report
+from benchmarks import bench, gpu, measure, programs, report
 from benchmarks.operations import SIZES
 from benchmarks.steps import library
 from benchmarks.workloads import ALL, COMPUTE_BOUND, SINGLE_OPS, WORKLOADS, Contender, Workload
@@ -143,12 +143,71 @@ def test_an_epoch_of_other_data_is_not_taken_for_one_of_mnist():
 
 def test_the_ladder_picture_is_drawn_with_and_without_the_rungs_above(tmp_path):
     pytest.importorskip("matplotlib")
-    rows = [{"contender": "torch eager", "milliseconds": 0.24}]
+    rows = [{"contender": "torch eager", "milliseconds": 0.24}, {"contender": "jax", "milliseconds": None}]
     for stage in STAGES:
         rows.append({"contender": stage.package, "milliseconds": 60 / 5**stage.number})
-        report.draw_ladder(tmp_path / "ladder.png", [*rows, {"contender": "not built", "milliseconds": None}])
+        report.draw_ladder(tmp_path / "ladder.png", rows, "a machine")
         assert (tmp_path / "ladder.png").read_bytes().startswith(b"\x89PNG")
         (tmp_path / "ladder.png").unlink()
+
+
+def test_the_picture_shows_a_step_that_is_measured_on_every_rung_and_captured():
+    workload = next(workload for workload in WORKLOADS if workload.name == bench.PICTURED)
+    contenders = {contender.name for contender in workload.contenders}
+    assert contenders >= {stage.package for stage in STAGES} | {"torch eager", "jax", "stage5_fast captured"}
+
+
+def made_up_rows(skipped=()):
+    """A row for each contender of each workload, without a time where it was skipped."""
+    rows = []
+    for workload in WORKLOADS:
+        for i, contender in enumerate(workload.contenders):
+            runs = (
+                [] if contender.name in skipped else rounds(dict.fromkeys([c.name for c in workload.contenders], i + 2))
+            )
+            rows += measure.contender_rows(workload, contender, runs)
+    return rows
+
+
+def test_the_page_has_at_most_ten_rows_each_with_the_milliseconds_of_its_network():
+    head, _, *lines = report.summary(made_up_rows(skipped=["jax"])).splitlines()
+    assert len(lines) == len(report.NETWORKS) <= 10 and len({len(line) for line in [head, *lines]}) == 1
+    names = [name.strip() for name in head.strip("|").split("|")]
+    for line, workload in zip(lines, report.NETWORKS):
+        words, *times = [cell.strip() for cell in line.strip("|").split("|")]
+        contenders = [c.name for c in next(w for w in WORKLOADS if w.name == workload).contenders]
+        assert words == report.NETWORKS[workload] and len(times) == len(names) - 1
+        for contender, time in zip(report.SHOWN, times):
+            there = contender in contenders and contender != "jax"
+            assert time == report.figure(contenders.index(contender) + 2 if there else None)
+
+
+def test_a_whole_run_is_written_into_both_pages_and_the_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "docs").mkdir()
+    pages = tmp_path / "README.md", tmp_path / "benchmarks" / "README.md"
+    for page in pages:
+        page.write_text("Before\n\n<!-- bench -->\nold\n<!-- /bench -->\n\nAfter\n")
+    rows = made_up_rows()
+    figures = {**dict.fromkeys(report.TABLES, []), "speed": rows}
+    bench.put_into_pages("A processor, 2 cores; 2 threads\npython 3", figures, tmp_path)
+    short, whole = (page.read_text() for page in pages)
+    assert short == (
+        f"Before\n\n<!-- bench -->\n{report.summary(rows)}\n"
+        "Measured on A processor, 2 cores; 2 threads; python 3.\n<!-- /bench -->\n\nAfter\n"
+    )
+    assert f"A processor, 2 cores; 2 threads\npython 3\n\n{report.speed_table(rows)}" in whole and "old" not in whole
+    assert (tmp_path / "docs" / "ladder.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("part", [["--only", "moons"], ["--quick"]])
+def test_a_part_of_the_figures_does_not_take_the_place_of_all(part, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--write", *part])
+    monkeypatch.setattr(bench, "measure", lambda *arguments: pytest.fail("it measures"))
+    with pytest.raises(SystemExit):
+        bench.main()
+    assert "--write wants a whole run" in capsys.readouterr().err
 
 
 def measured(path, *flags, threads=1):
@@ -186,7 +245,7 @@ def test_the_benchmark_runs_and_writes_what_it_prints(tmp_path, workload, refere
         assert report.figure(row["milliseconds"]) in printed and report.figure(row["ratio"]) in printed
 
 
-NETWORKS = [workload for workload in WORKLOADS if workload.name in ("resnet", "gpt")]
+NETWORKS = [workload for workload in WORKLOADS if workload.name in ("resnet", "gpt", "microgpt", "small-cnn")]
 SMALL_OPS = [workload for workload in SINGLE_OPS if workload.name.endswith(f" {SIZES[0]}")]
 
 
