@@ -37,9 +37,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import ROOT, UNDISTURBED, floor_rows, limit_rows, measure, measure_memory
-from benchmarks.programs import measure_epochs, measure_starts
+from benchmarks.programs import measure_captures, measure_epochs, measure_starts
 from benchmarks.report import cpu_model, draw_ladder, summary, tables, versions, write
-from benchmarks.workloads import COMPUTE_BOUND, LIMITS, MNIST_STEP, SINGLE_OPS, WORKLOADS
+from benchmarks.workloads import CAPTURED, COMPUTE_BOUND, IN_MEMORY, LIMITS, MNIST_STEP, SINGLE_OPS, WORKLOADS
 
 PICTURED = "small-cnn"  # a step that every rung can do
 
@@ -98,10 +98,11 @@ def main():
             limits += limit_rows(limit, measure(scaled(limit, share), rounds, flags.threads))
         floors = floor_rows(COMPUTE_BOUND, speed, limits)
     if "memory" in chosen:
-        memory = measure_memory(scaled(MNIST_STEP, share), flags.threads, 1000 // share)
+        memory = measure_memory(scaled(IN_MEMORY, share), flags.threads, 1000 // share)
     if "programs" in chosen:
         programs = measure_epochs(flags.threads, "digits" if flags.quick else "mnist")
         programs += measure_starts(MNIST_STEP, rounds, flags.threads, cold=not flags.quick)
+        programs += measure_captures(CAPTURED[:1] if flags.quick else CAPTURED, rounds, flags.threads, not flags.quick)
     report = {"speed": speed, "ops": ops, "limits": limits, "floors": floors, "memory": memory, "programs": programs}
     print(tables(report))
     others = max((row["others"] for row in speed + ops if row["others"] is not None), default=0)

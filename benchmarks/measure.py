@@ -168,7 +168,7 @@ def measure_memory(workload, threads, more=1000):
     for contender in workload.contenders:
         if find_spec(contender.module):
             with Server(workload, contender, threads) as server:
-                server.run(1)  # so that no compiler runs in the process that is measured
+                server.run(3)  # so that no compiler runs in the process that is measured
             with Server(workload, contender, threads) as server:
                 first, last = server.run(workload.steps), server.run(more)
             above, growth = first["peak"] - first["imported"], last["peak"] - first["peak"]

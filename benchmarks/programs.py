@@ -1,8 +1,9 @@
-"""Whole programs, in seconds from the start of their process: an epoch of MNIST, and the way to the first step."""
+"""Whole programs, in seconds: an epoch of MNIST, the way to the first step, and what capturing a step takes."""
 
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from .measure import ROOT, Server, environment
 EPOCH_TARGET = 8.0
 ACCURACY_TARGET = 0.002  # at most this much below rung 4's
 WARM_TARGET, COLD_TARGET = 1.5, 20.0
+CAPTURED_TARGET = 1.0  # from the cache
 OFFLINE = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9") | {"no_proxy": ""}
 
 
@@ -63,13 +65,43 @@ def measure_starts(workload, rounds, threads, cold=True):
             seconds = median(start_seconds(workload, contender, threads) for _ in range(rounds))
             rows.append(start_row(f"{workload.name}: first step", contender, seconds, WARM_TARGET))
             if cold and contender.module == "stage5_fast":
-                with TemporaryDirectory() as folder:
-                    empty = replace(contender, environment={"NUMBA_CACHE_DIR": folder})
-                    seconds = start_seconds(workload, empty, threads)
-                    if not any(Path(folder).rglob("*.nbi")):
-                        sys.exit(f"{contender.name} put no kernels into the empty NUMBA_CACHE_DIR")
+                with empty_cache(contender) as compiling:
+                    seconds = start_seconds(workload, compiling, threads)
                 rows.append(start_row(f"{workload.name}: first step, compiling", contender, seconds, COLD_TARGET))
     return rows
+
+
+@contextmanager
+def empty_cache(contender):
+    """The contender with no kernels in its cache."""
+    with TemporaryDirectory() as folder:
+        yield replace(contender, environment={"NUMBA_CACHE_DIR": folder})
+        if not any(Path(folder).rglob("*.nbi")):
+            sys.exit(f"{contender.name} put no kernels into the empty NUMBA_CACHE_DIR")
+
+
+def measure_captures(workloads, rounds, threads, cold=True):
+    """A row for the captured step of each workload: seconds that it takes to record, and to compile or load.
+
+    That is the time of the second step and the third: the first runs as it is, and has compiled the kernels.
+    """
+    rows = []
+    for workload in workloads:
+        contender = workload.contenders[-1]
+        if find_spec(contender.module):
+            capture_seconds(workload, contender, threads)  # fills the cache, if need be
+            seconds = median(capture_seconds(workload, contender, threads) for _ in range(rounds))
+            rows.append(start_row(f"{workload.name}: captured", contender, seconds, CAPTURED_TARGET))
+            if cold:
+                with empty_cache(contender) as compiling:
+                    seconds = capture_seconds(workload, compiling, threads)
+                rows.append(start_row(f"{workload.name}: captured, compiling", contender, seconds, COLD_TARGET))
+    return rows
+
+
+def capture_seconds(workload, contender, threads):
+    with Server(workload, contender, threads) as server:
+        return sum(server.run(3)["milliseconds"][1:]) / 1000
 
 
 def start_seconds(workload, contender, threads):

@@ -182,7 +182,7 @@ def draw_ladder(path, rows, machine):
         axes.set_title("One training step of the same small convolutional network", loc="left", pad=10)
         names = [name.replace("_", "\n").replace(" ", "\n") for name in rungs]
         axes.set_xticks(range(len(rungs)), names)
-        axes.yaxis.set_major_formatter(lambda time, _: in_units(time))
+        axes.yaxis.set_major_formatter(lambda time, _: in_units(time).replace(".0", ""))
         axes.minorticks_off()
         axes.tick_params(length=0, labelcolor="0.3")
         axes.grid(axis="y", color="0.92")
@@ -192,9 +192,8 @@ def draw_ladder(path, rows, machine):
         for name, time in others.items():
             axes.axhline(time, color=colours[name], linewidth=1.5, zorder=1)
             side, end = 1 if time > below or len(others) == 1 else -1, len(rungs) + 0.35
-            words = f"{SHOWN[name]}\n{in_units(time)}" if side == 1 else f"{in_units(time)}\n{SHOWN[name]}"
             place = {"xytext": (0, 5 * side), "ha": "right", "va": "bottom" if side == 1 else "top"}
-            axes.annotate(words, (end, time), color=colours[name], **place, **label)
+            axes.annotate(f"{SHOWN[name]}\n{in_units(time)}", (end, time), color=colours[name], **place, **label)
         for i, time in enumerate(rungs.values()):
             axes.plot([i - 0.33, i + 0.33], [time, time], color=ink, linewidth=6, solid_capstyle="round", zorder=2)
             side = 1 if time > max(others.values()) else -1  # away from the lines
@@ -207,4 +206,4 @@ def draw_ladder(path, rows, machine):
 
 def in_units(time):
     """Milliseconds as a text, in seconds from 1,000 on."""
-    return f"{time / 1000:.2g} s" if time >= 1000 else f"{time:.0f} ms" if time >= 10 else f"{time:.2g} ms"
+    return f"{time / 1000:.2g} s" if time >= 1000 else f"{time:.0f} ms" if time >= 10 else f"{time:#.2g} ms"

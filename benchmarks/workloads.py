@@ -1,7 +1,7 @@
 """What is measured: the workloads, who runs them, and how long each may take at most, against whom."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from . import networks_in_jax, operations_in_jax, steps_in_jax as in_jax
@@ -262,9 +262,11 @@ LIMITS = (
 )
 ALL = WORKLOADS + SINGLE_OPS + LIMITS
 COMPUTE_BOUND = tuple(workload for workload in WORKLOADS if workload.name.startswith(("cnn", "conv", "resnet")))
-MNIST_STEP = Workload(  # whose memory and way to the first step is measured
+MNIST_STEP = Workload(  # to whose first step the way is measured
     name="cnn-64",
     steps=100,
     tolerance=1e-4,
     contenders=tuple(Contender(name, cnn) for name in ("torch eager", "stage4_cnn", "stage5_fast")),
 )
+IN_MEMORY = replace(MNIST_STEP, contenders=(*MNIST_STEP.contenders, Contender("stage5_fast captured", cnn)))
+CAPTURED = tuple(workload for workload in WORKLOADS if workload.contenders[-1].name.endswith(" captured"))
