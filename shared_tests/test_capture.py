@@ -392,11 +392,12 @@ def test_without_compiled_kernels_the_step_is_itself(stage):
     assert out.split() == ["4"]
 
 
-def test_a_demo_learns_the_same_when_its_step_is_captured(stage):
+@pytest.mark.parametrize(("name", "count"), [("moons", ["--epochs", "40"]), ("gpt", ["--steps", "12"])])
+def test_a_demo_learns_the_same_when_its_step_is_captured(stage, name, count):
     """Its lines are the same, but for the times, and one more says that the step is compiled."""
-    command = [sys.executable, "-m", f"{stage.name}.moons", "--epochs", "40"]
+    command = [sys.executable, "-m", f"{stage.name}.{name}", *count]
     runs = [subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True) for more in ([], ["--capture"])]
     assert [done.returncode for done in runs] == [0, 0], runs
     plain, captured = ([re.sub(r" +[\d.]+ s.*", "", line) for line in done.stdout.splitlines()] for done in runs)
     assert captured.pop(1).startswith("The second step is recorded and compiled")
-    assert captured == plain and len(plain) > 20
+    assert captured == plain and len(plain) > 12
