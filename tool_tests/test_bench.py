@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
@@ -261,6 +262,20 @@ def test_the_contenders_compute_the_same(workload):
             losses[contender.name] = [loss() if callable(loss) else loss]
     assert {stage.package for stage in STAGES if stage.exists and stage.number >= 4} <= losses.keys()
     measure.check_losses(workload, losses)
+
+
+def test_the_resnet_that_is_measured_is_the_demos():
+    from benchmarks.networks import resnet
+    from stage5_fast.resnet import ResNet20
+
+    lib, shapes = library("stage5_fast"), []
+
+    def sgd(parameters, **options):
+        shapes.extend(p.shape for p in parameters)
+
+    lib.optim = SimpleNamespace(SGD=sgd)
+    resnet(lib)
+    assert shapes == [p.shape for p in ResNet20().parameters()]
 
 
 def test_the_benchmark_measures_an_op_on_arrays_of_each_size(tmp_path):
