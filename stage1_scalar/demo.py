@@ -234,8 +234,8 @@ def draw_moons(score, points, labels):
     return figure
 
 
-def plot_gpt(path, losses, name, attention):
-    """Draw the loss of each step, with its mean, and which letters of a name each head attends to.
+def draw_gpt(losses, name, attention):
+    """A picture of the loss of each step, with its mean, and of the letters of a name that each head attends to.
 
     `attention` has for each head a row of weights for each token: that which begins the name, then its letters.
     """
@@ -259,8 +259,7 @@ def plot_gpt(path, losses, name, attention):
         axes.set(xticks=range(len(letters)), xticklabels=letters, yticks=range(len(letters)), yticklabels=letters)
         axes.set(title=f"head {i}", xlabel="attends to", ylabel="having read up to" if i == 1 else "")
     below.suptitle(f"Where the heads look in “{name}”; · begins it")
-    write_picture(figure, path)
-    say(f"Loss and attention are in {path}")
+    return figure
 
 
 _SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"  # of names.txt

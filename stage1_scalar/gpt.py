@@ -9,7 +9,20 @@ from itertools import pairwise
 from time import perf_counter
 
 from . import Tensor, dot, no_grad
-from .demo import Checkpoint, Losses, check_finite, due, names, numbers, plot_gpt, progress, report, run, say
+from .demo import (
+    Checkpoint,
+    Losses,
+    check_finite,
+    draw_gpt,
+    due,
+    names,
+    numbers,
+    progress,
+    report,
+    run,
+    say,
+    write_picture,
+)
 
 TOKENS, END = 27, 26  # a to z are 0 to 25, and 26 begins and ends a name
 BLOCK, WIDTH, HEADS = 16, 16, 4  # tokens that the network takes, numbers for each of them, heads of its attention
@@ -176,7 +189,8 @@ def main(flags):
             seen = [], [], []
             for token in tokens_of(test[0]):
                 model(token, seen)
-            plot_gpt(flags.plot, losses, test[0], list(zip(*seen[2])))
+            write_picture(draw_gpt(losses, test[0], list(zip(*seen[2]))), flags.plot)
+            say(f"Loss and attention are in {flags.plot}")
 
 
 if __name__ == "__main__":

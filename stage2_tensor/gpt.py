@@ -9,7 +9,20 @@ from time import perf_counter
 import numpy as np
 
 from . import Tensor, no_grad
-from .demo import Checkpoint, Losses, check_finite, due, names, numbers, plot_gpt, progress, report, run, say
+from .demo import (
+    Checkpoint,
+    Losses,
+    check_finite,
+    draw_gpt,
+    due,
+    names,
+    numbers,
+    progress,
+    report,
+    run,
+    say,
+    write_picture,
+)
 
 TOKENS, END = 27, 26  # a to z are 0 to 25, and 26 begins and ends a name
 BLOCK, WIDTH, HEADS = 16, 16, 4  # tokens that the network takes, numbers for each of them, heads of its attention
@@ -159,7 +172,8 @@ def main(flags):
         say(f"Result: test loss {loss:.4f}, in {seconds:.1f} s")
         if flags.plot:
             _, share = model(tokens_of(test[0]))
-            plot_gpt(flags.plot, losses, test[0], share.tolist())
+            write_picture(draw_gpt(losses, test[0], share.tolist()), flags.plot)
+            say(f"Loss and attention are in {flags.plot}")
 
 
 if __name__ == "__main__":

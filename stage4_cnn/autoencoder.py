@@ -80,7 +80,7 @@ def main(flags):
         error = F.mse_loss(drawn(model, test), test)
         figures = {"loss": f"{loss:.4f}", "test": f"{error:.4f}"}
         report(epoch, flags.epochs, len(train), seconds, **figures)
-        log.epoch(epoch, len(train), seconds, learning_rate=rate, loss=loss, test_loss=error.item())
+        log.report(epoch, len(train), seconds, learning_rate=rate, loss=loss, test_loss=error.item())
     copies = drawn(model, test)
     error = F.mse_loss(copies, test)
     say(

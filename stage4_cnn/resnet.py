@@ -121,7 +121,7 @@ def main(flags):
         figures = {"loss": f"{loss:.4f}", "train": f"{hits:7.2%}", "test": f"{accuracy:7.2%}"}
         report(epoch, flags.epochs, len(train), seconds, **figures)
         figures = {"loss": loss, "test_loss": test_loss, "train_accuracy": hits, "test_accuracy": accuracy}
-        log.epoch(epoch, len(train), seconds, learning_rate=rate, **figures)
+        log.report(epoch, len(train), seconds, learning_rate=rate, **figures)
     images, labels = test.tensors
     probabilities = predicted(model, images)
     _, accuracy = score(probabilities, labels)

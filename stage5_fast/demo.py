@@ -1,7 +1,6 @@
 """What the demos share: flags, lines, bars and pictures. Bars need tqdm and pictures matplotlib; both are optional."""
 
 import argparse
-import hashlib
 import io
 import math
 import os
@@ -261,8 +260,8 @@ def draw_moons(score, points, labels):
     return figure
 
 
-def plot_gpt(path, losses, name, attention):
-    """Draw the loss of each step, with its mean, and which letters of a name each head attends to.
+def draw_gpt(losses, name, attention):
+    """A picture of the loss of each step, with its mean, and of the letters of a name that each head attends to.
 
     `attention` has for each head a row of weights for each token: that which begins the name, then its letters.
     """
@@ -286,30 +285,28 @@ def plot_gpt(path, losses, name, attention):
         axes.set(xticks=range(len(letters)), xticklabels=letters, yticks=range(len(letters)), yticklabels=letters)
         axes.set(title=f"head {i}", xlabel="attends to", ylabel="having read up to" if i == 1 else "")
     below.suptitle(f"Where the heads look in “{name}”; · begins it")
-    write_picture(figure, path)
-    say(f"Loss and attention are in {path}")
-
-
-_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"  # of names.txt
+    return figure
 
 
 def names():
     """What to call the list of names, and the list, in lowercase letters.
 
-    It is `text/names.txt` in `$GRADUAL_DATA` if that is there, else the eighth of it that ships with this package: from
+    It is makemore's, as `datasets.text` finds it, else the eighth of it that ships with this package: from
     https://github.com/karpathy/makemore, MIT license, which stands in `names.LICENSE`.
     """
-    folder = os.environ.get("GRADUAL_DATA")
-    path = Path(folder or "", "text", "names.txt").expanduser()
-    if not (folder and path.is_file()):
+    try:
+        every = datasets.text("names").split()
+        return f"{len(every):,} names", every
+    except ValueError as error:
+        sys.exit(str(error))
+    except OSError as error:
         shipped = Path(__file__).with_name("names.txt").read_text(encoding="ascii").split()
-        return f"{len(shipped):,} names that ship with this package", shipped
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != _SHA256:
-        sys.exit(f"{path}: damaged or another file: its SHA-256 is {found}, wanted {_SHA256}")
-    every = content.decode().split()
-    return f"{len(every):,} names", every
+        return f"{len(shipped):,} names that ship with this package (no full list: {_why(error)})", shipped
+
+
+def _why(error):
+    """The last words of an error, which the data set says in full."""
+    return shorten(str(error).rpartition(": ")[2], 30, placeholder=" …")
 
 
 class Losses(list):
@@ -334,8 +331,7 @@ def image_sets(choice):
         except ValueError as error:
             sys.exit(f"{name} can't be used: {error}")
         except OSError as error:
-            why = shorten(str(error).rpartition(": ")[2], 30, placeholder=" …")  # the data set says it in full
-            say(f"No {name} ({why}): running on the small digits that ship with this package")
+            say(f"No {name} ({_why(error)}): running on the small digits that ship with this package")
     return "UCI digits", *[TensorDataset(*datasets.digits(split)) for split in ("train", "test")]
 
 

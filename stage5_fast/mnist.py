@@ -113,7 +113,7 @@ def main(flags):
         figures = {"loss": f"{loss:.4f}", "train": f"{hits:7.2%}", "test": f"{score:7.2%}"}
         report(epoch, flags.epochs, len(train), seconds, **figures)
         accuracies = {"train_accuracy": hits, "test_accuracy": score}
-        log.epoch(epoch, len(train), seconds, learning_rate=rate, loss=loss, **accuracies)
+        log.report(epoch, len(train), seconds, learning_rate=rate, loss=loss, **accuracies)
     score = accuracy(model, test) if score is None else score
     say(f"Result: test accuracy {score:.2%}, in {perf_counter() - began:.1f} s")
     show(
