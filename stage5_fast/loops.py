@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .kernels_cpu.jit import empty, kept_source
+from .kernels_cpu.jit import compiled_source, empty
 from .kernels_cpu.matrix_product import multiply
 from .recording import Call, Each, Indexed, Number, Product, Reduce, Within, owner_of
 
@@ -362,7 +362,7 @@ class Program:
             "\n".join(driver),
         )
         self.source = f"{self.loops}\n\n{self.driver}\n"
-        compiled = kept_source(self.loops, [*functions.values()]) if functions else {}
+        compiled = compiled_source(self.loops, [*functions.values()]) if functions else {}
         names = {**self.constants, **compiled, "check": self._check, "placed": placed, "view": view, "np": np}
         exec(compile(self.driver, "<captured step>", "exec"), names)
         self.run = names["step"]
