@@ -83,9 +83,9 @@ class GPT:
         heads = []
         for i in range(0, WIDTH, WIDTH // HEADS):
             part = slice(i, i + WIDTH // HEADS)
-            share = softmax([dot(query[part], key[part]) / (WIDTH // HEADS) ** 0.5 for key in keys])
-            heads += [dot(share, column) for column in zip(*[value[part] for value in values])]
-            attention[-1].append([s.data for s in share])
+            weights = softmax([dot(query[part], key[part]) / (WIDTH // HEADS) ** 0.5 for key in keys])
+            heads += [dot(weights, column) for column in zip(*[value[part] for value in values])]
+            attention[-1].append([s.data for s in weights])
         x = [a + b for a, b in zip(x, linear(heads, w["projection"]))]
         hidden = [h.relu() for h in linear(rms_norm(x), w["linear1"])]
         x = [a + b for a, b in zip(x, linear(hidden, w["linear2"]))]

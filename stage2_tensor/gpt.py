@@ -65,12 +65,12 @@ class GPT:
             (normed @ w[name].T).reshape(t, HEADS, WIDTH // HEADS).transpose(0, 1) for name in ("query", "key", "value")
         )
         future = np.triu(np.full((t, t), -np.inf, np.float32), 1)
-        share = (query @ key.transpose(1, 2) / (WIDTH // HEADS) ** 0.5 + future).softmax(-1)
-        heads = (share @ value).transpose(0, 1).reshape(t, WIDTH)
+        attention = (query @ key.transpose(1, 2) / (WIDTH // HEADS) ** 0.5 + future).softmax(-1)
+        heads = (attention @ value).transpose(0, 1).reshape(t, WIDTH)
         x = x + heads @ w["projection"].T
         hidden = (rms_norm(x) @ w["linear1"].T).relu()
         x = x + hidden @ w["linear2"].T
-        return x @ w["output"].T, share
+        return x @ w["output"].T, attention
 
     def parameters(self):
         return list(self.weights.values())
@@ -171,8 +171,8 @@ def main(flags):
         loss = sum(loss_of(model, name).item() for name in test) / len(test)
         say(f"Result: test loss {loss:.4f}, in {seconds:.1f} s")
         if flags.plot:
-            _, share = model(tokens_of(test[0]))
-            write_picture(draw_gpt(losses, test[0], share.tolist()), flags.plot)
+            _, attention = model(tokens_of(test[0]))
+            write_picture(draw_gpt(losses, test[0], attention.tolist()), flags.plot)
             say(f"Loss and attention are in {flags.plot}")
 
 

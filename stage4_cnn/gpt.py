@@ -50,12 +50,12 @@ class GPT(nn.Module):
             for layer in (self.query, self.key, self.value)
         )
         future = full((t, t), -math.inf, device=tokens.device).triu(1)
-        share = F.softmax(query @ key.transpose(1, 2) / (WIDTH // HEADS) ** 0.5 + future, -1)
-        heads = (share @ value).transpose(0, 1).reshape(t, WIDTH)
+        attention = F.softmax(query @ key.transpose(1, 2) / (WIDTH // HEADS) ** 0.5 + future, -1)
+        heads = (attention @ value).transpose(0, 1).reshape(t, WIDTH)
         x = x + self.projection(heads)
         hidden = F.relu(self.linear1(rms_norm(x)))
         x = x + self.linear2(hidden)
-        return self.output(x), share
+        return self.output(x), attention
 
 
 def loss_of(model, name):
@@ -116,8 +116,8 @@ def main(flags):
         say(f"New names: {', '.join(invented[:10])},\n           {', '.join(invented[10:])}")
         loss = sum(loss_of(model, name).item() for name in test) / len(test)
         say(f"Result: test loss {loss:.4f}, in {seconds:.1f} s")
-        _, share = model(tensor(tokens_of(test[0])))
-        show(flags, log, "attention", draw_gpt, losses, test[0], share.tolist())
+        _, attention = model(tensor(tokens_of(test[0])))
+        show(flags, log, "attention", draw_gpt, losses, test[0], attention.tolist())
 
 
 if __name__ == "__main__":
