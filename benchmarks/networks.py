@@ -65,8 +65,8 @@ def gpt(lib):
             n, t, d = x.shape
             q, k, v = (y.view(n, t, HEADS, d // HEADS).transpose(1, 2) for y in self.qkv(x).split(d, dim=2))
             scores = (q @ k.transpose(-2, -1)) * (1 / math.sqrt(d // HEADS))
-            share = functional.softmax(scores.masked_fill(later, -math.inf), dim=-1)
-            return self.proj((share @ v).transpose(1, 2).contiguous().view(n, t, d))
+            weights = functional.softmax(scores.masked_fill(later, -math.inf), dim=-1)
+            return self.proj((weights @ v).transpose(1, 2).contiguous().view(n, t, d))
 
     class Block(nn.Module):
         def __init__(self):

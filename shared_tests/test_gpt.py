@@ -191,7 +191,7 @@ def test_a_finished_run_makes_up_names_at_once_and_can_be_given_more_steps(demo,
     assert third.startswith("step 3/3 ")
 
 
-def test_a_run_that_can_not_be_is_not_gone_on_with(stage, demo, tmp_path):
+def test_a_run_with_invalid_state_is_not_resumed(stage, demo, tmp_path):
     part, path = stage.part("demo"), tmp_path / "run.npz"
     demo.lines("gpt", "--steps", 2, "--save", path)
     spoilt = [
@@ -219,7 +219,7 @@ def test_a_run_that_can_not_be_is_not_gone_on_with(stage, demo, tmp_path):
         assert err == f"--resume {file}: {rule}\n"
 
 
-def test_what_is_no_checkpoint_is_named(stage, demo, tmp_path):
+def test_a_file_that_is_no_checkpoint_is_reported(stage, demo, tmp_path):
     """Of rungs 1 and 2, whose files are JSON."""
     if stage.number > 2:
         pytest.skip("from rung 3 on the files are those of test_checkpoints.py")

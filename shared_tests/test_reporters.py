@@ -64,7 +64,7 @@ def test_a_csv_file_has_a_row_an_epoch_with_the_settings_and_pictures_beside_it(
     assert capsys.readouterr().err == ""
 
 
-def test_a_csv_file_with_other_columns_is_left_as_it_is(reporters, tmp_path, capsys):
+def test_a_csv_file_with_other_columns_is_not_changed(reporters, tmp_path, capsys):
     path = tmp_path / "a.csv"
     path.write_text("name,age\nEmma,3\n")
     assert not logged(reporters, reporters.reporter(str(path)), {}).reporter
@@ -73,7 +73,7 @@ def test_a_csv_file_with_other_columns_is_left_as_it_is(reporters, tmp_path, cap
     assert said.count("\n") == 1 and said.startswith("--log: its columns are name, age, and this run's data, ")
 
 
-def test_tensorboards_own_reader_reads_what_it_is_sent(reporters, tmp_path, figure):
+def test_tensorboards_reader_reads_the_log(reporters, tmp_path, figure):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -158,7 +158,7 @@ def test_without_an_account_a_run_goes_on_with_one_warning(reporters, tmp_path):
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("--log: ")
 
 
-def test_a_class_of_ones_own_is_told_the_same(reporters, tmp_path, monkeypatch, figure):
+def test_a_custom_reporter_gets_the_same(reporters, tmp_path, monkeypatch, figure):
     (tmp_path / "mine.py").write_text(
         "class Kept:\n"
         "    def __init__(self, text): self.text, self.told = text, []\n"
@@ -245,7 +245,7 @@ def test_gpt_logs_all_steps_and_its_picture(stage, tmp_path):
     assert (tmp_path / "runs" / "a-attention.png").exists()
 
 
-def test_a_log_that_can_not_be_is_refused_before_training(stage, tmp_path):
+def test_an_invalid_log_is_refused_before_training(stage, tmp_path):
     if stage.foreign or stage.number != 3:
         pytest.skip("as on stage3_nn: the text is the same")
     (err,) = Demo(stage, tmp_path).refusals("moons", ["--log", "excel:a"])

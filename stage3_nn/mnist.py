@@ -45,13 +45,13 @@ def right(logits, labels):
 
 
 def predicted(model, images):
-    """The probabilities (N, 10) that the model gives to the digits."""
+    """The model's probabilities (N, 10) of the digits."""
     with no_grad():
         return cat([model(normalized(batch)).softmax(dim=1) for (batch,) in DataLoader(TensorDataset(images), 500)])
 
 
 def accuracy(model, dataset):
-    """Which part of the dataset the model gets right."""
+    """The fraction of the dataset that the model classifies correctly."""
     images, labels = dataset.tensors
     return right(predicted(model, images), labels).item() / len(dataset)
 

@@ -102,7 +102,7 @@ class WandB:
 
 
 def _png(figure):
-    """A picture as the bytes of a PNG file, to be read."""
+    """A picture as a PNG file in memory."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=150)
     file.seek(0)
@@ -113,7 +113,7 @@ KINDS = {"tensorboard": TensorBoard, "wandb": WandB}
 
 
 def reporter(text):
-    """What `--log` names: FILE.csv, tensorboard:FOLDER, wandb:PROJECT or package.module.Class:TEXT.
+    """The reporter that `--log` names: FILE.csv, tensorboard:FOLDER, wandb:PROJECT or package.module.Class:TEXT.
 
     ValueError if it names nothing, ImportError if that isn't installed.
     """
@@ -135,9 +135,9 @@ def reporter(text):
 
 
 class Log:
-    """Hands what a run reports on to the reporter of `--log`, if there is one; its first failure is a warning.
+    """Passes the figures of a run to the reporter of `--log`, if there is one.
 
-    From then on it is left alone, as training goes on whatever becomes of the log.
+    If the reporter fails, this is one warning and nothing more is logged; training goes on.
     """
 
     def __init__(self, flags, **settings):

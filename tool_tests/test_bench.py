@@ -339,7 +339,7 @@ def test_the_benchmark_runs_whole_programs(tmp_path):
 # On the GPU
 
 
-def test_the_gpus_targets_are_judged_each_in_its_own_direction():
+def test_targets_of_the_gpu_are_lower_or_upper_bounds():
     """A ratio of times is to be small, a rate beside another large, and with TF32 there are no targets."""
     rows = [
         gpu.row("CNN step, batch 64", 0.6, "× torch eager", "0.3 ms to 0.5 ms"),
