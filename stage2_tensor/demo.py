@@ -329,8 +329,8 @@ def shown(text, most=300):
 class Checkpoint:
     """What `--save` writes and `--resume` reads: the settings of a run, its progress, and the states of its parts.
 
-    Parts have `state_dict` and `load_state_dict`. A run may get more epochs or steps when it is resumed; from then on
-    the learning rate is that of a run which had as many from the start.
+    Parts have `state_dict` and `load_state_dict`. A run may get more epochs or steps when it is resumed. Its next step
+    has the learning rate in the file, later ones that of a run which had as many from the start.
     """
 
     def __init__(self, flags, examples, **parts):

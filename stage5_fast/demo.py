@@ -305,7 +305,8 @@ def names():
 
 def _why(error):
     """The last words of an error, which the data set says in full."""
-    return shorten(str(error).rpartition(": ")[2], 30, placeholder=" …")
+    last = str(error).rpartition(": ")[2]
+    return shorten(re.sub(r"\[Errno .*?\] ", "", last), 30, placeholder=" …")
 
 
 class Losses(list):
@@ -362,8 +363,8 @@ def show(flags, log, name, draw, *arguments):
 class Checkpoint:
     """What `--save` writes and `--resume` reads: the settings of a run, its progress, and the states of its parts.
 
-    Parts have `state_dict` and `load_state_dict`. A run may get more epochs or steps when it is resumed; from then on
-    the learning rate is that of a run which had as many from the start.
+    Parts have `state_dict` and `load_state_dict`. A run may get more epochs or steps when it is resumed. Its next step
+    has the learning rate in the file, later ones that of a run which had as many from the start.
     """
 
     def __init__(self, flags, examples, **parts):

@@ -49,6 +49,6 @@ def _draw_losses(axes, losses):
     epochs = list(losses)
     for values, name, style in zip(zip(*losses.values()), ("training", "test"), ("o-", "s--")):
         axes.plot(epochs, values, style, color="black", markersize=4, label=name)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.set(xlabel="epoch", ylabel="loss", title="Loss")
     axes.legend()
