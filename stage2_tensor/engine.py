@@ -409,9 +409,9 @@ class Tensor:
 
     def numpy(self):
         """The array, shared with the tensor; TypeError for one on the GPU, as in PyTorch."""
-        return np.asarray(self._at_hand())
+        return np.asarray(self._on_host())
 
-    def _at_hand(self):
+    def _on_host(self):
         if device_of(self._data) != "cpu":
             raise TypeError("numpy: this tensor is on cuda; .to('cpu') first, which waits for the GPU and copies")
         return inplace.memory(self)
@@ -535,7 +535,7 @@ class Tensor:
         return format(self.item(), spec) if self.ndim == 0 else format(str(self), spec)
 
     def __array__(self, dtype=None, copy=None):
-        return np.array(self._at_hand(), dtype=dtype, copy=copy)
+        return np.array(self._on_host(), dtype=dtype, copy=copy)
 
     def __reduce__(self):
         """What copies and pickles hold: a leaf's class, numbers, gradient and requires_grad."""
