@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from .kernels_cpu.jit import empty, kept_source
+from .kernels_cpu.jit import compiled_source, empty
 from .kernels_cpu.matrix_product import multiply
 from .recording import Call, Each, Indexed, Number, Product, Reduce, Within, owner_of
 
@@ -363,7 +363,7 @@ class Program:
             "\n".join(driver),
         )
         self.source = f"{self.loops}\n\n{self.driver}\n"
-        compiled = kept_source(self.loops, [*functions.values()]) if functions else {}
+        compiled = compiled_source(self.loops, [*functions.values()]) if functions else {}
         names = {
             **self.constants,
             **compiled,
