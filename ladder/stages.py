@@ -137,7 +137,7 @@ STAGES = (
         dependencies=("numpy",),
         optional=("graphviz", "matplotlib", "pillow", "pooch", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
-        max_lines=7150,
+        max_lines=7180,
         max_added=420,
         max_changed=8,
         touched=("mnist.py", "nn/__init__.py", "nn/functional.py"),
@@ -174,6 +174,31 @@ STAGES = (
         + ("kernels_cpu/layer_norm.py", "kernels_cpu/layout.py", "kernels_cpu/micro_kernel.py")
         + ("kernels_cpu/packing.py", "kernels_cpu/registers.py", "kernels_gpu/launch.py")
         + ("capture.py", "loops.py", "recording.py"),
+        modules=("cuda", "cupy", "cupyx", "numba_cuda", "PIL", "requests"),
+    ),
+    Stage(
+        number=6,
+        package="stage6_sequence",
+        adds="what depends on what came before: recurrent networks, and attention by tiles",
+        dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
+        optional=("cupy-cuda12x", "cupy-cuda13x", "graphviz", "matplotlib", "numba-cuda", "pillow", "pooch")
+        + ("tensorboard", "tqdm", "wandb"),
+        demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
+        max_lines=12650,
+        max_added=1400,
+        max_changed=1,
+        touched=("demo.py", "gpt.py", "nn/__init__.py", "nn/functional.py"),
+        new=(
+            "attention.py",
+            "kernels_cpu/attention.py",
+            "kernels_cpu/recurrent.py",
+            "nn/attention.py",
+            "nn/recurrent.py",
+            "nn/transformer.py",
+            "recurrent.py",
+            "rms_norm.py",
+        ),
+        beside=("nn/rnn.py",),
         modules=("cuda", "cupy", "cupyx", "numba_cuda", "PIL", "requests"),
     ),
 )
