@@ -41,14 +41,12 @@ def start(stage):
 
 
 @pytest.fixture
-def answers(start, stage):
+def answers(start, stage, tmp_path):
     """What a function of ranks.py returns on each of n ranks, in order."""
 
     def answers(n, what):
-        _, out, _, _ = start(n, "shared_tests.ranks", stage.name, what)
-        found = sorted(map(json.loads, re.findall(r"\[\d+, .*\]", out)), key=lambda pair: pair[0])
-        assert [rank for rank, _ in found] == list(range(n))
-        return [answer for _, answer in found]
+        start(n, "shared_tests.ranks", stage.name, what, tmp_path)
+        return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(n)]
 
     return answers
 
@@ -104,11 +102,13 @@ def test_a_demo_prints_the_figures_of_one_process(start, stage):
 
 
 def test_a_run_goes_on_with_another_number_of_ranks(start, stage, tmp_path):
-    flags, path = (f"{stage.name}.mnist", "--data", "digits", "--epochs"), tmp_path / "run.npz"
-    whole = start(1, *flags, 2, "--batch-size", 64)[1].splitlines()
-    start(2, *flags, 1, "--batch-size", 32, "--save", path)
-    rest = start(1, *flags, 2, "--batch-size", 64, "--resume", path)[1].splitlines()
-    assert rest[-2].split("   ")[1:4] == whole[-2].split("   ")[1:4]
+    flags, lines = (f"{stage.name}.mnist", "--data", "digits", "--epochs"), []
+    for n in (1, 2):
+        path = tmp_path / f"{n}.npz"
+        start(n, *flags, 1, "--batch-size", 64 // n, "--save", path)
+        rest = start(3 - n, *flags, 2, "--batch-size", 64 // (3 - n), "--resume", path)[1].splitlines()
+        lines.append(rest[-2].split("   ")[1:4])
+    assert lines[0] == lines[1]
 
 
 # Ended together
@@ -117,17 +117,20 @@ def test_a_run_goes_on_with_another_number_of_ranks(start, stage, tmp_path):
 @pytest.mark.parametrize(
     "how, says",
     [
-        ("raise", r"rank 1: Traceback[^Z]*ZeroDivisionError: one has gone wrong"),
+        ("raise", r"rank 1: Traceback(?s:.*)ZeroDivisionError: one has gone wrong"),
         ("exit", r"rank 1: no more of it"),
-        ("kill", r"(?s).*(Killed|EXIT CODE: 9|signal 9)"),
+        ("kill", r"(?s:.*)EXIT CODE: 9"),
         ("late", r"rank 0: all_reduce: waited 2 s for rank 1\n"),
-        ("another model", r"rank 0: [^:]*Traceback.*?\(4, 2\)|rank 0: (?s:.)*weight is \(2, 4\) .* on rank 1, \(2, 3\)"),
+        (
+            "another model",
+            r"rank 0: (?s:.*)weight is \(2, 4\) .* on rank 1, \(2, 3\)",
+        ),
         ("another flag", r"rank 0: demo: the flags: lr is 1.1 on rank 1, 0.1 on rank 0\n"),
     ],
 )
 def test_a_rank_that_fails_ends_all_and_is_named(start, stage, how, says):
-    status, _, err, seconds = start(3, "shared_tests.ranks", stage.name, how, check=False)
-    assert status != 0 and re.match(rf"\s*{says}", err), err
+    status, out, err, seconds = start(3, "shared_tests.ranks", stage.name, how, check=False)
+    assert status != 0 and re.match(rf"\s*{says}", err or out), (out, err)
     assert seconds < 30
 
 

@@ -65,7 +65,19 @@ xlogy zero
 """
 SEEDS = "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"
 OUR_OWN = {"Value", "capture", "datasets", "hinge_loss", "refuse"}  # names that aren't PyTorch's
-ROOMS = {"activations", "attention", "conv", "nn", "optim", "padding", "pooling", "resize", "rms_norm", "utils"}  # whose
+ROOMS = {
+    "activations",
+    "attention",
+    "conv",
+    "distributed",
+    "nn",
+    "optim",
+    "padding",
+    "pooling",
+    "resize",
+    "rms_norm",
+    "utils",
+}  # whose
 # names are PyTorch's
 
 
@@ -235,7 +247,7 @@ def places():
         Place("torch.nn.functional", nn.functional),
         Place("torch.nn.init", nn.init),
         Place("torch.nn.utils", nn.utils),
-        Place("torch.nn.parallel"),
+        Place("torch.nn.parallel", *([nn.parallel] if hasattr(nn, "parallel") else [])),
         Place("torch.optim", optim),
         Place("torch.optim.lr_scheduler", optim.lr_scheduler),
         Place("torch.utils"),
@@ -262,6 +274,9 @@ def places():
     ]
     if hasattr(nn.utils, "rnn"):  # from rung 6 on
         found.append(Place("torch.nn.utils.rnn", nn.utils.rnn))
+    if hasattr(nn, "parallel"):  # from rung 7 on
+        found.append(Place("torch.distributed", sys.modules[__package__].distributed))
+        found.append(Place("torch.utils.data.distributed", utils.data.distributed))
     found = {place.__name__: place for place in found}
     found |= {f"torch.{name}": found[f"torch.{same}"] for name, same in SAME.items()}
     for name, place in found.items():
