@@ -211,19 +211,23 @@ STAGES = (
 )
 
 
-def same_below(stage, arrived, stages=STAGES):
-    """The rung below, if all that was there on the rung `arrived` stands on both, so that tests of it can't differ."""
+def same_below(stage, arrived, stages=STAGES, apart=()):
+    """The rung below, if all that was there on the rung `arrived` stands on both, so that tests of it can't differ.
+
+    The files in folders that are `apart` don't count.
+    """
     below = next((other for other in stages if other.number == stage.number - 1), None)
     first = next(other for other in stages if other.number == arrived)
     if not below or arrived > below.number:
         return None
     demos = {f"{demo}.py" for demo in ("demo", *first.demos)}
-    names = [name for name in first.files() if name.endswith(".py") and name not in demos | {"__init__.py"}]
+    names = [name for name in first.files() if name.endswith(".py") and name not in demos]
+    names = [name for name in names if not name.endswith("__init__.py") and not name.startswith(tuple(apart))]
     return below if all([says_the_same(below.folder / name, stage.folder / name) for name in names]) else None
 
 
 def says_the_same(below, here):
-    """Whether a file has the text of the one below, or that text and more imports."""
+    """Whether a file has the text of the one below, or that text with more imports and more functions and classes."""
     if not (below.is_file() and here.is_file()):
         return False
     if below.read_bytes() == here.read_bytes():
@@ -231,16 +235,21 @@ def says_the_same(below, here):
     (old_imports, old), (new_imports, new) = (
         _imports_apart(path.read_text(encoding="utf-8")) for path in (below, here)
     )
-    return old == new and old_imports <= new_imports
+    if not old_imports <= new_imports:
+        return False
+    texts = iter(text for _, text in new)  # what is below stands here too, in that order
+    if not all(text in texts for _, text in old):
+        return False
+    return {name for name, text in new if (name, text) not in old}.isdisjoint({None, *[name for name, _ in old]})
 
 
 def _imports_apart(text):
-    """What a file imports at its top, as a set, and the rest of it."""
+    """What a file imports at its top, as a set; and the rest, each with the name of what it defines, or None."""
     imports, rest = set(), []
     for node in ast.parse(text).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             where = (getattr(node, "level", 0), getattr(node, "module", None))
             imports |= {(where, alias.name, alias.asname) for alias in node.names}
         else:
-            rest.append(ast.dump(node))
+            rest.append((getattr(node, "name", None), ast.dump(node)))
     return imports, rest
