@@ -176,6 +176,22 @@ STAGES = (
         + ("capture.py", "loops.py", "recording.py"),
         modules=("cuda", "cupy", "cupyx", "numba_cuda", "PIL", "requests"),
     ),
+    Stage(
+        number=6,
+        package="stage6_sequence",
+        adds="what depends on what came before: recurrent networks, and attention by tiles",
+        dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
+        optional=("cupy-cuda12x", "cupy-cuda13x", "graphviz", "matplotlib", "numba-cuda", "pillow", "pooch")
+        + ("tensorboard", "tqdm", "wandb"),
+        demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
+        max_lines=12700,
+        max_added=800,
+        max_changed=1,
+        touched=("nn/__init__.py", "nn/functional.py"),
+        new=("attention.py", "nn/attention.py", "nn/recurrent.py", "nn/transformer.py", "recurrent.py", "rms_norm.py"),
+        beside=("nn/rnn.py",),
+        modules=("cuda", "cupy", "cupyx", "numba_cuda", "PIL", "requests"),
+    ),
 )
 
 

@@ -76,4 +76,9 @@ CAPABILITIES = {
     "compile cache": 5,
     "devices": 5,
     "captured steps": 5,
+    # Sequences
+    "recurrent layers": 6,
+    "attention": 6,
+    "transformers": 6,
+    "kernels of sequences": 6,
 }

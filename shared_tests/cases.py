@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from . import image_cases, infinite_cases, network_cases
+from . import image_cases, infinite_cases, network_cases, sequence_cases
 from .case import (
     Case,
     ModuleCase,
@@ -1045,7 +1045,13 @@ GROUPS = {
 
 CASES = [
     replace(case, capability=capability)
-    for groups in (GROUPS, network_cases.GROUPS, image_cases.GROUPS, infinite_cases.GROUPS)
+    for groups in (
+        GROUPS,
+        network_cases.GROUPS,
+        image_cases.GROUPS,
+        infinite_cases.GROUPS,
+        sequence_cases.GROUPS,
+    )
     for capability, cases in groups.items()
     for case in cases
 ]

@@ -150,7 +150,7 @@ def together(op, *arrays):
 @cache
 def gpu():
     """CuPy, the module of arrays on the GPU, once it is there and can use one; else an error that says what to do."""
-    install = 'pip install "./stage5_fast[cuda13]", or [cuda12] with a driver for CUDA 12'
+    install = f'pip install "./{__package__}[cuda13]", or [cuda12] with a driver for CUDA 12'
     try:
         import cupy
     except ImportError as error:
@@ -164,7 +164,7 @@ def gpu():
     if driver < wanted:
         raise RuntimeError(
             f"cuda: the driver is for CUDA {driver}, CuPy for CUDA {wanted}: update the driver or install CuPy for "
-            f'CUDA {driver}: pip install "./stage5_fast[cuda{driver}]"'
+            f'CUDA {driver}: pip install "./{__package__}[cuda{driver}]"'
         )
     try:
         runtime.getDeviceCount()

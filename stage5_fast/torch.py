@@ -65,7 +65,8 @@ xlogy zero
 """
 SEEDS = "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"
 OUR_OWN = {"Value", "capture", "datasets", "hinge_loss", "refuse"}  # names that aren't PyTorch's
-ROOMS = {"activations", "conv", "nn", "optim", "padding", "pooling", "resize", "utils"}  # whose names are PyTorch's
+ROOMS = {"activations", "attention", "conv", "nn", "optim", "padding", "pooling", "resize", "rms_norm", "utils"}  # whose
+# names are PyTorch's
 
 
 def absent(name):
@@ -259,6 +260,8 @@ def places():
         Place("torch.backends.cuda", matmul=SimpleNamespace(allow_tf32=False)),
         Place("torch.backends.mps", is_available=lambda: False, is_built=lambda: False),
     ]
+    if hasattr(nn.utils, "rnn"):  # from rung 6 on
+        found.append(Place("torch.nn.utils.rnn", nn.utils.rnn))
     found = {place.__name__: place for place in found}
     found |= {f"torch.{name}": found[f"torch.{same}"] for name, same in SAME.items()}
     for name, place in found.items():

@@ -1,0 +1,22 @@
+"""Batches of images changed at random, so that a network hardly ever sees the same one twice."""
+
+from .creation import arange
+from .functions import where
+from .padding import pad
+from .random import rand, randint
+
+
+def random_crop(images, padding, generator=None):
+    """Each of (N, C, H, W) moved by up to `padding` pixels in both directions; zeros come in from the border."""
+    n, _, height, width = images.shape
+    device = images.device
+    down, right = randint(2 * padding + 1, size=(2, n, 1, 1), generator=generator, device=device)
+    rows, columns = down + arange(height, device=device)[:, None], right + arange(width, device=device)
+    each = arange(n, device=device)[:, None, None]
+    return pad(images, (padding,) * 4)[each, :, rows, columns].permute(0, 3, 1, 2)
+
+
+def random_horizontal_flip(images, generator=None):
+    """Each of (N, C, H, W) as it is or, every second time, with left and right exchanged."""
+    flipped = rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
+    return where(flipped, images.flip(3), images)
