@@ -46,7 +46,8 @@ def run(main, description, **defaults):
             stream.reconfigure(errors="replace")  # a terminal may have no sign for ×
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     for name, default in defaults.items():
-        choices = {"choices": [default, "digits"]} if name == "data" else {}
+        other = "shakespeare" if default == "names" else "digits"
+        choices = {"choices": [default, other]} if name == "data" else {}
         parser.add_argument("--" + name.replace("_", "-"), default=default, **FLAGS[name], **choices)
     file = None
     with _ended_in_a_sentence(parser.prog):
@@ -310,6 +311,19 @@ def names():
         sys.exit(f"{path}: damaged or another file: its SHA-256 is {found}, wanted {_SHA256}")
     every = content.decode().split()
     return f"{len(every):,} names", every
+
+
+def shakespeare():
+    """What to call the text, and the text: Shakespeare's or, where it can't be had, the names that ship with this."""
+    try:
+        return "Shakespeare", datasets.text("tinyshakespeare")
+    except ValueError as error:
+        sys.exit(f"Shakespeare can't be used: {error}")
+    except OSError as error:
+        why = shorten(str(error).rpartition(": ")[2], 30, placeholder=" …")
+        say(f"No Shakespeare ({why}): running on the names that ship with this package")
+        what, every = names()
+        return what, "\n".join(every)
 
 
 class Losses(list):

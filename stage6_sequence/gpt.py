@@ -1,14 +1,22 @@
 """Make up names, letter by letter, with a GPT of 4,192 numbers: the network, the weights and the losses of microgpt.
 
 https://karpathy.github.io/2026/02/12/microgpt/
+
+With `--data shakespeare` it is a GPT of 804,096 numbers that writes plays: nanoGPT's, as it is set up for a processor.
+
+https://github.com/karpathy/nanoGPT
 """
 
 import math
 import random
+import sys
 from time import perf_counter
 
-from . import full, nn, no_grad, optim, tensor
-from .demo import Checkpoint, Losses, check_finite, due, names, plot_gpt, progress, report, run, say
+import numpy as np
+
+from . import full, manual_seed, multinomial, nn, no_grad, optim, tensor
+from .attention import KVCache
+from .demo import Checkpoint, Losses, check_finite, due, names, plot_gpt, progress, report, run, say, shakespeare
 from .nn import functional as F
 
 TOKENS, END = 27, 26  # a to z are 0 to 25, and 26 begins and ends a name
@@ -20,9 +28,9 @@ def tokens_of(name):
     return [END, *[ord(letter) - ord("a") for letter in name]]
 
 
-def rms_norm(x):
+def normed(x):
     """x over the root of its mean square along the last dim."""
-    return x * ((x * x).mean(-1, keepdim=True) + 1e-5) ** -0.5
+    return F.rms_norm(x, (WIDTH,), eps=1e-5)
 
 
 class GPT(nn.Module):
@@ -42,17 +50,17 @@ class GPT(nn.Module):
     def forward(self, tokens):
         """The logits of the token after each of t, (t,) -> (t, 27), and the attention of each head, (4, t, t)."""
         (t,) = tokens.shape
-        x = rms_norm(self.token(tokens) + self.position.weight[:t])
-        normed = rms_norm(x)
+        x = normed(self.token(tokens) + self.position.weight[:t])
+        read = normed(x)
         query, key, value = (
-            layer(normed).reshape(t, HEADS, WIDTH // HEADS).transpose(0, 1)
+            layer(read).reshape(t, HEADS, WIDTH // HEADS).transpose(0, 1)
             for layer in (self.query, self.key, self.value)
         )
         future = full((t, t), -math.inf, device=tokens.device).triu(1)
         share = F.softmax(query @ key.transpose(1, 2) / (WIDTH // HEADS) ** 0.5 + future, -1)
         heads = (share @ value).transpose(0, 1).reshape(t, WIDTH)
         x = x + self.projection(heads)
-        hidden = F.relu(self.linear1(rms_norm(x)))
+        hidden = F.relu(self.linear1(normed(x)))
         x = x + self.linear2(hidden)
         return self.output(x), share
 
@@ -77,7 +85,141 @@ def invent(model, beginning="", temperature=0.5):
     return "".join(chr(token + ord("a")) for token in tokens[1:])
 
 
-def main(flags):
+# Plays
+
+CONTEXT, LAYERS, BATCH = 64, 4, 12  # characters that the network takes, its blocks, pieces of text in a step
+LARGE, WARM_UP, LOWEST = 128, 100, 0.1  # numbers for each character, steps up to the highest rate, of which this stays
+
+
+class Block(nn.Module):
+    """Attention to what came before, then two linear layers; each reads x, normed, and is added to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(LARGE, bias=False), nn.LayerNorm(LARGE, bias=False)
+        self.attention = nn.Linear(LARGE, 3 * LARGE, bias=False)
+        self.projection1, self.projection2 = (nn.Linear(n * LARGE, LARGE, bias=False) for n in (1, 4))
+        self.linear = nn.Linear(LARGE, 4 * LARGE, bias=False)
+
+    def forward(self, x, cache=None):
+        n, t, width = x.shape
+        parts = self.attention(self.norm1(x)).chunk(3, -1)
+        query, key, value = (part.reshape(n, t, HEADS, width // HEADS).transpose(1, 2) for part in parts)
+        if cache is not None:
+            key, value = cache.append(key, value)
+        heads = F.scaled_dot_product_attention(query, key, value, is_causal=t > 1)
+        x = x + self.projection1(heads.transpose(1, 2).reshape(n, t, width))
+        return x + self.projection2(F.gelu(self.linear(self.norm2(x))))
+
+
+class Playwright(nn.Module):
+    """What character comes next, of so many: GPT-2 (Radford et al. 2019), small."""
+
+    def __init__(self, characters):
+        super().__init__()
+        self.token, self.position = nn.Embedding(characters, LARGE), nn.Embedding(CONTEXT, LARGE)
+        self.blocks, self.norm = nn.ModuleList([Block() for _ in range(LAYERS)]), nn.LayerNorm(LARGE, bias=False)
+        for name, p in self.named_parameters():
+            if p.ndim > 1:
+                nn.init.normal_(p, 0.0, 0.02 / (math.sqrt(2 * LAYERS) if "projection" in name else 1))
+
+    def forward(self, tokens, caches=(None,) * LAYERS):
+        """The logits of what comes after each token: (n, t) -> (n, t, characters); caches hold those before them."""
+        first = caches[0].length if caches[0] else 0
+        x = self.token(tokens) + self.position.weight[first : first + tokens.shape[1]]
+        for block, cache in zip(self.blocks, caches):
+            x = block(x, cache)
+        return F.linear(self.norm(x), self.token.weight)  # which one matrix does, both ways
+
+
+def pieces(text, places, device):
+    """Pieces of text from those places on, and the character that comes after each of theirs: (n, 64) each."""
+    both = np.stack([text[place : place + CONTEXT + 1] for place in places])
+    return tensor(both[:, :-1], device=device), tensor(both[:, 1:], device=device)
+
+
+def loss_of_pieces(model, tokens, wanted):
+    return F.cross_entropy(model(tokens).flatten(0, 1), wanted.flatten())
+
+
+def write(model, tokens, count, temperature=0.8):
+    """So many tokens more. What is kept of those before is begun anew from the last half when it is full."""
+    tokens, device = list(tokens), model.token.weight.device
+    caches, unread = [KVCache(CONTEXT) for _ in range(LAYERS)], tokens[-CONTEXT // 2 :]
+    for _ in range(count):
+        if caches[0].length + len(unread) > CONTEXT:
+            caches, unread = [KVCache(CONTEXT) for _ in range(LAYERS)], tokens[-CONTEXT // 2 :]
+        logits = model(tensor([unread], device=device), caches)
+        unread = [multinomial(F.softmax(logits[0, -1] / temperature, -1), 1).item()]
+        tokens += unread
+    return tokens
+
+
+def main_of_plays(flags):
+    what, text = shakespeare()
+    characters = sorted(set(text))
+    number = {character: i for i, character in enumerate(characters)}
+    text = np.array([number[character] for character in text])
+    train, test = np.split(text, [len(text) * 9 // 10])
+    manual_seed(flags.seed)
+    model, losses = Playwright(len(characters)).to(flags.device), Losses()
+    matrices, others = ([p for p in model.parameters() if (p.ndim > 1) is wanted] for wanted in (True, False))
+    groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+    optimizer = optim.AdamW(groups, lr=flags.lr, betas=(0.9, 0.99), weight_decay=0.1)
+    scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, flags.steps))
+    size = sum(p.numel() for p in model.parameters())
+    say(f"GPT: {what}, a tenth to test, {size:,} parameters, seed {flags.seed}, on {flags.device}")
+
+    def loss_at(step):
+        places = random.Random(f"{flags.seed} {step}").choices(range(len(train) - CONTEXT), k=BATCH)
+        return loss_of_pieces(model, *pieces(train, places, flags.device))
+
+    seconds = fit(flags, model, optimizer, scheduler, losses, len(train), BATCH, loss_at, clip=1.0)
+    with no_grad():
+        begun = [number[character] for character in flags.prompt or "\n" if character in number]
+        began = perf_counter()
+        written = write(model, begun, 500)
+        speed = 500 / (perf_counter() - began)
+        say("".join([characters[token] for token in written]).strip("\n"))
+        places = np.arange(0, len(test) - CONTEXT, CONTEXT)
+        parts = np.array_split(places, -(-len(places) // 100))
+        loss = sum(loss_of_pieces(model, *pieces(test, part, flags.device)).item() * len(part) for part in parts)
+        say(f"Result: test loss {loss / len(places):.4f}, in {seconds:.1f} s; {speed:,.0f} characters a second")
+
+
+def rate(step, steps):
+    """A factor for the learning rate: up to 1 in the first steps, then down half a cosine."""
+    if step < WARM_UP:
+        return (step + 1) / (WARM_UP + 1)
+    return LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP))) / 2
+
+
+def fit(flags, model, optimizer, scheduler, losses, examples, batch, loss_at, clip=math.inf):
+    """Train for the steps that are left, saving and reporting; returns the seconds that it took."""
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "losses": losses}
+    checkpoint = Checkpoint(flags, examples, **parts)
+    done = checkpoint.resume()
+    checkpoint.save(done)
+    began = perf_counter()
+    for step in progress(range(done + 1, flags.steps + 1), "gpt"):
+        start = perf_counter()
+        loss = loss_at(step)
+        optimizer.zero_grad()
+        loss.backward()
+        if clip < math.inf:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        scheduler.step()
+        losses.append(loss.item())
+        seconds = perf_counter() - start
+        check_finite(step, losses[-1], sum(p.detach().sum() for p in model.parameters()).item(), "step")
+        if due(step, flags.steps, "step"):
+            checkpoint.save(step)
+        report(step, flags.steps, batch, seconds, "step", loss=f"{losses[-1]:.4f}")
+    return perf_counter() - began
+
+
+def main_of_names(flags):
     what, every = names()
     random.seed(flags.seed)
     random.shuffle(every)
@@ -88,26 +230,10 @@ def main(flags):
     size = sum(p.numel() for p in model.parameters())
     say(f"GPT: {what}, {len(test)} of them to test, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
-    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "losses": losses}
-    checkpoint = Checkpoint(flags, len(train), **parts)
-    done = checkpoint.resume()
-    checkpoint.save(done)
-    began = perf_counter()
-    for step in progress(range(done + 1, flags.steps + 1), "gpt"):
-        start = perf_counter()
-        loss = loss_of(model, train[(step - 1) % len(train)])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
-        losses.append(loss.item())
-        seconds = perf_counter() - start
-        check_finite(step, losses[-1], sum(p.detach().sum() for p in model.parameters()).item(), "step")
-        if due(step, flags.steps, "step"):
-            checkpoint.save(step)
-        report(step, flags.steps, 1, seconds, "step", loss=f"{losses[-1]:.4f}")
-    seconds = perf_counter() - began
+    def loss_at(step):
+        return loss_of(model, train[(step - 1) % len(train)])
 
+    seconds = fit(flags, model, optimizer, scheduler, losses, len(train), 1, loss_at)
     with no_grad():
         invented = [invent(model, flags.prompt) for _ in range(20)]
         say(f"New names: {', '.join(invented[:10])},\n           {', '.join(invented[10:])}")
@@ -118,5 +244,12 @@ def main(flags):
             plot_gpt(flags.plot, losses, test[0], share.tolist())
 
 
+def main(flags):
+    (main_of_plays if flags.data == "shakespeare" else main_of_names)(flags)
+
+
 if __name__ == "__main__":
-    run(main, __doc__, steps=1000, lr=0.01, seed=42, prompt="", save=None, resume=None, device="cpu", plot=None)
+    plays = any(flag.endswith("shakespeare") for flag in sys.argv)
+    usual = {"steps": 2000, "lr": 1e-3} if plays else {"steps": 1000, "lr": 0.01}
+    files = {"save": None, "resume": None}
+    run(main, __doc__, data="names", **usual, seed=42, prompt="", **files, device="cpu", plot=None)
