@@ -65,7 +65,18 @@ xlogy zero
 """
 SEEDS = "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"
 OUR_OWN = {"Value", "capture", "datasets", "hinge_loss", "refuse"}  # names that aren't PyTorch's
-ROOMS = {"activations", "attention", "conv", "nn", "optim", "padding", "pooling", "resize", "rms_norm", "utils"}  # whose
+ROOMS = {
+    "activations",
+    "attention",
+    "conv",
+    "nn",
+    "optim",
+    "padding",
+    "pooling",
+    "resize",
+    "rms_norm",
+    "utils",
+}  # whose
 # names are PyTorch's
 
 

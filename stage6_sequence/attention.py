@@ -30,7 +30,7 @@ TILE = 128  # queries, and keys, of which scores are in memory at the same time
 def attend(q, k, v, mask, causal, scale):
     """softmax(scale·q kᵀ + mask) v and the log-sum-exp of each row of scores.
 
-    (…, L, E), (…, S, E), (…, S, F), and a mask, or None, that broadcasts to (…, L, S) -> (…, L, F), (…, L, 1). A mask is
+    (…, L, E), (…, S, E), (…, S, F), and a mask (…, L, S), or None -> (…, L, F), (…, L, 1). A mask broadcasts, and is
     added or, if of booleans, is True where a query may attend to a key. With `causal` query i attends to keys 0 to i.
     """
     out = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
@@ -112,7 +112,7 @@ def attention(q, k, v, mask=None, causal=False, scale=1.0):
 def scaled_dot_product_attention(
     query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
 ):
-    """softmax(query keyᵀ·scale + mask) value: (…, L, E), (…, S, E), (…, S, F) -> (…, L, F); the scale is 1/√E by default.
+    """softmax(query keyᵀ·scale + mask) value: (…, L, E), (…, S, E), (…, S, F) -> (…, L, F); the scale is 1/√E, if None.
 
     A mask broadcasts to (…, L, S). It is added or, if of booleans, is True where a query may attend to a key; where it
     may attend to none, the output is 0. With `is_causal` query i attends to keys 0 to i. With `enable_gqa` query has a
@@ -127,16 +127,13 @@ def scaled_dot_product_attention(
     if enable_gqa:
         key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
     batch = np.broadcast_shapes(*[x.shape[:-2] for x in (query, key, value)])
-    query, key, value = (
-        x if x.shape[:-2] == batch else x.expand(*batch, *x.shape[-2:]) for x in (query, key, value)
-    )
+    query, key, value = (x if x.shape[:-2] == batch else x.expand(*batch, *x.shape[-2:]) for x in (query, key, value))
     scale = 1 / math.sqrt(query.shape[-1] or 1) if scale is None else scale
     if dropout_p > 0 or isinstance(attn_mask, Tensor) and attn_mask.requires_grad:
         return _whole(query, key, value, attn_mask, dropout_p, is_causal, scale)
     mask = attn_mask if attn_mask is None else array_of(attn_mask)
     if mask is not None:
         mask = mask if mask.dtype.kind == "b" else mask.astype(query.dtype)
-        mask = mask.reshape((1,) * (2 - mask.ndim) + mask.shape)
     return apply(attention, (query, key, value), mask, is_causal, scale)
 
 
@@ -199,7 +196,9 @@ def multi_head_attention_forward(
     if bias_k is not None:
         k, v, more = cat([k, bias_k.repeat(1, k.shape[1], 1)]), cat([v, bias_v.repeat(1, v.shape[1], 1)]), 1
     q, k, v = (x.reshape(*x.shape[:2], num_heads, -1).permute(1, 2, 0, 3) for x in (q, k, v))  # (N, heads, L, E)
-    k, v = (x if own is None else own.reshape(*x.shape[:2], *own.shape[1:]) for x, own in ((k, static_k), (v, static_v)))
+    k, v = (
+        x if own is None else own.reshape(*x.shape[:2], *own.shape[1:]) for x, own in ((k, static_k), (v, static_v))
+    )
     if add_zero_attn:
         k, v, more = pad(k, (0, 0, 0, 1)), pad(v, (0, 0, 0, 1)), more + 1
     if is_causal and key_padding_mask is None and not need_weights:
@@ -237,7 +236,10 @@ def _merged(op, attn_mask, padding_mask, q, keys, more):
     """
     (n, heads, rows, _), masks = q.shape, []
     shapes = {(rows, keys): (1, 1, rows, keys), (n * heads, rows, keys): (n, heads, rows, keys)}
-    for name, mask, wanted in (("attn_mask", attn_mask, shapes), ("key_padding_mask", padding_mask, {(n, keys): (n, 1, 1, keys)})):
+    for name, mask, wanted in (
+        ("attn_mask", attn_mask, shapes),
+        ("key_padding_mask", padding_mask, {(n, keys): (n, 1, 1, keys)}),
+    ):
         if mask is None:
             continue
         if tuple(mask.shape) not in wanted:

@@ -206,18 +206,14 @@ def _attend_gradient(
                 last = keys - j < KEYS
                 key_rows, value_tile_rows = (tables[9], tables[10]) if last else (tables[11], tables[12])
                 _add_product(to_scores, score_rows, 1, of[j * step :][: n * step], step, n, m, width, sums, query_rows)
-                _add_product(
-                    to_scores, columns, KEYS, queries, step, m, n, width, to_keys[j * step :], key_rows
-                )
-                _add_product(
-                    scores, columns, KEYS, to, values, m, n, width, to_values[j * values :], value_tile_rows
-                )
+                _add_product(to_scores, columns, KEYS, queries, step, m, n, width, to_keys[j * step :], key_rows)
+                _add_product(scores, columns, KEYS, to, values, m, n, width, to_values[j * values :], value_tile_rows)
             for c in range(m * step):
                 to_q[first * step + c] = sums[c] * scale
 
 
 def _rows(x, width):
-    """(…, n, size) as numbers in a row, the size filled up with zeros to a multiple of a panel's width; and that size."""
+    """(…, n, size) as numbers in a row, the size filled up with zeros to a multiple of the width; and that size."""
     missing = -x.shape[-1] % width
     x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)]) if missing else contiguous(x)
     return x.reshape(-1), x.shape[-1]
@@ -243,7 +239,7 @@ def _masks(mask, q, keys):
 
 @lru_cache(maxsize=1024)
 def _tables(rows, keys, size, step, values, width):
-    """The offsets of rows in what the kernels read and write; and those of the last block of queries and tile of keys."""
+    """The offsets of rows in what the kernels read and write, the last of them for the last block and the last tile."""
     last = (rows - 1) % QUERIES + 1, (keys - 1) % KEYS + 1
     tables = [(size, 1), (size, width), (QUERIES, step), (QUERIES, KEYS), (QUERIES, values)]
     tables += [(values, 1), (values, width), (KEYS, 1)]

@@ -97,9 +97,7 @@ class TransformerDecoderLayer(_Layer):
         memory_is_causal=False,
     ):
         attend = _attending(self.self_attn, None, tgt_mask, tgt_key_padding_mask, tgt_is_causal)
-        to_memory = _attending(
-            self.multihead_attn, memory, memory_mask, memory_key_padding_mask, memory_is_causal
-        )
+        to_memory = _attending(self.multihead_attn, memory, memory_mask, memory_key_padding_mask, memory_is_causal)
         return self._through(tgt, attend, to_memory, self._feed_forward)
 
 
@@ -119,7 +117,7 @@ def _is_causal(mask, is_causal, layers, x):
 
 
 class TransformerEncoder(Module):
-    """Copies of an encoder layer, one after the other, and a norm. `enable_nested_tensor` and `mask_check` do nothing."""
+    """Copies of an encoder layer, one after the other, and a norm. The last two arguments do nothing."""
 
     def __init__(self, encoder_layer, num_layers, norm=None, enable_nested_tensor=True, mask_check=True):
         super().__init__()
