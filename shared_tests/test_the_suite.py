@@ -472,6 +472,38 @@ FAULTS = {  # by the rung on which the text arrives
         ),
         Fault("to", "device_of(x)", "device", test_devices.test_a_gradient_comes_back_to_where_its_tensor_is),
     ],
+    6: [
+        Fault("rnn_states", "np.tanh(h)", "np.tanh(2 * h)", "recurrent layers"),
+        Fault("rnn_gradient", "(1 - h * h)", "(1 - h)", "recurrent layers"),
+        Fault("rnn_gradient", "to_h + g[t]", "g[t]", "recurrent layers"),
+        Fault("lstm_states", "f * cells[t] + i * m", "cells[t] + i * m", "recurrent layers"),
+        Fault("lstm_gradient", "to_c = to_c * f", "pass", "recurrent layers"),
+        Fault("lstm_gradient", "to_c * m * i * (1 - i)", "to_c * m * i", "recurrent layers"),
+        Fault("lstm_gradient", "to_h * o * (1 - tanh_c * tanh_c)", "to_h * o", "recurrent layers"),
+        Fault("gru_states", "r * kept_m", "kept_m", "recurrent layers"),
+        Fault("gru_gradient", "to_h * z + ", "", "recurrent layers"),
+        Fault("gru_gradient", "(states[t] - m)", "states[t]", "recurrent layers"),
+        Fault("gru_gradient", "to_m * r", "to_m", "recurrent layers"),
+        Fault("rnn", "states[:-1]", "states[1:]", "recurrent layers"),
+        Fault("lstm", "states[:-2]", "states[1:-1]", "recurrent layers"),
+        Fault("gru", "_to_inputs(to_shares, to_kept", "_to_inputs(to_shares, to_shares", "recurrent layers"),
+        Fault("run", "out[steps]]", "out[steps - 1]]", "recurrent layers"),
+        Fault("attend", "total * shrink", "total", "attention"),
+        Fault("attend", "sums * shrink", "sums", "attention"),
+        Fault("attend", "np.where(new == -np.inf, 0, new)", "new", "attention"),
+        Fault("attend_gradient", " - mean", "", "attention"),
+        Fault("attend_gradient", "to_q[here] +=", "to_q[here] =", "attention"),
+        Fault("_tiles", "min(i + rows.shape[-2],", "min(i + 1,", "attention"),
+        Fault("_scores", "queries[:, None] >= keys", "queries[:, None] > keys", "attention"),
+        Fault("attention", "np.broadcast_to(mask,", "np.zeros_like(mask, shape=", "attention"),
+        Fault("scaled_dot_product_attention", "1 / math.sqrt", "math.sqrt", "attention"),
+        Fault("_whole", "scores + mask", "scores - mask", "attention"),
+        Fault("multi_head_attention_forward", "scores + mask", "scores - mask", "attention"),
+        Fault("multi_head_attention_forward", "more + 1", "more", "attention"),
+        Fault("_merged", "masked_fill(mask, -math.inf)", "masked_fill(mask, -1.0)", "attention"),
+        Fault("normalize_rms", " - unit * (to_unit * unit).mean(axis=dim, keepdims=True)", "", "attention"),
+        Fault("rms_norm", "if eps is None else eps", "if eps is None else 0.0", "attention"),
+    ],
 }
 ROOMS = (
     "ops",
@@ -483,6 +515,9 @@ ROOMS = (
     "conv",
     "pooling",
     "resize",
+    "recurrent",
+    "attention",
+    "rms_norm",
     "nn/functional",
     "nn/normalization",
     "engine",
@@ -535,6 +570,7 @@ def test_a_planted_fault_is_caught(rung, fault, stage, copies, monkeypatch, requ
 def test_every_rule_has_a_fault(stage):
     """A new rule without one would be a rule that the suite might not test at all."""
     arrived = {"ops": 1, "pointwise": 2, "selection": 2, "activations": 3, "losses": 3}
+    arrived |= dict.fromkeys(("attention", "recurrent", "rms_norm"), 6)
     rooms = [stage.part(name) for name, number in arrived.items() if number <= stage.number]
     rules = {
         name
