@@ -171,6 +171,8 @@ def attention():
             body = lambda nn: nn.MultiheadAttention(4, 2)  # noqa: E731
             name = f"MultiheadAttention, {dtype.__name__}, {words}"
             yield SequenceCase(name, body, shapes=[(5, 3, 4)], call=to_itself(dtype, **options))
+            body = lambda nn: nn.MultiheadAttention(4, 2, add_bias_kv=True, add_zero_attn=True)  # noqa: E731
+            yield SequenceCase(f"{name}, more keys", body, shapes=[(5, 3, 4)], call=to_itself(dtype, **options))
     yield SequenceCase(
         "MultiheadAttention of one sequence", lambda nn: nn.MultiheadAttention(4, 2), shapes=[(5, 4)], call=to_itself()
     )

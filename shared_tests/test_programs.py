@@ -234,11 +234,18 @@ MISSING = {
 
 @pytest.mark.capability("PyTorch's programs")
 def test_an_import_of_what_is_missing_is_an_import_error_with_the_same_sentence(stage, tmp_path):
+    later = {statement: line for statement, line in MISSING.items() if not has_arrived(stage, line)}
     program = "import torch\n"
-    for statement in MISSING:
+    for statement in later:
         program += f"try:\n    {statement}\nexcept ImportError as error:\n    print(error)\n"
     (tmp_path / "program.py").write_text(program)
-    assert run("-m", f"{stage.name}.torch", "program.py", folder=tmp_path).splitlines() == list(MISSING.values())
+    assert run("-m", f"{stage.name}.torch", "program.py", folder=tmp_path).splitlines() == list(later.values())
+
+
+def has_arrived(stage, line):
+    """Whether what the line says to arrive on a rung is on this one."""
+    rung = re.search(r"arrives on rung (\d)", line)
+    return bool(rung and stage.number and int(rung[1]) <= stage.number)
 
 
 @pytest.mark.capability("PyTorch's programs")

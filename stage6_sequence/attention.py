@@ -130,14 +130,14 @@ def scaled_dot_product_attention(
     query, key, value = (x if x.shape[:-2] == batch else x.expand(*batch, *x.shape[-2:]) for x in (query, key, value))
     scale = 1 / math.sqrt(query.shape[-1] or 1) if scale is None else scale
     if dropout_p > 0 or isinstance(attn_mask, Tensor) and attn_mask.requires_grad:
-        return _whole(query, key, value, attn_mask, dropout_p, is_causal, scale)
+        return _with_all_weights(query, key, value, attn_mask, dropout_p, is_causal, scale)
     mask = attn_mask if attn_mask is None else array_of(attn_mask)
     if mask is not None:
         mask = mask if mask.dtype.kind == "b" else mask.astype(query.dtype)
     return apply(attention, (query, key, value), mask, is_causal, scale)
 
 
-def _whole(query, key, value, mask, dropout_p, causal, scale):
+def _with_all_weights(query, key, value, mask, dropout_p, causal, scale):
     """The same, with the matrix of all weights."""
     scores = query @ key.transpose(-2, -1) * scale
     if causal:
