@@ -328,7 +328,7 @@ def fresh(stage, monkeypatch):
         (a_cupy(driver=0), "cuda: found no NVIDIA driver; .* 'cpu'"),
         (
             a_cupy(driver=12040),
-            r'the driver is for CUDA 12, CuPy for CUDA 13: update .* install .*stage5_fast\[cuda12\]"',
+            r'the driver is for CUDA 12, CuPy for CUDA 13: update .* install .*stage\d_\w+\[cuda12\]"',
         ),
         (a_cupy(devices=0), "cuda: found no GPU, is it hidden by CUDA_VISIBLE_DEVICES"),
     ],
@@ -349,11 +349,11 @@ def test_a_newer_driver_will_do(fresh, monkeypatch):
 @pytest.mark.host
 def test_missing_packages_are_named_with_what_to_install(stage, fresh, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(ImportError, match=r'need CuPy: pip install "\./stage5_fast\[cuda13\]", or \[cuda12\]'):
+    with pytest.raises(ImportError, match=r'need CuPy: pip install "\./stage\d_\w+\[cuda13\]", or \[cuda12\]'):
         stage.package.Tensor([1.0], device="cuda")
     monkeypatch.setitem(sys.modules, "cupy", a_cupy())
     monkeypatch.setattr(fresh, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'need numba-cuda: pip install "\./stage5_fast\[cuda13\]"'):
+    with pytest.raises(ImportError, match=r'need numba-cuda: pip install "\./stage\d_\w+\[cuda13\]"'):
         stage.part("nn").Linear(2, 2).to("cuda")
 
 

@@ -1,6 +1,6 @@
 """Networks, laid out as `torch.nn`: modules here, their functions in `functional`, initialization in `init`."""
 
-from . import functional, init, rnn, utils
+from . import functional, init, utils
 from .activation import (
     CELU,
     ELU,
@@ -85,6 +85,7 @@ from ..resize import (
     ZeroPad2d,
 )
 from ..rms_norm import RMSNorm
+from . import rnn  # noqa: F401 - which puts itself into utils
 from .attention import MultiheadAttention
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .transformer import (
@@ -94,5 +95,3 @@ from .transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
-
-utils.rnn = rnn  # where PyTorch has it

@@ -1,7 +1,10 @@
 """Sequences of several lengths in one tensor, as `torch.nn.utils.rnn`."""
 
+import sys
+
 from ..creation import full_like
 from ..engine import cat, stack
+from . import utils
 
 
 def pad_sequence(sequences, batch_first=False, padding_value=0.0, padding_side="right"):
@@ -34,3 +37,6 @@ def pack_padded_sequence(input, lengths, batch_first=False, enforce_sorted=True)
 def pack_sequence(sequences, enforce_sorted=True):
     """Refused: layers read padded sequences."""
     raise NotImplementedError("pack_sequence: packed sequences are not supported; pad_sequence pads them")
+
+
+utils.rnn = sys.modules[__name__]  # where PyTorch has it
