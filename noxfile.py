@@ -101,7 +101,7 @@ COMPILED_FOR = {
 @nox.session(venv_backend="none", requires=["environment"])
 @nox.parametrize("settings", [nox.param(settings, id=name) for name, settings in COMPILED_FOR.items()])
 def kernels(session, settings):
-    """Test rung 5's kernels in float32 with bounds checks, and compiled for older processors than this one."""
+    """Test the kernels, in float32, with bounds checks and compiled for older processors than this one."""
     if "NUMBA_CPU_NAME" in settings and platform.machine() not in ("x86_64", "AMD64"):
         session.skip(f"this is {platform.machine()}, no x86-64")
     if "NUMBA_CPU_FEATURES" in settings:
@@ -112,8 +112,9 @@ def kernels(session, settings):
         chosen = "float32 and (body_gives or pytorchs) or is_none"
         if "NUMBA_BOUNDSCHECK" in settings:  # what doesn't fit is refused in Python, on any processor alike
             chosen += " or do_not_fit"
-        tests = ["shared_tests/test_kernels.py", "--stage", "stage5_fast", "-k", chosen, *session.posargs]
-        test(session, *tests, **settings, NUMBA_CACHE_DIR=folder)
+        for rung, file in (("stage5_fast", "test_kernels"), ("stage6_sequence", "test_sequence_kernels")):
+            tests = [f"shared_tests/{file}.py", "--stage", rung, "-k", chosen, *session.posargs]
+            test(session, *tests, **settings, NUMBA_CACHE_DIR=folder)
 
 
 @nox.session(venv_backend="none", requires=["environment"])
