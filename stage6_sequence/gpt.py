@@ -16,11 +16,25 @@ import numpy as np
 
 from . import full, manual_seed, multinomial, nn, no_grad, optim, tensor
 from .attention import KVCache
-from .demo import Checkpoint, Losses, check_finite, due, names, plot_gpt, progress, report, run, say, shakespeare
+from .demo import (
+    Checkpoint,
+    Losses,
+    captured,
+    check_finite,
+    due,
+    names,
+    plot_gpt,
+    progress,
+    report,
+    run,
+    say,
+    shakespeare,
+)
 from .nn import functional as F
 
 TOKENS, END = 27, 26  # a to z are 0 to 25, and 26 begins and ends a name
 BLOCK, WIDTH, HEADS = 16, 16, 4  # tokens that the network takes, numbers for each of them, heads of its attention
+NO_TOKEN = -1  # where nothing is to be predicted
 
 
 def tokens_of(name):
@@ -67,9 +81,20 @@ class GPT(nn.Module):
 
 def loss_of(model, name):
     """The mean loss of a name's letters and of its end, each predicted from what stands before it."""
-    tokens = tensor([*tokens_of(name), END], device=model.output.weight.device)
-    logits, _ = model(tokens[:-1])
-    return F.cross_entropy(logits, tokens[1:])
+    return loss_at(model, *example(model, name))
+
+
+def loss_at(model, tokens, targets):
+    logits, _ = model(tokens)
+    return F.cross_entropy(logits, targets, ignore_index=NO_TOKEN)
+
+
+def example(model, name, length=0):
+    """A name's tokens, and those that come next, where the model is; at least `length` of them, so filled up."""
+    tokens = [*tokens_of(name), END]
+    more = length + 1 - len(tokens)
+    pairs = [*tokens[:-1], *[END] * more], [*tokens[1:], *[NO_TOKEN] * more]
+    return [tensor(x, device=model.output.weight.device) for x in pairs]
 
 
 def invent(model, beginning="", temperature=0.5):
@@ -170,11 +195,12 @@ def main_of_plays(flags):
     size = sum(p.numel() for p in model.parameters())
     say(f"GPT: {what}, a tenth to test, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
-    def loss_at(step):
+    def batch_at(step):
         places = random.Random(f"{flags.seed} {step}").choices(range(len(train) - CONTEXT), k=BATCH)
-        return loss_of_pieces(model, *pieces(train, places, flags.device))
+        return pieces(train, places, flags.device)
 
-    seconds = fit(flags, model, optimizer, scheduler, losses, len(train), BATCH, loss_at, clip=1.0)
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "losses": losses}
+    seconds = fit(flags, parts, len(train), BATCH, loss_of_pieces, batch_at, clip=1.0)
     with no_grad():
         begun = [number[character] for character in flags.prompt or "\n" if character in number]
         began = perf_counter()
@@ -194,21 +220,30 @@ def rate(step, steps):
     return LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP))) / 2
 
 
-def fit(flags, model, optimizer, scheduler, losses, examples, batch, loss_at, clip=math.inf):
-    """Train for the steps that are left, saving and reporting; returns the seconds that it took."""
-    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "losses": losses}
+def fit(flags, parts, examples, batch, loss_at, batch_at, clip=math.inf):
+    """Train the model of the parts for the steps that are left, saving and reporting; returns the seconds it took.
+
+    `loss_at` makes the loss of the model and of what `batch_at` gives for a step.
+    """
+    model, optimizer, scheduler, losses = parts.values()
+
+    def train_on(*inputs):
+        loss = loss_at(model, *inputs)
+        optimizer.zero_grad()
+        loss.backward()
+        if clip < math.inf:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        return loss
+
+    repeated = captured(train_on, flags)
     checkpoint = Checkpoint(flags, examples, **parts)
     done = checkpoint.resume()
     checkpoint.save(done)
     began = perf_counter()
     for step in progress(range(done + 1, flags.steps + 1), "gpt"):
         start = perf_counter()
-        loss = loss_at(step)
-        optimizer.zero_grad()
-        loss.backward()
-        if clip < math.inf:
-            nn.utils.clip_grad_norm_(model.parameters(), clip)
-        optimizer.step()
+        loss = repeated(*batch_at(step))
         scheduler.step()
         losses.append(loss.item())
         seconds = perf_counter() - start
@@ -230,10 +265,13 @@ def main_of_names(flags):
     size = sum(p.numel() for p in model.parameters())
     say(f"GPT: {what}, {len(test)} of them to test, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
-    def loss_at(step):
-        return loss_of(model, train[(step - 1) % len(train)])
+    length = BLOCK if flags.capture else 0  # so that all names have one shape, and one recording does
 
-    seconds = fit(flags, model, optimizer, scheduler, losses, len(train), 1, loss_at)
+    def batch_at(step):
+        return example(model, train[(step - 1) % len(train)], length)
+
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "losses": losses}
+    seconds = fit(flags, parts, len(train), 1, loss_at, batch_at)
     with no_grad():
         invented = [invent(model, flags.prompt) for _ in range(20)]
         say(f"New names: {', '.join(invented[:10])},\n           {', '.join(invented[10:])}")
@@ -251,5 +289,5 @@ def main(flags):
 if __name__ == "__main__":
     plays = any(flag.endswith("shakespeare") for flag in sys.argv)
     usual = {"steps": 2000, "lr": 1e-3, "seed": 1337} if plays else {"steps": 1000, "lr": 0.01, "seed": 42}
-    files = {"save": None, "resume": None}
-    run(main, __doc__, data="names", **usual, prompt="", **files, device="cpu", plot=None)
+    more = {"save": None, "resume": None, "device": "cpu", "capture": False, "plot": None}
+    run(main, __doc__, data="names", **usual, prompt="", **more)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .kernels_cpu.jit import empty, kept_source
-from .kernels_cpu.matrix_product import SMALL as THREADED, multiply
+from .kernels_cpu.matrix_product import multiply
 from .recording import Call, Each, Indexed, Number, Product, Reduce, Within, owner_of
 
 EXPRESSIONS = {
@@ -45,8 +45,9 @@ EXPRESSIONS = {
     "copy": "{}",
 }
 INLINED = 1 << 15  # products of two numbers, up to which a matrix product is a loop of its own
+THREADED = 1_000_000  # such products, from which the kernel, on all threads, is faster than BLAS on one
 APART = 1 << 14  # numbers, from which a sum of rows is NumPy's, which adds up many at once
-LONGEST = 400  # lines, after which another function begins: how long Numba takes grows faster than a function
+LONGEST = 100  # lines, after which another function begins: how long Numba takes grows faster than a function
 BACK = 8  # how many nests of loops back an operation looks for one that it can join
 
 

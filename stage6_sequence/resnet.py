@@ -4,7 +4,7 @@ from time import perf_counter
 
 from . import cat, datasets, manual_seed, nn, no_grad, optim
 from .augment import random_crop, random_horizontal_flip
-from .demo import Checkpoint, check_finite, image_sets, progress, report, run, say, show, warm_up_and_cosine
+from .demo import Checkpoint, captured, check_finite, image_sets, progress, report, run, say, show, warm_up_and_cosine
 from .mistakes import draw_mistakes
 from .nn import functional as F
 from .reporters import Log
@@ -97,6 +97,16 @@ def main(flags):
     say(f"{sets}, {size:,} parameters, seed {flags.seed}, on {flags.device}")
 
     log = Log(flags, data=name, examples=len(train), parameters=size)
+
+    def step(images, labels):
+        logits = model(normalized(images))
+        loss = F.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach(), (logits.argmax(dim=1) == labels).sum()
+
+    step = captured(step, flags)
     checkpoint = Checkpoint(flags, len(train), model=model, optimizer=optimizer, scheduler=scheduler)
     batches.epoch = checkpoint.resume()
     checkpoint.save(batches.epoch)
@@ -105,14 +115,10 @@ def main(flags):
         start, total, hits, rate = perf_counter(), 0.0, 0, scheduler.get_last_lr()[0]
         for images, labels in progress(batches, f"epoch {epoch}"):
             images = random_crop(random_horizontal_flip(images, batches.generator), 4, batches.generator)
-            logits = model(normalized(images))
-            loss = F.cross_entropy(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            loss, found = step(images, labels)
             scheduler.step()
-            total += loss.detach().double() * len(labels)
-            hits += (logits.argmax(dim=1) == labels).sum()
+            total += loss.double() * len(labels)
+            hits += found
         seconds = perf_counter() - start
         loss, hits = total.item() / len(train), hits.item() / len(train)
         check_finite(epoch, loss, sum(p.detach().sum() for p in model.parameters()).item())
@@ -133,4 +139,4 @@ def main(flags):
 
 if __name__ == "__main__":
     defaults = {"epochs": 10, "batch_size": 64, "lr": 0.1, "seed": 0, "data": "cifar10", "device": "cpu"}
-    run(main, __doc__, **defaults, save=None, resume=None, plot=None, log=None)
+    run(main, __doc__, **defaults, capture=False, save=None, resume=None, plot=None, log=None)
