@@ -119,7 +119,7 @@ def kernels(session, settings):
 
 @nox.session(venv_backend="none", requires=["environment"])
 def standin(session):
-    """Test rung 5 on arrays that have the manners of a GPU's: its rules keep to what CuPy can do, without transfers."""
+    """Test rung 5 on arrays that behave as a GPU's: its rules use only what CuPy supports, without transfers."""
     test(session, "shared_tests", "--device", "stand-in", *session.posargs)
 
 

@@ -1,11 +1,10 @@
 """Measure training steps of the rungs against micrograd and PyTorch: `python benchmarks/bench.py`, or `nox -s bench`.
 
-How: every contender of a workload has a process of its own, which lives through the whole measurement and works only
-while it is asked to, one contender at a time, so that their thread pools don't meet. In each round every contender runs
-the same number of steps; its time in the round is the median of these, and its ratio that time over the time of
-another, the workload's first contender or who else it has a target against, in the same round. Shown are the medians
-over the rounds, and the least and the greatest ratio. Where other programs used the processor meanwhile, the steps are
-run again, twice at most.
+Every contender of a workload has a separate process through the whole measurement. Contenders run one at a time, so
+that their thread pools don't compete. In each round every contender runs the same number of steps; its time in the
+round is their median, and its ratio is that time over another contender's in the same round: that of the workload's
+first contender or of one that it has a target against. Shown are the medians over the rounds, and the smallest and the
+largest ratio. If other programs used the processor meanwhile, the steps are run again, twice at most.
 
 What: a step is zero_grad, forward, loss, backward, the optimizer's step and `.item()`, from NumPy arrays (on rung 1
 lists of numbers), which become tensors in the step. Before anything is timed, the losses of the first steps from the

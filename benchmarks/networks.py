@@ -9,29 +9,29 @@ from .steps import image_batches, set_parameters, training_step
 
 
 def resnet(lib):
-    """ResNet-20 for images (3, 32, 32) at batch 64, with SGD, Nesterov momentum and weight decay.
+    """The demo's ResNet-20 for images (3, 32, 32) at batch 64, with SGD, Nesterov momentum and weight decay.
 
-    He et al. 2015, §4.2, with shortcuts that skip pixels and add channels of zeros. https://arxiv.org/abs/1512.03385
+    He et al. 2015, §4.2, where the shape changes with 1×1 convolutions as shortcuts. https://arxiv.org/abs/1512.03385
     """
     nn, functional = lib.nn, lib.losses
 
-    def convolution(channels, kernels, stride=1):
-        return lib.conv.Conv2d(channels, kernels, 3, stride, padding=1, bias=False)
+    def convolution(channels, kernels, size=3, stride=1):
+        return lib.conv.Conv2d(channels, kernels, size, stride, padding=size // 2, bias=False)
 
     class Block(nn.Module):
         """x + what two convolutions make of it."""
 
         def __init__(self, channels, kernels, stride):
             super().__init__()
-            self.conv1, self.bn1 = convolution(channels, kernels, stride), nn.BatchNorm2d(kernels)
+            self.conv1, self.bn1 = convolution(channels, kernels, 3, stride), nn.BatchNorm2d(kernels)
             self.conv2, self.bn2 = convolution(kernels, kernels), nn.BatchNorm2d(kernels)
-            self.stride, self.more = stride, (kernels - channels) // 2
+            self.downsample = None
+            if channels != kernels:
+                self.downsample = nn.Sequential(convolution(channels, kernels, 1, stride), nn.BatchNorm2d(kernels))
 
         def forward(self, x):
             out = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
-            if self.more:
-                x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.more, self.more))
-            return functional.relu(out + x)
+            return functional.relu(out + (self.downsample(x) if self.downsample else x))
 
     widths = [(16, 16, 1)] * 3 + [(16, 32, 2)] + [(32, 32, 1)] * 2 + [(32, 64, 2)] + [(64, 64, 1)] * 2
     model = nn.Sequential(
@@ -65,8 +65,8 @@ def gpt(lib):
             n, t, d = x.shape
             q, k, v = (y.view(n, t, HEADS, d // HEADS).transpose(1, 2) for y in self.qkv(x).split(d, dim=2))
             scores = (q @ k.transpose(-2, -1)) * (1 / math.sqrt(d // HEADS))
-            share = functional.softmax(scores.masked_fill(later, -math.inf), dim=-1)
-            return self.proj((share @ v).transpose(1, 2).contiguous().view(n, t, d))
+            weights = functional.softmax(scores.masked_fill(later, -math.inf), dim=-1)
+            return self.proj((weights @ v).transpose(1, 2).contiguous().view(n, t, d))
 
     class Block(nn.Module):
         def __init__(self):

@@ -13,10 +13,11 @@ from .steps_in_jax import adam, cross_entropy, drawn, nesterov, training_step
 
 
 def resnet(jax):
-    lax, np = jax.lax, jax.numpy
+    lax = jax.lax
 
     def convolution(x, kernels, stride=1):
-        sizes = {"window_strides": (stride, stride), "padding": ((1, 1), (1, 1))}
+        border = kernels.shape[2] // 2
+        sizes = {"window_strides": (stride, stride), "padding": ((border, border), (border, border))}
         return lax.conv_general_dilated(x, kernels, **sizes, dimension_numbers=("NHWC", "OIHW", "NHWC"))
 
     def batch_norm(x, weight, bias):
@@ -27,18 +28,23 @@ def resnet(jax):
         x = jax.nn.relu(batch_norm(convolution(x, take()), take(), take()))
         for _ in range(9):
             conv1, bn1, conv2, bn2 = take(), (take(), take()), take(), (take(), take())
-            more = (conv1.shape[0] - conv1.shape[1]) // 2
-            stride = 2 if more else 1
+            stride = 1 if conv1.shape[0] == conv1.shape[1] else 2
             out = jax.nn.relu(batch_norm(convolution(x, conv1, stride), *bn1))
             out = batch_norm(convolution(out, conv2), *bn2)
-            x = jax.nn.relu(out + np.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (more, more))))
+            if stride == 2:
+                x = batch_norm(convolution(x, take(), stride), take(), take())
+            x = jax.nn.relu(out + x)
         return cross_entropy(jax, x.mean((1, 2)) @ take().T + take(), labels)
 
-    def layer(kernels, channels):
-        return (kernels, channels, 3, 3), (kernels,), (kernels,)
+    def layer(kernels, channels, size=3):
+        return (kernels, channels, size, size), (kernels,), (kernels,)
 
-    widths = (16, 3), *((16, 16),) * 6, (32, 16), *((32, 32),) * 5, (64, 32), *((64, 64),) * 5
-    weights = drawn(*(shape for width in widths for shape in layer(*width)), (10, 64), (10,))
+    def blocks(kernels, channels):
+        """Three blocks, with a shortcut of the first if the number of channels changes."""
+        shortcut = layer(kernels, channels, 1) if kernels != channels else ()
+        return *layer(kernels, channels), *layer(kernels, kernels), *shortcut, *layer(kernels, kernels) * 4
+
+    weights = drawn(*layer(16, 3), *blocks(16, 16), *blocks(32, 16), *blocks(64, 32), (10, 64), (10,))
     batches = [(x.transpose(0, 2, 3, 1), y) for x, y in image_batches((3, 32, 32))]
     return training_step(jax, loss, weights, batches, partial(nesterov, 0.01, 0.9, 5e-4))
 

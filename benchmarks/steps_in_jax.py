@@ -34,7 +34,7 @@ def cnn(jax, size=64):
         return cross_entropy(jax, x @ w2.T + b2, labels)
 
     weights = drawn((16, 1, 3, 3), (16,), (32, 16, 3, 3), (32,), (128, 1568), (128,), (10, 128), (10,))
-    weights[4] = weights[4].reshape(128, 32, 7, 7).transpose(0, 2, 3, 1).reshape(128, 1568)  # meets channels last
+    weights[4] = weights[4].reshape(128, 32, 7, 7).transpose(0, 2, 3, 1).reshape(128, 1568)  # to channels last
     batches = [(x.reshape(size, 28, 28, 1), y) for x, y in image_batches((1, 28, 28), size)]
     return training_step(jax, loss, weights, batches, partial(adam, 1e-3, None))
 
@@ -70,7 +70,7 @@ def drawn(*shapes):
 
 
 def training_step(jax, loss, weights, batches, optimizer):
-    """A step of the optimizer down `loss(weights, inputs, labels)`, on the batches in turn."""
+    """A step of the optimizer down `loss(weights, inputs, labels)`, on one batch after another."""
 
     @partial(jax.jit, donate_argnums=(0, 1, 2))
     def update(weights, m, v, t, *batch):

@@ -64,7 +64,9 @@ def merge(base, ours, theirs):
     if merged.returncode > 127:
         raise CannotCarry(merged.stderr.decode(errors="replace").strip())
     if merged.returncode:
-        raise CannotCarry("the fix meets other lines here\n" + conflicts(merged.stdout.decode(errors="replace")))
+        raise CannotCarry(
+            "the fix conflicts with other lines here\n" + conflicts(merged.stdout.decode(errors="replace"))
+        )
     return merged.stdout
 
 

@@ -48,7 +48,7 @@ CAPABILITIES = {
     "order and places": 2,
     "rearranging": 2,
     "sums and products along a dim": 2,
-    "einsum and its kin": 2,
+    "einsum and related": 2,
     "samples of arrays": 2,
     # Networks
     "modules": 3,

@@ -865,7 +865,7 @@ GROUPS = {
         Case("var_mean", lambda F, x: F.var_mean(x, 1)[0] * F.var_mean(x, 1)[1], shapes=[(3, 4)]),
         Case("std_mean", lambda F, x: F.std_mean(x, unbiased=False)[0], shapes=[(3, 4)]),
     ],
-    "einsum and its kin": [
+    "einsum and related": [
         *[
             Case(f"einsum {equation} {i}", einsum_of[len(shapes)](equation), shapes=shapes)
             for i, (equation, shapes) in enumerate(EINSUMS)

@@ -2,7 +2,7 @@
 
 `pytest shared_tests --stage stage2_tensor` runs the suite on one rung, or on any importable engine; the option may be
 repeated, and without it every rung that is built is tested. `--device cuda` runs it on the GPU, and `--device stand-in`
-on an array that has the manners of the GPU's, as far as they can be had without one.
+on a stand-in, an array that behaves as the GPU's as far as possible without one.
 """
 
 import gc

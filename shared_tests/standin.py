@@ -1,8 +1,8 @@
-"""A stand-in for the arrays on a GPU, where there is none: NumPy's arrays behind the manners of CuPy's, on the CPU.
+"""A stand-in for arrays on a GPU: NumPy's arrays with the behaviour of CuPy's, on the CPU.
 
-It implements NumPy's two protocols for the functions that CuPy 14 implements and is no np.ndarray. As CuPy does, it
-refuses to become one unasked or to meet one in arithmetic. It counts what a GPU's owner wants to know: how often
-numbers went from one memory to the other. What it can't show is that a kernel is right or fast, or that CuPy works.
+It implements NumPy's two protocols for the functions that CuPy 14 implements and is no np.ndarray. Like
+CuPy's arrays, it isn't converted to one implicitly, and isn't combined with one in arithmetic. It counts transfers
+between host and device. It can't show that a kernel is right or fast, or that CuPy works.
 """
 
 import math

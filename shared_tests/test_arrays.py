@@ -134,7 +134,7 @@ PROMOTIONS = {
 
 @capability("dtypes")
 @pytest.mark.parametrize("name", PROMOTIONS)
-def test_dtypes_meet_as_in_pytorch(engine, name):
+def test_dtypes_are_promoted_as_in_pytorch(engine, name):
     reference = torch_engine()
     expression = PROMOTIONS[name]
     wanted = reference.value(
@@ -335,7 +335,7 @@ def test_parts_add_up_beside_other_gradients(Tensor):
 
 @capability("joining and padding")
 @pytest.mark.host
-def test_a_padded_array_lies_in_memory_as_the_array_it_was_made_from(Tensor):
+def test_a_padded_array_has_the_memory_layout_of_its_source(Tensor):
     """So that images with channels last stay so behind the shortcut of a residual network that adds channels."""
     images = Tensor(np.moveaxis(np.ones((2, 4, 5, 3)), 3, 1))
     for x in (images, images[:, :, ::2, ::2]):

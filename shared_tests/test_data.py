@@ -475,7 +475,7 @@ def test_a_dataset_may_give_many_at_once(data, Tensor):
         assert type(batches[0]) is list and type(batches[0][1]["y"]) is Tensor
 
 
-def test_an_iterable_dataset_comes_in_its_own_order(data):
+def test_an_iterable_dataset_keeps_its_order(data):
     loader = data.DataLoader(stream(data), 2)
     assert [x.tolist() for x, _ in loader] == [[0, 1], [2, 3], [4]] and len(loader) == 3
     assert [x.tolist() for x, _ in data.DataLoader(stream(data), 2, drop_last=True)] == [[0, 1], [2, 3]]

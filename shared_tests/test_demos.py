@@ -538,7 +538,7 @@ def test_a_file_that_holds_a_run_is_not_begun_anew(name, demo, tmp_path):
 
 
 @TRAINED
-def test_a_run_that_can_not_be_is_not_gone_on_with(name, stage, demo, tmp_path):
+def test_a_run_with_invalid_state_is_not_resumed(name, stage, demo, tmp_path):
     """Each is refused before training, in one sentence that names what is wrong."""
     load, save, path = stage.package.load, stage.package.save, tmp_path / "run.npz"
     demo.usual(name, path)

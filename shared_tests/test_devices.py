@@ -97,7 +97,7 @@ def test_a_module_goes_to_a_device_with_all_that_is_its(stage, device):
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     model(Tensor(np.ones((2, 3), np.float32))).sum().backward()
     assert model.to(device) is model
-    on_host = stage.part("device").at_hand
+    on_host = stage.part("device").on_host
     arrays = [x._data for x in [*model.state_dict().values(), *[p.grad for p in model.parameters()]]]
     assert len(arrays) == 11 and not any(map(on_host, arrays))
     assert model(Tensor(np.ones((2, 3), np.float32), device=device)).device == "cuda"

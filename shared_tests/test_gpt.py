@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from .test_demos import Demo, as_lists, stop_after
+from .test_demos import NOBODY, Demo, as_lists, stop_after
 
 # Demos run in processes of their own, where no stand-in for a device is known.
 pytestmark = [pytest.mark.capability("demos"), pytest.mark.host]
@@ -42,10 +42,13 @@ def test_the_first_losses_are_those_that_microgpt_was_published_with(demo):
     assert losses == ["3.3660", "3.4243", "3.1778", "3.0664", "3.2209"]
 
 
-def test_names_ship_with_the_rung_and_say_where_they_are_from(stage, monkeypatch):
-    monkeypatch.delenv("GRADUAL_DATA", raising=False)
+def test_names_ship_with_the_rung_and_say_where_they_are_from(stage, monkeypatch, tmp_path):
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, NOBODY)
+    monkeypatch.setenv("GRADUAL_DATA", str(tmp_path))
     what, shipped = stage.part("demo").names()
-    assert what == "4,005 names that ship with this package"
+    why = " (no full list: Connection refused)" if stage.number > 2 else ""
+    assert what == f"4,005 names that ship with this package{why}"
     assert len(shipped) == 4005 and all(re.fullmatch("[a-z]{2,15}", name) for name in shipped)
     beside = Path(stage.package.__file__).with_name("names.LICENSE").read_text()
     assert "karpathy/makemore" in beside and "MIT License" in beside
@@ -56,10 +59,10 @@ def test_names_ship_with_the_rung_and_say_where_they_are_from(stage, monkeypatch
 def test_a_damaged_list_of_names_is_named_and_not_trained_on(demo):
     (demo.folder / "text").mkdir()
     path = demo.folder / "text" / "names.txt"
-    path.write_text("emma\nolivia\n")
+    path.write_text("emma\nolivia\n" * 17549)
     status, out, err = demo.run("gpt")
     assert status == 1 and out == ""
-    assert err.startswith(f"{path}: damaged or another file: its SHA-256 is ")
+    assert err.startswith(f"{path}: damaged or another file: ")
 
 
 class Torchs(torch.nn.Module):
@@ -188,7 +191,7 @@ def test_a_finished_run_makes_up_names_at_once_and_can_be_given_more_steps(demo,
     assert third.startswith("step 3/3 ")
 
 
-def test_a_run_that_can_not_be_is_not_gone_on_with(stage, demo, tmp_path):
+def test_a_run_with_invalid_state_is_not_resumed(stage, demo, tmp_path):
     part, path = stage.part("demo"), tmp_path / "run.npz"
     demo.lines("gpt", "--steps", 2, "--save", path)
     spoilt = [
@@ -216,7 +219,7 @@ def test_a_run_that_can_not_be_is_not_gone_on_with(stage, demo, tmp_path):
         assert err == f"--resume {file}: {rule}\n"
 
 
-def test_what_is_no_checkpoint_is_named(stage, demo, tmp_path):
+def test_a_file_that_is_no_checkpoint_is_reported(stage, demo, tmp_path):
     """Of rungs 1 and 2, whose files are JSON."""
     if stage.number > 2:
         pytest.skip("from rung 3 on the files are those of test_checkpoints.py")

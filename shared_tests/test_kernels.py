@@ -1,4 +1,4 @@
-"""The kernels of rung 5: beside NumPy and PyTorch, at the door, in threads and processes, in memory and in their cache.
+"""The kernels of rung 5: compared with NumPy and PyTorch; arguments, threads, processes, memory and cache.
 
 Most numbers are small integers. Their sums are exact even in float32, so that no tolerance hides a mistake.
 """
@@ -543,7 +543,7 @@ def test_other_dtypes_are_left_to_the_numpy_body(compiled, name, dtype, data):
     agree(results(name, compiled, plain(arguments)), wanted, exact=True)
 
 
-# At the door
+# Arguments that entry points reject or leave to NumPy
 
 
 def outcome(name, functions, arguments):
@@ -851,7 +851,7 @@ if child:
 
 
 @kernels
-def test_numpys_bodies_can_be_asked_for(stage, trained):
+def test_numpys_functions_can_be_chosen(stage, trained):
     """They are functions that a debugger steps through; Numba isn't even imported."""
     code = """
 print([name for name in ("numba", package.__name__ + ".kernels_cpu") if name in sys.modules])
@@ -864,7 +864,7 @@ print(losses)
 
 
 @kernels
-def test_where_numba_is_not_to_compile_numpys_bodies_run(stage, trained):
+def test_with_numba_disabled_numpys_functions_run(stage, trained):
     losses = run(stage, TRAIN + "print(losses)", NUMBA_DISABLE_JIT="1")[0]
     assert eval(losses) == pytest.approx(trained[0], rel=1e-4)
 
@@ -886,7 +886,7 @@ def test_an_environment_that_makes_no_sense_is_ignored_with_a_sentence(stage, th
 
 
 @kernels
-def test_memory_is_used_again(stage):
+def test_memory_is_reused(stage):
     """After a few steps 100 more need no more memory, nor do they ask the system for it anew each time."""
     pytest.importorskip("resource", reason="this system has no resource module")
     code = """
@@ -907,7 +907,7 @@ print((after.ru_minflt - before.ru_minflt) * resource.getpagesize())
 
 
 @kernels
-def test_outputs_that_are_kept_stay_as_they_are(stage):
+def test_outputs_that_are_kept_do_not_change(stage):
     package, rng = stage.package, np.random.default_rng(0)
     model, kept = network(package), []
     for _ in range(10):
@@ -928,7 +928,7 @@ FADING += [("RMSprop", {"alpha": 0.5, "momentum": 0.5, "centered": True}), ("Ada
 @kernels
 @dtypes
 @pytest.mark.parametrize("kind, options", FADING)
-def test_what_fades_becomes_zero(stage, kind, options, dtype):
+def test_denormal_moments_become_zero(stage, kind, options, dtype):
     """And never one of the tiny numbers that processors are slow with."""
     p = stage.package.Tensor(np.ones(2000, dtype))
     optimizer = getattr(stage.part("optim"), kind)([p], lr=0.1, **options)

@@ -38,16 +38,16 @@ def gpu(stage, request):
     return SimpleNamespace(kernels=stage.part("kernels_gpu"), asarray=cupy.asarray, host=cupy.asnumpy, simulated=False)
 
 
-def rooms(gpu):
+def modules(gpu):
     """The modules of the package of kernels, one a topic."""
-    return [room for room in vars(gpu.kernels).values() if inspect.ismodule(room)]
+    return [module for module in vars(gpu.kernels).values() if inspect.ismodule(module)]
 
 
 def replace(gpu, monkeypatch, name, value):
-    """Put the value in place of what has that name, in all rooms that import it."""
-    for room in rooms(gpu):
-        if hasattr(room, name):
-            monkeypatch.setattr(room, name, value)
+    """Put the value in place of what has that name, in all modules that import it."""
+    for module in modules(gpu):
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, value)
 
 
 @pytest.fixture(autouse=True)
@@ -323,7 +323,9 @@ def test_a_kernel_has_the_parameters_of_its_numpy_function(gpu, stage, name):
 def test_every_kernel_takes_part(gpu, stage, launched, monkeypatch):
     """None is left over that no entry_point launches, and no entry_point leaves what it is there for to NumPy."""
     monkeypatch.setattr(gpu.kernels.matrix_product, "TILED", True)
-    kernels = {name for room in rooms(gpu) for name, f in vars(room).items() if "Grid:" in (inspect.getdoc(f) or "")}
+    kernels = {
+        name for module in modules(gpu) for name, f in vars(module).items() if "Grid:" in (inspect.getdoc(f) or "")
+    }
     ran = set()
     for name in CASES:
         launched.clear()

@@ -90,7 +90,7 @@ def test_a_sequential_with_relu_and_pooling_is_its_modules_one_by_one(engine, sp
 
 
 @modules
-def test_a_forward_of_ones_own_is_run_before_relu(engine, stage):
+def test_a_custom_forward_runs_before_relu(engine, stage):
     class Doubled(stage.part("nn").Linear):
         def forward(self, x):
             return super().forward(x) * 2

@@ -606,7 +606,7 @@ def test_a_learning_rate_may_be_a_tensor(engine, stage):
     assert optimizer.param_groups[0]["lr"] is lr and lr.item() == 0.125 and scheduler.get_last_lr() == [0.125]
 
 
-def test_an_optimizer_of_ones_own_needs_but_a_step(engine, stage, torch):
+def test_a_custom_optimizer_needs_only_a_step(engine, stage, torch):
     """As in PyTorch's idiom: defaults, groups, and state that is kept by parameter."""
 
     def own(base, tensors, zeros_like):

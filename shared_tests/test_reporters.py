@@ -37,8 +37,8 @@ def figure():
 def logged(reporters, reporter, pictures):
     """A run of two epochs, told to a reporter; the log, from which a reporter that has failed is gone."""
     log = reporters.Log(SimpleNamespace(log=reporter, save="run.npz", **FLAGS), data="moons")
-    log.epoch(1, 100, 4.0, learning_rate=0.5, loss=1.5)
-    log.epoch(2, 100, 5.0, learning_rate=0.25, loss=1 / 3)
+    log.report(1, 100, 4.0, learning_rate=0.5, loss=1.5)
+    log.report(2, 100, 5.0, learning_rate=0.25, loss=1 / 3)
     log.end(pictures)
     return log
 
@@ -64,7 +64,7 @@ def test_a_csv_file_has_a_row_an_epoch_with_the_settings_and_pictures_beside_it(
     assert capsys.readouterr().err == ""
 
 
-def test_a_csv_file_with_other_columns_is_left_as_it_is(reporters, tmp_path, capsys):
+def test_a_csv_file_with_other_columns_is_not_changed(reporters, tmp_path, capsys):
     path = tmp_path / "a.csv"
     path.write_text("name,age\nEmma,3\n")
     assert not logged(reporters, reporters.reporter(str(path)), {}).reporter
@@ -73,7 +73,7 @@ def test_a_csv_file_with_other_columns_is_left_as_it_is(reporters, tmp_path, cap
     assert said.count("\n") == 1 and said.startswith("--log: its columns are name, age, and this run's data, ")
 
 
-def test_tensorboards_own_reader_reads_what_it_is_sent(reporters, tmp_path, figure):
+def test_tensorboards_reader_reads_the_log(reporters, tmp_path, figure):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -103,7 +103,7 @@ from {package}.reporters import Log, reporter
 from matplotlib.figure import Figure
 log = Log(SimpleNamespace(log=reporter("wandb:moons"), epochs=2, lr=0.5), data="moons")
 for epoch in (1, 2):
-    log.epoch(epoch, 100, 4.0, loss=1 / epoch)
+    log.report(epoch, 100, 4.0, loss=1 / epoch)
 log.end({{"curve": Figure(figsize=(3, 2))}})
 print(log.reporter is not None)
 """
@@ -158,21 +158,21 @@ def test_without_an_account_a_run_goes_on_with_one_warning(reporters, tmp_path):
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("--log: ")
 
 
-def test_a_class_of_ones_own_is_told_the_same(reporters, tmp_path, monkeypatch, figure):
+def test_a_custom_reporter_gets_the_same(reporters, tmp_path, monkeypatch, figure):
     (tmp_path / "mine.py").write_text(
         "class Kept:\n"
         "    def __init__(self, text): self.text, self.told = text, []\n"
         "    def start(self, settings): self.told.append(settings)\n"
-        "    def epoch(self, number, figures): self.told.append((number, figures['loss']))\n"
+        "    def report(self, unit, number, figures): self.told.append((unit, number, figures['loss']))\n"
         "    def end(self, pictures): self.told.append(pictures)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     kept = logged(reporters, reporters.reporter("mine.Kept:some text"), {"curve": figure}).reporter
     assert kept.text == "some text"
-    assert kept.told == [{"data": "moons"} | FLAGS, (1, 1.5), (2, 1 / 3), {"curve": figure}]
+    assert kept.told == [{"data": "moons"} | FLAGS, ("epoch", 1, 1.5), ("epoch", 2, 1 / 3), {"curve": figure}]
 
 
-@pytest.mark.parametrize("when", ["start", "epoch", "end"])
+@pytest.mark.parametrize("when", ["start", "report", "end"])
 def test_a_reporter_that_fails_is_one_warning_and_asked_no_more(when, reporters, capsys):
     told = []
 
@@ -186,7 +186,9 @@ def test_a_reporter_that_fails_is_one_warning_and_asked_no_more(when, reporters,
             return tell
 
     assert not logged(reporters, Fails(), {}).reporter
-    assert told == {"start": ["start"], "epoch": ["start", "epoch"], "end": ["start", "epoch", "epoch", "end"]}[when]
+    assert (
+        told == {"start": ["start"], "report": ["start", "report"], "end": ["start", "report", "report", "end"]}[when]
+    )
     said = "--log: [Errno 28] No space left on device; from here on nothing is logged\n"
     assert capsys.readouterr() == ("", said)
 
@@ -211,7 +213,7 @@ def test_what_names_no_reporter_is_refused(text, kind, why, reporters, monkeypat
 
 
 def test_demos_log_all_epochs_and_their_picture(stage, tmp_path):
-    """Each of the demos that there are on the last rung, the epochs of which are more than it prints."""
+    """Of which there are more than the demo prints."""
     if stage.foreign or stage.number != 3:
         pytest.skip("as on stage3_nn: the text is the same")
     path = tmp_path / "runs" / "a.csv"
@@ -225,7 +227,25 @@ def test_demos_log_all_epochs_and_their_picture(stage, tmp_path):
     assert (tmp_path / "runs" / "a-boundary.png").exists()
 
 
-def test_a_log_that_can_not_be_is_refused_before_training(stage, tmp_path):
+def test_gpt_logs_all_steps_and_its_picture(stage, tmp_path):
+    if stage.foreign or stage.number != 3:
+        pytest.skip("as on stage3_nn: the text is the same")
+    path = tmp_path / "runs" / "a.csv"
+    lines = Demo(stage, tmp_path).lines("gpt", "--steps", 30, "--log", path)
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert list(rows[0]) == [
+        *("data", "examples", "parameters", "steps", "lr", "seed", "step"),
+        *("learning_rate", "loss", "seconds", "examples_per_second"),
+    ]
+    assert [int(row["step"]) for row in rows] == list(range(1, 31))
+    assert np.allclose([float(row["learning_rate"]) for row in rows], 0.01 * (1 - np.arange(30) / 30))
+    assert f"loss {float(rows[-1]['loss']):.4f} " in lines[-4]
+    assert all(np.isclose(float(row["seconds"]) * float(row["examples_per_second"]), 1) for row in rows)
+    pytest.importorskip("matplotlib")
+    assert (tmp_path / "runs" / "a-attention.png").exists()
+
+
+def test_an_invalid_log_is_refused_before_training(stage, tmp_path):
     if stage.foreign or stage.number != 3:
         pytest.skip("as on stage3_nn: the text is the same")
     (err,) = Demo(stage, tmp_path).refusals("moons", ["--log", "excel:a"])

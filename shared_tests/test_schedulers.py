@@ -390,7 +390,7 @@ def test_a_step_to_an_epoch_is_refused_by_name(sides):
         ours.add("StepLR", {"step_size": 1}).step(3)
 
 
-def test_a_scheduler_of_ones_own_needs_but_get_lr(sides):
+def test_a_custom_scheduler_needs_only_get_lr(sides):
     """As in PyTorch's idiom."""
     both = sides()
     for side in both:

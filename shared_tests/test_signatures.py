@@ -13,10 +13,10 @@ modules = pytest.mark.capability("modules")
 OUR_OWN = {"hinge_loss", "refuse"}  # which PyTorch hasn't got
 
 
-def public(room, kinds):
-    """name -> object, for what a room of the package offers."""
-    names = [name for name in vars(room) if not name.startswith("_")]
-    return {name: getattr(room, name) for name in names if isinstance(getattr(room, name), kinds)}
+def public(module, kinds):
+    """name -> object, for what a module of the package offers."""
+    names = [name for name in vars(module) if not name.startswith("_")]
+    return {name: getattr(module, name) for name in names if isinstance(getattr(module, name), kinds)}
 
 
 def arguments(callable, skip=()):
@@ -70,11 +70,11 @@ def test_functions_of_networks_are_pytorchs(stage):
 
 
 @modules
-@pytest.mark.parametrize("room", ["init", "utils"])
-def test_initial_weights_and_utilities_have_pytorchs_arguments(stage, room):
-    theirs = getattr(torch_engine().torch.nn, room)
-    for name, function in public(stage.part(f"nn.{room}"), FunctionType).items():
-        if function.__module__ == f"{stage.name}.nn.{room}":
+@pytest.mark.parametrize("module", ["init", "utils"])
+def test_initial_weights_and_utilities_have_pytorchs_arguments(stage, module):
+    theirs = getattr(torch_engine().torch.nn, module)
+    for name, function in public(stage.part(f"nn.{module}"), FunctionType).items():
+        if function.__module__ == f"{stage.name}.nn.{module}":
             assert arguments(function) == arguments(getattr(theirs, name)), name
 
 

@@ -292,17 +292,17 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("diag_embed", "np.diagonal(g, offset", "np.diagonal(g, -offset", "rearranging"),
         Fault("repeat", "range(0, len(pairs), 2)", "range(1, len(pairs), 2)", "rearranging"),
         Fault("unfold", "np.moveaxis(g, -1, dim + 1)", "g", "rearranging"),
-        Fault("outer", "x @ g)", "-x @ g)", "einsum and its kin"),
-        Fault("addmm", "backward(g * alpha)", "backward(g)", "einsum and its kin"),
-        Fault("addmm", "product if beta == 0 else ", "", "einsum and its kin"),
-        Fault("einsum", "[result, *terms", "[result[::-1], *terms", "einsum and its kin"),
-        Fault("subscripts", "left.count(label) == 1", "left.count(label) >= 1", "einsum and its kin"),
+        Fault("outer", "x @ g)", "-x @ g)", "einsum and related"),
+        Fault("addmm", "backward(g * alpha)", "backward(g)", "einsum and related"),
+        Fault("addmm", "product if beta == 0 else ", "", "einsum and related"),
+        Fault("einsum", "[result, *terms", "[result[::-1], *terms", "einsum and related"),
+        Fault("subscripts", "left.count(label) == 1", "left.count(label) >= 1", "einsum and related"),
         Fault("heaviside", "x > 0", "x >= 2", "rounding"),
         Fault("isclose", "rtol * np.abs(y)", "rtol", "rounding"),
         Fault("one_dim", "ndim or 1", "ndim", "order and places"),
         Fault("places_of", "one_dim(dim, ndim)", "0", "order and places"),
         Fault("part", "start + length", "length", "order and places"),
-        Fault("_spread", "labels == term", "True", "einsum and its kin"),
+        Fault("_spread", "labels == term", "True", "einsum and related"),
     ],
     3: [
         Fault("affine", "out += bias", "out -= bias", "modules"),
@@ -505,7 +505,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("rms_norm", "if eps is None else eps", "if eps is None else 0.0", "attention"),
     ],
 }
-ROOMS = (
+FILES = (
     "ops",
     "pointwise",
     "selection",
@@ -571,12 +571,13 @@ def test_every_rule_has_a_fault(stage):
     """A new rule without one would be a rule that the suite might not test at all."""
     arrived = {"ops": 1, "pointwise": 2, "selection": 2, "activations": 3, "losses": 3}
     arrived |= dict.fromkeys(("attention", "recurrent", "rms_norm"), 6)
-    rooms = [stage.part(name) for name, number in arrived.items() if number <= stage.number]
+    arrived |= dict.fromkeys(("attention", "recurrent", "rms_norm"), 6)
+    modules = [stage.part(name) for name, number in arrived.items() if number <= stage.number]
     rules = {
         name
-        for room in rooms
-        for name, function in inspect.getmembers(room, inspect.isfunction)
-        if function.__module__ == room.__name__ and not name.startswith("_")
+        for module in modules
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
     }
     planted = {fault.function for faults in FAULTS.values() for fault in faults}
     assert {MADE_OF.get(rule, rule) for rule in rules} - planted == set()
@@ -602,7 +603,7 @@ def copies(tmp_path_factory):
 @contextmanager
 def planted(fault, package):
     """Put the fault into the package: into each function, however it is wrapped, that was made of the text."""
-    path = room_of(fault, Path(package.__file__).parent)
+    path = file_of(fault, Path(package.__file__).parent)
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     (start, end), (first, last) = (span(path, name) for name in (fault.function.split(".")[0], fault.function))
     text = "".join(lines[first:last])
@@ -630,15 +631,15 @@ def made_of(path):
     return {function: function.__code__ for function in functions if function.__code__.co_filename == str(path)}
 
 
-def room_of(fault, folder):
+def file_of(fault, folder):
     """The file of a package in which the function of a fault stands, None if it has none."""
-    return next((path for path in (folder / f"{room}.py" for room in ROOMS) if span(path, fault.function)), None)
+    return next((path for path in (folder / f"{module}.py" for module in FILES) if span(path, fault.function)), None)
 
 
 def same_below(fault, stage):
     """The rung below, if the file with the fault has the same text there."""
     below = next(other for other in STAGES if other.number == stage.number - 1)
-    here, there = (room_of(fault, folder) for folder in (ROOT / stage.name, below.folder))
+    here, there = (file_of(fault, folder) for folder in (ROOT / stage.name, below.folder))
     return below.package if there and same_text(there, here) else None
 
 

@@ -9,7 +9,20 @@ from itertools import pairwise
 from time import perf_counter
 
 from . import Tensor, dot, no_grad
-from .demo import Checkpoint, Losses, check_finite, due, names, numbers, plot_gpt, progress, report, run, say
+from .demo import (
+    Checkpoint,
+    Losses,
+    check_finite,
+    draw_gpt,
+    due,
+    names,
+    numbers,
+    progress,
+    report,
+    run,
+    say,
+    write_picture,
+)
 
 TOKENS, END = 27, 26  # a to z are 0 to 25, and 26 begins and ends a name
 BLOCK, WIDTH, HEADS = 16, 16, 4  # tokens that the network takes, numbers for each of them, heads of its attention
@@ -70,9 +83,9 @@ class GPT:
         heads = []
         for i in range(0, WIDTH, WIDTH // HEADS):
             part = slice(i, i + WIDTH // HEADS)
-            share = softmax([dot(query[part], key[part]) / (WIDTH // HEADS) ** 0.5 for key in keys])
-            heads += [dot(share, column) for column in zip(*[value[part] for value in values])]
-            attention[-1].append([s.data for s in share])
+            weights = softmax([dot(query[part], key[part]) / (WIDTH // HEADS) ** 0.5 for key in keys])
+            heads += [dot(weights, column) for column in zip(*[value[part] for value in values])]
+            attention[-1].append([s.data for s in weights])
         x = [a + b for a, b in zip(x, linear(heads, w["projection"]))]
         hidden = [h.relu() for h in linear(rms_norm(x), w["linear1"])]
         x = [a + b for a, b in zip(x, linear(hidden, w["linear2"]))]
@@ -176,7 +189,8 @@ def main(flags):
             seen = [], [], []
             for token in tokens_of(test[0]):
                 model(token, seen)
-            plot_gpt(flags.plot, losses, test[0], list(zip(*seen[2])))
+            write_picture(draw_gpt(losses, test[0], list(zip(*seen[2]))), flags.plot)
+            say(f"Loss and attention are in {flags.plot}")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,8 @@ except ImportError:
 def run(main, description, **defaults):
     """Run `main(flags)` with the flags that `defaults` names, read from the command line.
 
-    A wrong flag ends the program with a sentence and status 2 before anything has begun, Ctrl-C or SIGTERM with one and
-    130. Where a disk or a terminal takes no more, it ends with one and 1; where nobody reads on, as `head -1`, with
-    none and 141.
+    A wrong flag ends the program with a sentence and status 2 before anything is done, Ctrl-C or SIGTERM with one and
+    130, a full disk with one and 1, and a closed pipe, as after `head -1`, silently with 141.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in ("stdout", "stderr"):
@@ -92,7 +91,7 @@ def _short(text):
 
 
 def _to_write(text):
-    """A path where a file can be written: what is in the way is said now, not after training."""
+    """A path where a file can be written, which is checked before training, not after it."""
     try:
         path = Path(os.path.realpath(text))
         if path.exists() and not path.is_file():
@@ -142,7 +141,7 @@ FLAGS = {
 
 
 def progress(steps, title):
-    """The same steps, behind a bar where standard output is a terminal and tqdm is there."""
+    """The same steps, with a progress bar if standard output is a terminal and tqdm is installed."""
     return tqdm(steps, title, leave=False, file=sys.stdout, disable=None) if tqdm else steps
 
 
@@ -156,14 +155,14 @@ def say(line):
 
 
 def due(done, whole, unit="epoch"):
-    """Whether an epoch or step has a line: of many about twenty, evenly spaced, the last too, and the first 5 steps."""
+    """Whether to report an epoch or step: about twenty in all, evenly spaced, with the last, and the first 5 steps."""
     return done * 20 // whole != (done - 1) * 20 // whole or unit == "step" and done <= 5
 
 
 def report(done, whole, examples, seconds, unit="epoch", **figures):
-    """Say in one line, if it is due, how an epoch or step went: its figures, by name and ready to print, and its speed.
+    """Print a line about an epoch or step, if it is due: its figures, formatted, by name, and its speed.
 
-    That is the seconds it took, and examples a second.
+    The speed is the seconds it took, and examples a second.
     """
     if not due(done, whole, unit):
         return
@@ -172,14 +171,14 @@ def report(done, whole, examples, seconds, unit="epoch", **figures):
 
 
 def check_finite(done, loss, weights, unit="epoch"):
-    """End the program with a sentence, and status 1, if the loss of an epoch or the sum of all weights is no number."""
+    """End the program with a sentence, and status 1, if the loss or the sum of all weights is infinite or NaN."""
     if not math.isfinite(loss + weights):
         sys.exit(f"Stopped in {unit} {done}: the loss or a weight has become infinite or NaN; a lower --lr may help")
 
 
 @contextmanager
 def whole_file(path):
-    """A file to write, moved to `path` once it is on the disk, and removed if that fails; a link at `path` stays."""
+    """A temporary file to write, moved to `path` when complete, removed if that fails. A link at `path` is kept."""
     path = Path(os.path.realpath(path))
     aside = path.with_name(f"{secrets.token_hex(8)}.tmp")
     try:
@@ -194,7 +193,7 @@ def whole_file(path):
 
 
 def write_picture(figure, path):
-    """Draw a figure into a file; what was there stays until all of it is drawn, and if that fails."""
+    """Write a figure to a file. An older file is replaced only if that succeeds."""
     try:
         with whole_file(Path(path)) as file:
             figure.savefig(file, format=Path(path).suffix[1:], dpi=150)
@@ -203,9 +202,9 @@ def write_picture(figure, path):
 
 
 def draw_moons(score, points, labels):
-    """A picture of the points of two classes, on the score that a network gives to the plane; it decides by the sign.
+    """A picture of the points of two classes, and of a network's score, whose sign is the class, over the plane.
 
-    `score` takes a list of points and gives a list of numbers, `labels` are −1 and 1.
+    `score` takes a list of points and returns a list of numbers; `labels` are −1 and 1.
     """
     from matplotlib.figure import Figure
 
@@ -228,14 +227,14 @@ def draw_moons(score, points, labels):
         x, y = zip(*[point for point, its in zip(points, labels) if its == label])
         edge = {"edgecolors": "black" if colour == "white" else "white", "linewidths": 0.7}
         axes.scatter(x, y, 24, colour, marker, **edge, label=f"class {label}".replace("-", "−"))
-    axes.set(xlabel="x₁", ylabel="x₂", title="Two moons and where the network tells them apart", aspect="equal")
+    axes.set(xlabel="x₁", ylabel="x₂", title="Two moons and the decision boundary", aspect="equal")
     axes.legend(loc="upper right")
-    figure.colorbar(shown, shrink=0.9, label="score of the network (black line: 0)", extend="both")
+    figure.colorbar(shown, shrink=0.9, label="score (black line: 0)", extend="both")
     return figure
 
 
-def plot_gpt(path, losses, name, attention):
-    """Draw the loss of each step, with its mean, and which letters of a name each head attends to.
+def draw_gpt(losses, name, attention):
+    """A picture of the loss of each step, with its mean, and of the letters of a name that each head attends to.
 
     `attention` has for each head a row of weights for each token: that which begins the name, then its letters.
     """
@@ -248,29 +247,28 @@ def plot_gpt(path, losses, name, attention):
     for loss in losses[1:]:
         smooth.append(smooth[-1] + (loss - smooth[-1]) / 50)
     steps = range(1, len(losses) + 1)
-    axes.plot(steps, losses, color="lightgrey", linewidth=0.8, label="of one name")
-    axes.plot(steps, smooth, color="darkblue", label="mean of about 50")
-    axes.set(xlabel="step", ylabel="loss", title="What each next letter costs")
+    axes.plot(steps, losses, color="lightgrey", linewidth=0.8, label="one name")
+    axes.plot(steps, smooth, color="darkblue", label="moving average")
+    axes.set(xlabel="step", ylabel="loss", title="Training loss")
     axes.legend()
     letters = ["·", *name]
     for i, (axes, rows) in enumerate(zip(below.subplots(1, len(attention)), attention), 1):
         square = [[*row, *[0.0] * (len(letters) - len(row))] for row in rows]
         axes.imshow(square, cmap="Blues", vmin=0, vmax=1)
         axes.set(xticks=range(len(letters)), xticklabels=letters, yticks=range(len(letters)), yticklabels=letters)
-        axes.set(title=f"head {i}", xlabel="attends to", ylabel="having read up to" if i == 1 else "")
-    below.suptitle(f"Where the heads look in “{name}”; · begins it")
-    write_picture(figure, path)
-    say(f"Loss and attention are in {path}")
+        axes.set(title=f"head {i}", xlabel="key: attends to", ylabel="query: has read up to" if i == 1 else "")
+    below.suptitle(f"Attention of the heads in “{name}”; · begins the name")
+    return figure
 
 
 _SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"  # of names.txt
 
 
 def names():
-    """What to call the list of names, and the list, in lowercase letters.
+    """A description of the list of names, and the list, in lowercase letters.
 
-    It is `text/names.txt` in `$GRADUAL_DATA` if that is there, else the eighth of it that ships with this package: from
-    https://github.com/karpathy/makemore, MIT license, which stands in `names.LICENSE`.
+    It is `text/names.txt` in `$GRADUAL_DATA` if that exists, else the eighth of it that ships with this package: from
+    https://github.com/karpathy/makemore, MIT license, in `names.LICENSE`.
     """
     folder = os.environ.get("GRADUAL_DATA")
     path = Path(folder or "", "text", "names.txt").expanduser()
@@ -286,7 +284,7 @@ def names():
 
 
 class Losses(list):
-    """The loss of each step of a run, as a part of its checkpoint."""
+    """The losses of all steps of a run, with a state for its checkpoint."""
 
     def state_dict(self):
         return {"losses": list(self)}
@@ -296,7 +294,7 @@ class Losses(list):
 
 
 def numbers(state, name, count=None):
-    """The finite numbers, `count` of them if it is given, that a loaded state has under this name; else ValueError."""
+    """The finite numbers of a loaded state under this name; ValueError if there are none, or not `count` of them."""
     found = state.get(name)
     if not isinstance(found, list) or not all(type(x) is float and math.isfinite(x) for x in found):
         raise ValueError(f"wanted a list of numbers as {name}")
@@ -312,7 +310,7 @@ def save(state, path):
 
 
 def load(path):
-    """What `save` wrote."""
+    """Read what `save` wrote."""
     if Path(path).exists() and not Path(path).is_file():
         raise OSError(EINVAL, "a folder, a pipe or a device, no file")
     try:
@@ -322,17 +320,17 @@ def load(path):
 
 
 def shown(text, most=300):
-    """Text from a file as it may be printed: without what a terminal would obey, and not at any length."""
+    """Text from a file for printing: without control characters, and truncated."""
     text = str(text)
     text = text if len(text) <= most else text[:most] + " …"
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 class Checkpoint:
-    """What `--save` writes and `--resume` reads: how a run was set up, how far it got, and the state of its parts.
+    """What `--save` writes and `--resume` reads: the settings of a run, its progress, and the states of its parts.
 
-    The parts are what has `state_dict` and `load_state_dict`. A run may be given more epochs or steps when it is
-    resumed: the learning rate then is, from its next step on, that of a run which had as many from the start.
+    Parts have `state_dict` and `load_state_dict`. A run may get more epochs or steps when it is resumed. Its next step
+    has the learning rate in the file, later ones that of a run which had as many from the start.
     """
 
     def __init__(self, flags, examples, **parts):
@@ -342,7 +340,7 @@ class Checkpoint:
         self.settings = {"examples": examples, **{name: getattr(flags, name) for name in names}}
 
     def save(self, done):
-        """With `--save`, write the file for a run of which `done` epochs or steps are done."""
+        """With `--save`, write the file after `done` epochs or steps."""
         if self.flags.save:
             states = {name: part.state_dict() for name, part in self.parts.items()}
             try:
@@ -351,7 +349,7 @@ class Checkpoint:
                 sys.exit(f"--save {self.flags.save}: {error.strerror}; what was there is there still")
 
     def resume(self):
-        """How many epochs or steps are done: 0, or with `--resume` as in the file, whose state the parts take over."""
+        """The number of epochs or steps done: 0 or, with `--resume`, that of the file, whose states the parts load."""
         if not self.flags.resume:
             return 0
         try:

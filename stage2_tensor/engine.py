@@ -7,7 +7,7 @@ from functools import wraps
 import numpy as np
 
 from . import inplace, ops
-from .device import at_hand, device_of, moved, together
+from .device import check_same_device, device_of, moved, on_host
 from .grad_mode import recording as _recording
 from .inplace import changed, clock as _clock
 
@@ -58,7 +58,7 @@ def array_of(x):
 
 def _failed(op, inputs, error, others=()):
     """The error that a rule raised, preceded by the op and its inputs."""
-    together(op, *[x._data for x in inputs], *others)
+    check_same_device(op, *[x._data for x in inputs], *others)
     kind = TypeError if isinstance(error, TypeError) else type(error)  # NumPy's subclasses take other arguments
     return kind(f"{op} of {', '.join(str(np.shape(x._data)) for x in inputs)}: {error}")
 
@@ -199,7 +199,7 @@ def _comparison(compare):
         y = _unwrapped(y)
         if not (isinstance(y, (float, int, np.generic)) or hasattr(y, "__array_function__")):
             return NotImplemented
-        together(compare.__name__, x._data, y)
+        check_same_device(compare.__name__, x._data, y)
         try:
             return _node(compare(x._data, y))
         except ValueError as error:
@@ -282,7 +282,7 @@ def _fitting(name, tensor, value):
         raise ValueError(
             f"{name}: wanted shape {tuple(tensor.shape)} and {tensor.dtype}, got {array.shape} and {array.dtype}"
         )
-    together(name, tensor._data, array)
+    check_same_device(name, tensor._data, array)
     return array
 
 
@@ -374,7 +374,7 @@ class Tensor:
             gradient = type(data)(1) if isinstance(data, np.generic) else np.ones_like(data)
         else:
             gradient = _unwrapped(gradient)
-            together("backward", data, gradient)
+            check_same_device("backward", data, gradient)
             gradient = np.asarray(gradient, like=np.empty_like(data))
         if gradient.shape != data.shape:
             raise ValueError(f"backward: the gradient has shape {gradient.shape}, the tensor {data.shape}")
@@ -409,9 +409,9 @@ class Tensor:
 
     def numpy(self):
         """The array, shared with the tensor; TypeError for one on the GPU, as in PyTorch."""
-        return np.asarray(self._at_hand())
+        return np.asarray(self._on_host())
 
-    def _at_hand(self):
+    def _on_host(self):
         if device_of(self._data) != "cpu":
             raise TypeError("numpy: this tensor is on cuda; .to('cpu') first, which waits for the GPU and copies")
         return inplace.memory(self)
@@ -535,7 +535,7 @@ class Tensor:
         return format(self.item(), spec) if self.ndim == 0 else format(str(self), spec)
 
     def __array__(self, dtype=None, copy=None):
-        return np.array(self._at_hand(), dtype=dtype, copy=copy)
+        return np.array(self._on_host(), dtype=dtype, copy=copy)
 
     def __reduce__(self):
         """What copies and pickles hold: a leaf's class, numbers, gradient and requires_grad."""
@@ -547,7 +547,7 @@ class Tensor:
 
     def __repr__(self):
         numbers = np.array2string(moved(self._data, "cpu"), separator=", ", prefix="Tensor(")
-        return f"Tensor({numbers}, dtype={self.dtype}{'' if at_hand(self._data) else ', device=cuda'})"
+        return f"Tensor({numbers}, dtype={self.dtype}{'' if on_host(self._data) else ', device=cuda'})"
 
 
 def _restored(kind, data, grad, requires_grad):

@@ -1,7 +1,7 @@
 """PyTorch's functions that do more than call a rule; `names.py` exports them, also as methods.
 
-Indices, masks and what else has no slope go to a rule as arrays. What gives several tensors is made of rules that give
-one: `sort` finds the places and gathers what lies there, `split` takes one slice after the other.
+Indices, masks and other inputs without a gradient are passed to a rule as arrays. Functions that return several tensors
+call rules that return one: `sort` finds the indices and gathers at them, `split` takes slice after slice.
 """
 
 from collections import namedtuple

@@ -9,7 +9,20 @@ from time import perf_counter
 import numpy as np
 
 from . import Tensor, no_grad
-from .demo import Checkpoint, Losses, check_finite, due, names, numbers, plot_gpt, progress, report, run, say
+from .demo import (
+    Checkpoint,
+    Losses,
+    check_finite,
+    draw_gpt,
+    due,
+    names,
+    numbers,
+    progress,
+    report,
+    run,
+    say,
+    write_picture,
+)
 
 TOKENS, END = 27, 26  # a to z are 0 to 25, and 26 begins and ends a name
 BLOCK, WIDTH, HEADS = 16, 16, 4  # tokens that the network takes, numbers for each of them, heads of its attention
@@ -52,12 +65,12 @@ class GPT:
             (normed @ w[name].T).reshape(t, HEADS, WIDTH // HEADS).transpose(0, 1) for name in ("query", "key", "value")
         )
         future = np.triu(np.full((t, t), -np.inf, np.float32), 1)
-        share = (query @ key.transpose(1, 2) / (WIDTH // HEADS) ** 0.5 + future).softmax(-1)
-        heads = (share @ value).transpose(0, 1).reshape(t, WIDTH)
+        attention = (query @ key.transpose(1, 2) / (WIDTH // HEADS) ** 0.5 + future).softmax(-1)
+        heads = (attention @ value).transpose(0, 1).reshape(t, WIDTH)
         x = x + heads @ w["projection"].T
         hidden = (rms_norm(x) @ w["linear1"].T).relu()
         x = x + hidden @ w["linear2"].T
-        return x @ w["output"].T, share
+        return x @ w["output"].T, attention
 
     def parameters(self):
         return list(self.weights.values())
@@ -158,8 +171,9 @@ def main(flags):
         loss = sum(loss_of(model, name).item() for name in test) / len(test)
         say(f"Result: test loss {loss:.4f}, in {seconds:.1f} s")
         if flags.plot:
-            _, share = model(tokens_of(test[0]))
-            plot_gpt(flags.plot, losses, test[0], share.tolist())
+            _, attention = model(tokens_of(test[0]))
+            write_picture(draw_gpt(losses, test[0], attention.tolist()), flags.plot)
+            say(f"Loss and attention are in {flags.plot}")
 
 
 if __name__ == "__main__":

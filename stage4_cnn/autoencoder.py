@@ -1,4 +1,4 @@
-"""Squeeze handwritten digits through 32 numbers and draw them again, 784-128-32-128-784."""
+"""Encode handwritten digits as 32 numbers and reconstruct them: an autoencoder, 784-128-32-128-784."""
 
 from time import perf_counter
 
@@ -10,7 +10,7 @@ from .utils.data import DataLoader, TensorDataset
 
 
 def network():
-    """Images (N, 784) to as many drawn from memory; the third layer's 32 numbers are all that passes."""
+    """Reconstructions (N, 784) of images (N, 784), from the 32 numbers of the third layer."""
     return nn.Sequential(
         nn.Linear(784, 128),
         nn.ReLU(),
@@ -27,22 +27,22 @@ def pixels(dataset):
     return dataset.tensors[0].reshape(len(dataset), -1)
 
 
-def drawn(model, images):
-    """What the model makes of many images."""
+def reconstructed(model, images):
+    """The model's reconstructions of many images."""
     with no_grad():
         return cat([model(batch) for (batch,) in DataLoader(TensorDataset(images), 500)])
 
 
-def draw_pairs(images, copies):
-    """A picture of a row of images, (N, 784), over a row of what the network made of them."""
+def draw_pairs(images, reconstructions):
+    """A picture of a row of images, (N, 784), above a row of their reconstructions."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(len(images), 2.6), layout="constrained")
-    figure.suptitle("Test images, and what is left of them after 32 numbers")
-    for axes, pixels in zip(figure.subplots(2, len(images)).flat, [*images, *copies]):
+    figure.suptitle("Test images and their reconstructions from 32 numbers")
+    for axes, pixels in zip(figure.subplots(2, len(images)).flat, [*images, *reconstructions]):
         axes.imshow(pixels.reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
         axes.set(xticks=[], yticks=[])
-    for row, label in enumerate(("original", "drawn again")):
+    for row, label in enumerate(("original", "reconstructed")):
         figure.axes[row * len(images)].set_ylabel(label)
     return figure
 
@@ -77,17 +77,17 @@ def main(flags):
         loss = total.item() / len(train)
         check_finite(epoch, loss, sum(p.detach().sum() for p in model.parameters()).item())
         checkpoint.save(epoch)
-        error = F.mse_loss(drawn(model, test), test)
+        error = F.mse_loss(reconstructed(model, test), test)
         figures = {"loss": f"{loss:.4f}", "test": f"{error:.4f}"}
         report(epoch, flags.epochs, len(train), seconds, **figures)
-        log.epoch(epoch, len(train), seconds, learning_rate=rate, loss=loss, test_loss=error.item())
-    copies = drawn(model, test)
-    error = F.mse_loss(copies, test)
+        log.report(epoch, len(train), seconds, learning_rate=rate, loss=loss, test_loss=error.item())
+    reconstructions = reconstructed(model, test)
+    error = F.mse_loss(reconstructions, test)
     say(
         f"Result: test error {error:.4f}, that of the mean image {baseline:.4f}, {baseline / error:.1f} times as much, "
         f"in {perf_counter() - began:.1f} s"
     )
-    show(flags, log, "copies", draw_pairs, test[:10].numpy(), copies[:10].numpy())
+    show(flags, log, "reconstructions", draw_pairs, test[:10].numpy(), reconstructions[:10].numpy())
 
 
 if __name__ == "__main__":

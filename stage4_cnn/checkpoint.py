@@ -1,8 +1,7 @@
-"""Checkpoints: Tensors in dicts, lists and tuples as files, written whole or not at all, never by pickle.
+"""Checkpoints: Tensors in dicts, lists and tuples, written to files atomically and without pickle.
 
 A file is a `.npz`, which NumPy reads, or a `.safetensors`, https://github.com/huggingface/safetensors. Both are a flat
-dict of arrays; how these are nested, where they are, and what stands beside them, says a tree in JSON next to them.
-PyTorch's files are read as well.
+dict of arrays; beside them, a tree in JSON has the nesting and all other values. PyTorch's files are read as well.
 """
 
 import io
@@ -15,7 +14,7 @@ import numpy as np
 
 from .device import moved
 from .engine import array_of, constant
-from .files import plain, room, shown, whole_file
+from .files import plain, shown, unpacked_limit, whole_file
 from .unpickle import float32_of, read_torch
 
 _TREE = "tree.json"  # in the .npz, in which the names of arrays end in .npy
@@ -34,15 +33,15 @@ def save(
 ):
     """Write Tensors, arrays, numbers, strings and None, and dicts, lists and tuples of them, to a path or a file.
 
-    A path that ends in `.safetensors` gets that format, any other that of `.npz`. What was at the path stays until all
-    is written: whatever happens, there is the old file or the new one, whole.
+    A path that ends in `.safetensors` gets that format, any other that of `.npz`. The file is
+    replaced at the end: whatever happens, the old file or the new one is there, complete.
     """
     if pickle_module or pickle_protocol or not _use_new_zipfile_serialization or _disable_byteorder_record:
         raise ValueError("save: nothing is pickled, so there is no other module, protocol or format to choose")
     arrays = {}
     tree = json.dumps(_tree(obj, (), arrays))
     if arrays and tree == json.dumps({"dict": [[name, {"array": name}] for name in arrays]}):
-        tree = None  # arrays are a flat dict without being told
+        tree = None  # without a tree the arrays are a flat dict
     write = _write_safetensors if str(f).endswith(".safetensors") else _write_npz
     if hasattr(f, "write"):
         content = io.BytesIO()
@@ -54,7 +53,7 @@ def save(
 
 
 def _tree(x, path, arrays):
-    """x as JSON can hold it; its arrays go into `arrays`, each under a name that says where in x it is."""
+    """x as JSON; its arrays are added to `arrays`, each under its path in x."""
     if x is None or isinstance(x, (bool, int, float, str)):
         return x
     if isinstance(x, np.generic):
@@ -82,7 +81,7 @@ def _tree(x, path, arrays):
 
 
 def _write_npz(file, arrays, tree):
-    """What np.savez writes, but free to name an array "file", and the tree."""
+    """As np.savez, but an array may have the name "file"; and the tree."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
@@ -92,7 +91,7 @@ def _write_npz(file, arrays, tree):
 
 
 def _write_safetensors(file, arrays, tree):
-    """How long the header is, 8 bytes; the header, JSON; the numbers of one array after the other."""
+    """The length of the header in 8 bytes, the header in JSON, then the numbers of all arrays in order."""
     header, end = {"__metadata__": {_TREE: tree}} if tree else {}, 0
     for name, array in arrays.items():
         start, end = end, end + array.nbytes
@@ -131,8 +130,8 @@ def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=No
 
 
 def _read(file, tensor):
-    """What a file holds, `tensor` made of each array. Of which kind it is, it says in the beginning."""
-    beginning, most = file.read(9), room(file)
+    """The contents of a file, with `tensor(array)` for each array. Its first bytes tell its format."""
+    beginning, most = file.read(9), unpacked_limit(file)
     if beginning[:2] == b"PK":
         with zipfile.ZipFile(file) as archive:
             names = _checked(archive, most)
@@ -175,7 +174,7 @@ def _dict(pairs):
 
 
 def _checked(archive, most):
-    """The names in a zip file, of which each is there once and unpacks to what was packed, and all to at most that."""
+    """The names in a zip file. ValueError if one is there twice or damaged, or all unpack to more than `most` bytes."""
     names, size = archive.namelist(), sum([entry.file_size for entry in archive.infolist()])
     archive.fp.seek(-22, 2)
     end = archive.fp.read()
@@ -216,7 +215,7 @@ def _read_npz(archive):
 
 
 def _read_safetensors(file, most):
-    """Its arrays and, if it has one, its tree. The arrays lie one after the other, and nothing between or behind."""
+    """Its arrays and, if it has one, its tree. ValueError if there are gaps between the arrays."""
     size = file.seek(0, 2)
     file.seek(0)
     end = 8 + int.from_bytes(file.read(8), "little")

@@ -1,4 +1,4 @@
-"""The data sets of the demos: two moons, the digits that ship with this package, and what is downloaded.
+"""The data sets of the demos: two moons, the digits that ship with this package, and downloaded ones.
 
 MNIST is by Y. LeCun and C. Cortes (CC BY-SA 3.0), CIFAR-10 by A. Krizhevsky (2009). The digits in `digits.npz` are
 "Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository,
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .download import FILES, data_folder, known
+from .download import FILES, data_folder, local_path
 from .engine import constant
 from .files import plain
 
@@ -22,7 +22,7 @@ from .files import plain
 def moons(n=100, noise=0.1, seed=0):
     """Two half circles of radius 1 that reach into each other: n points, (n, 2), and their labels −1 and 1, (n, 1).
 
-    `noise` is the standard deviation of what is added to each coordinate.
+    `noise` is the standard deviation of the noise that is added to each coordinate.
     """
     rng = random.Random(seed)
     points, labels = [], []
@@ -56,21 +56,23 @@ def text(name):
     """A text: "names", 32,033 first names, one a line, or "tinyshakespeare", 40,000 lines of his plays.
 
     The file is looked up in `$GRADUAL_DATA/text`, by default in the cache folder, else downloaded to there. OSError if
-    it can't be had, ValueError if what is there is another.
+    that fails, ValueError if the file is another one.
     """
     if f"text/{name}.txt" not in FILES:
         raise ValueError(f"text: wanted 'names' or 'tinyshakespeare', got {name!r}")
-    return known(f"text/{name}.txt").read_text(encoding="utf-8")
+    return local_path(f"text/{name}.txt").read_text(encoding="utf-8")
 
 
 def mnist(split="train"):
     """MNIST: 60,000 images for "train", 10,000 for "test", (N, 1, 28, 28), float32 from 0 to 1; labels (N,), int64.
 
     The files are looked up in `$GRADUAL_DATA/mnist`, by default in the cache folder, else downloaded to there. OSError
-    if they can't be had, ValueError if one that is there isn't MNIST's.
+    if that fails, ValueError if one of the files isn't MNIST's.
     """
     part = {"train": "train", "test": "t10k"}[_split("mnist", split)]
-    return read_mnist(known(f"mnist/{part}-images-idx3-ubyte.gz"), known(f"mnist/{part}-labels-idx1-ubyte.gz"))
+    return read_mnist(
+        local_path(f"mnist/{part}-images-idx3-ubyte.gz"), local_path(f"mnist/{part}-labels-idx1-ubyte.gz")
+    )
 
 
 def read_mnist(images_path, labels_path):
@@ -112,9 +114,9 @@ _RECORD = 3073  # bytes: a label, then 32×32 pixels' red, green and blue
 def cifar10(split="train"):
     """CIFAR-10: 50,000 images for "train", 10,000 for "test", (N, 3, 32, 32), float32 from 0 to 1; labels (N,), int64.
 
-    Its binary files, or as many of them as there are, are looked up in `$GRADUAL_DATA/cifar10`, by default in the cache
-    folder. Where there are none the archive that holds them is read there, and downloaded before if need be. OSError if
-    it can't be had, ValueError if what is there isn't CIFAR-10's.
+    Its binary files, or those of them that exist, are read from `$GRADUAL_DATA/cifar10`, by default from the cache
+    folder. If there are none, the archive that holds them is read from there, after a download if necessary. OSError if
+    that fails, ValueError if a file isn't CIFAR-10's.
     """
     names, folder = _BATCHES[_split("cifar10", split)], data_folder() / "cifar10"
     if any((folder / name).exists() for batches in _BATCHES.values() for name in batches):
@@ -123,7 +125,7 @@ def cifar10(split="train"):
             raise ValueError(f"{folder / names[0]} is not there, but others of CIFAR-10's files are")
         records = [read_cifar(path, plain(path).read_bytes()) for path in paths]
     else:
-        records = read_archive(known("cifar10/cifar-10-binary.tar.gz"), names)
+        records = read_archive(local_path("cifar10/cifar-10-binary.tar.gz"), names)
     records = np.concatenate(records)
     images = records[:, 1:].reshape(-1, 3, 32, 32)
     return constant(images / np.float32(255)), constant(records[:, 0].astype(np.int64))

@@ -27,8 +27,8 @@ def moved(array, to):
     return array
 
 
-def at_hand(array):
-    """Whether the host can read the numbers at once."""
+def on_host(array):
+    """Whether an array is in the host's memory."""
     return True
 
 
@@ -42,7 +42,7 @@ def number(array):
     return array.item()
 
 
-def together(op, *arrays):
+def check_same_device(op, *arrays):
     """TypeError unless all arrays among the arguments are on one device, which they are on this rung."""
 
 

@@ -8,8 +8,9 @@ import random
 from time import perf_counter
 
 from . import full, nn, no_grad, optim, tensor
-from .demo import Checkpoint, Losses, check_finite, due, names, plot_gpt, progress, report, run, say
+from .demo import Checkpoint, Losses, check_finite, draw_gpt, due, names, progress, report, run, say, show
 from .nn import functional as F
+from .reporters import Log
 
 TOKENS, END = 27, 26  # a to z are 0 to 25, and 26 begins and ends a name
 BLOCK, WIDTH, HEADS = 16, 16, 4  # tokens that the network takes, numbers for each of them, heads of its attention
@@ -49,12 +50,12 @@ class GPT(nn.Module):
             for layer in (self.query, self.key, self.value)
         )
         future = full((t, t), -math.inf, device=tokens.device).triu(1)
-        share = F.softmax(query @ key.transpose(1, 2) / (WIDTH // HEADS) ** 0.5 + future, -1)
-        heads = (share @ value).transpose(0, 1).reshape(t, WIDTH)
+        attention = F.softmax(query @ key.transpose(1, 2) / (WIDTH // HEADS) ** 0.5 + future, -1)
+        heads = (attention @ value).transpose(0, 1).reshape(t, WIDTH)
         x = x + self.projection(heads)
         hidden = F.relu(self.linear1(rms_norm(x)))
         x = x + self.linear2(hidden)
-        return self.output(x), share
+        return self.output(x), attention
 
 
 def loss_of(model, name):
@@ -88,13 +89,14 @@ def main(flags):
     size = sum(p.numel() for p in model.parameters())
     say(f"GPT: {what}, {len(test)} of them to test, {size:,} parameters, seed {flags.seed}")
 
+    log = Log(flags, data="names", examples=len(train), parameters=size)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "losses": losses}
     checkpoint = Checkpoint(flags, len(train), **parts)
     done = checkpoint.resume()
     checkpoint.save(done)
     began = perf_counter()
     for step in progress(range(done + 1, flags.steps + 1), "gpt"):
-        start = perf_counter()
+        start, rate = perf_counter(), scheduler.get_last_lr()[0]
         loss = loss_of(model, train[(step - 1) % len(train)])
         optimizer.zero_grad()
         loss.backward()
@@ -106,6 +108,7 @@ def main(flags):
         if due(step, flags.steps, "step"):
             checkpoint.save(step)
         report(step, flags.steps, 1, seconds, "step", loss=f"{losses[-1]:.4f}")
+        log.report(step, 1, seconds, learning_rate=rate, loss=losses[-1])
     seconds = perf_counter() - began
 
     with no_grad():
@@ -113,10 +116,10 @@ def main(flags):
         say(f"New names: {', '.join(invented[:10])},\n           {', '.join(invented[10:])}")
         loss = sum(loss_of(model, name).item() for name in test) / len(test)
         say(f"Result: test loss {loss:.4f}, in {seconds:.1f} s")
-        if flags.plot:
-            _, share = model(tensor(tokens_of(test[0])))
-            plot_gpt(flags.plot, losses, test[0], share.tolist())
+        _, attention = model(tensor(tokens_of(test[0])))
+        show(flags, log, "attention", draw_gpt, losses, test[0], attention.tolist())
 
 
 if __name__ == "__main__":
-    run(main, __doc__, steps=1000, lr=0.01, seed=42, prompt="", save=None, resume=None, plot=None)
+    defaults = {"steps": 1000, "lr": 0.01, "seed": 42, "prompt": ""}
+    run(main, __doc__, **defaults, save=None, resume=None, log=None, plot=None)

@@ -49,13 +49,13 @@ def right(logits, labels):
 
 
 def predicted(model, images):
-    """The probabilities (N, 10) that the model gives to the digits."""
+    """The model's probabilities (N, 10) of the digits."""
     with no_grad():
         return cat([model(normalized(batch)).softmax(dim=1) for (batch,) in DataLoader(TensorDataset(images), 500)])
 
 
 def accuracy(model, dataset):
-    """Which part of the dataset the model gets right."""
+    """The fraction of the dataset that the model classifies correctly."""
     images, labels = dataset.tensors
     return right(predicted(model, images), labels).item() / len(dataset)
 
@@ -104,7 +104,7 @@ def main(flags):
         figures = {"loss": f"{loss:.4f}", "train": f"{hits:7.2%}", "test": f"{score:7.2%}"}
         report(epoch, flags.epochs, len(train), seconds, **figures)
         accuracies = {"train_accuracy": hits, "test_accuracy": score}
-        log.epoch(epoch, len(train), seconds, learning_rate=rate, loss=loss, **accuracies)
+        log.report(epoch, len(train), seconds, learning_rate=rate, loss=loss, **accuracies)
     score = accuracy(model, test) if score is None else score
     say(f"Result: test accuracy {score:.2%}, in {perf_counter() - began:.1f} s")
     show(

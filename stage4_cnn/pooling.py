@@ -84,7 +84,7 @@ def avg_pool_gradient(g, shape, kernel_size, stride, padding, ceil_mode, count_i
 
 
 def _numbers_under(like, size, kernel_size, stride, padding, more, count_include_pad):
-    """How many numbers are under the kernel: one number if always as many, else (H', W', 1). What overhangs is none."""
+    """How many numbers are under the kernel: one number if always the same, else (H', W', 1). The overhang has none."""
     if not any(more) and (count_include_pad or not any(padding)):
         return math.prod(kernel_size)
     if count_include_pad:
@@ -94,10 +94,9 @@ def _numbers_under(like, size, kernel_size, stride, padding, more, count_include
 
 
 def overhang(size, kernel_size, stride, padding, dilation, ceil_mode):
-    """How many rows and columns the last place of the kernel reaches beyond the padding.
+    """How many rows and columns the last window reaches beyond the padding: 0, except in ceil mode.
 
-    None, unless in ceil mode: there one more place is taken where something is left over, if it begins before that
-    padding does.
+    There the rows or columns that remain get one more window, if it begins before the padding at the end.
     """
     more = []
     for n, k, s, p, d in zip(size, kernel_size, stride, padding, dilation):
@@ -153,7 +152,7 @@ def picked(x, indices):
 
 
 def _parts(shape, size):
-    """(place in the output, part of the input) for parts of the last dims, which overlap where they don't divide."""
+    """(place in the output, part of the input) for parts of the last dims, which overlap if the sizes don't divide."""
     sizes = list(zip(shape[-len(size) :], size))
     for place in itertools.product(*map(range, size)):
         part = (slice(i * n // m, -(-(i + 1) * n // m)) for i, (n, m) in zip(place, sizes))
@@ -190,7 +189,7 @@ def avg_pool2d(
 
 
 def adaptive_avg_pool1d(input, output_size):
-    """(N, C, L) -> (N, C, output_size): the means of as many equal parts, which overlap where they don't divide."""
+    """(N, C, L) -> (N, C, output_size): the means of equal parts, which overlap if the sizes don't divide."""
     return _averaged_parts("adaptive_avg_pool1d", 1, input, output_size)
 
 
@@ -200,7 +199,7 @@ def adaptive_avg_pool2d(input, output_size):
 
 
 def adaptive_max_pool1d(input, output_size, return_indices=False):
-    """(N, C, L) -> (N, C, output_size): the largest numbers of as many equal parts."""
+    """(N, C, L) -> (N, C, output_size): the maxima of equal parts."""
     return _largest_of_parts("adaptive_max_pool1d", 1, input, output_size, return_indices)
 
 
@@ -261,7 +260,7 @@ def _first_largest(x):
 
 
 def _parts_wanted(op, dims, input, output_size):
-    """How many parts in each dim, where None is as many as there are numbers."""
+    """The number of parts in each dim; None stands for the size of the input."""
     check_images(op, dims, input)
     if 0 in input.shape[-dims:]:
         raise ValueError(f"{op}: wanted images that are not of size 0, got {tuple(input.shape)}")
@@ -393,12 +392,12 @@ class _AdaptiveMaxPool(Module):
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    """(N, C, L) -> (N, C, output_size), the largest numbers of equal parts."""
+    """(N, C, L) -> (N, C, output_size), the maxima of equal parts."""
 
     dims = 1
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
-    """(N, C, H, W) -> (N, C, *output_size), the largest numbers of equal parts."""
+    """(N, C, H, W) -> (N, C, *output_size), the maxima of equal parts."""
 
     dims = 2

@@ -1,4 +1,4 @@
-"""A picture of a handwritten digit as the networks want it: what MNIST's makers did to theirs."""
+"""A picture of a handwritten digit, scaled and centred as MNIST's images are."""
 
 import numpy as np
 
@@ -8,7 +8,8 @@ from .engine import constant
 def scan(path):
     """A picture of a digit, of any size, black on white or white on black, as an image (1, 1, 28, 28) from 0 to 1.
 
-    The ink fills 20×20 pixels, and its centre of mass is the middle. OSError or ValueError if there is no such picture.
+    The digit fills 20×20 pixels, with its centre of mass in the middle. OSError or ValueError if the file is no picture
+    or nothing is drawn on it.
     """
     from PIL import Image, UnidentifiedImageError
 

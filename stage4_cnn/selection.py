@@ -69,7 +69,7 @@ def part(x, dim, start, length):
 
 
 def _index_of(places, dim):
-    """The index that takes, along dim, what lies at the places, and in the other dims what lies beside each place."""
+    """The index that selects, along dim, the given places, and in the other dims the place itself."""
     index = [
         np.arange(n, like=places).reshape([-1 if i == j else 1 for j in range(places.ndim)])
         for i, n in enumerate(places.shape)

@@ -1,4 +1,4 @@
-"""Gradual, rung 5: the same mathematics, compiled for the processor at hand."""
+"""Gradual, rung 5: the same mathematics, compiled for this machine's processor."""
 
 from . import creation, datasets, names, nn, optim, random, utils
 from .capture import capture

@@ -1,4 +1,4 @@
-"""Batches of images changed at random, so that a network hardly ever sees the same one twice."""
+"""Data augmentation: random changes to batches of images."""
 
 from .creation import arange
 from .functions import where
@@ -7,7 +7,7 @@ from .random import rand, randint
 
 
 def random_crop(images, padding, generator=None):
-    """Each of (N, C, H, W) moved by up to `padding` pixels in both directions; zeros come in from the border."""
+    """Images (N, C, H, W), each shifted by up to `padding` pixels in both directions, with zeros at the border."""
     n, _, height, width = images.shape
     device = images.device
     down, right = randint(2 * padding + 1, size=(2, n, 1, 1), generator=generator, device=device)
@@ -17,6 +17,6 @@ def random_crop(images, padding, generator=None):
 
 
 def random_horizontal_flip(images, generator=None):
-    """Each of (N, C, H, W) as it is or, every second time, with left and right exchanged."""
+    """Images (N, C, H, W), each mirrored from left to right with probability 1/2."""
     flipped = rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
     return where(flipped, images.flip(3), images)

@@ -34,7 +34,7 @@ def padded(x, padding, value=0, more=(0, 0)):
 
 
 def blank(shape, padding, like, more=(0, 0)):
-    """Zeros (C, H + 2P, W + 2Q, N) for an image of shape (N, C, H, W), of the kind that `like` is."""
+    """Zeros (C, H + 2P, W + 2Q, N) for an image of shape (N, C, H, W), with the dtype and on the device of `like`."""
     n, c, *size = shape
     h, w = (k + 2 * p + m for k, p, m in zip(size, padding, more))
     return np.zeros_like(like, order="C", shape=(c, h, w, n))
@@ -235,7 +235,7 @@ def _transposed(op, dims, input, weight, bias, stride, padding, output_padding, 
     padding, more = pair(op, dims, "padding", padding, 0), pair(op, dims, "output_padding", output_padding, 0)
     if any(m >= max(s, d) for m, s, d in zip(more, stride, dilation)):
         raise ValueError(f"{op}: output_padding: wanted less than stride or dilation, got {output_padding}")
-    if any(m >= s for m, s in zip(more, stride)):  # images of 0 reach as far
+    if any(m >= s for m, s in zip(more, stride)):  # as with so many more zeros at the end of the image
         images = pad(images, (0, more[1] // stride[1], 0, more[0] // stride[0]))
         more = [m % s for m, s in zip(more, stride)]
     geometry = zip(images.shape[2:], weight.shape[2:], stride, padding, dilation, more)
@@ -456,13 +456,13 @@ class _Transposed(_Convolution):
 
 
 class ConvTranspose1d(_Transposed):
-    """the transpose of Conv1d: (N, in_channels, L) -> (N, out_channels, L')."""
+    """The transpose of Conv1d: (N, in_channels, L) -> (N, out_channels, L')."""
 
     dims = 1
 
 
 class ConvTranspose2d(_Transposed):
-    """the transpose of Conv2d: (N, in_channels, H, W) -> (N, out_channels, H', W')."""
+    """The transpose of Conv2d: (N, in_channels, H, W) -> (N, out_channels, H', W')."""
 
     dims = 2
 

@@ -1,8 +1,8 @@
-"""Where arrays are, and which code runs the loops: NumPy's, as it stands in the rules' files, or kernels of that name.
+"""Devices of arrays, and the choice between NumPy's functions and compiled kernels of the same name.
 
-An array in the host's memory is NumPy's, its device is "cpu"; one in the memory of the GPU is CuPy's, its device is
-"cuda". The rules call NumPy's functions, which CuPy takes over for its arrays by NumPy's protocols (NEP 13 and 18).
-Nothing of CUDA is imported before the first array goes to the GPU.
+An array on "cpu" is NumPy's, in the host's memory; one on "cuda" is CuPy's, in the GPU's. The rules call NumPy's
+functions, which dispatch to CuPy's for CuPy's arrays (NEP 13 and 18). Nothing of CUDA is imported before an array is
+moved to the GPU.
 """
 
 import os
@@ -32,11 +32,11 @@ COMPILED = os.environ.get("GRADUAL_KERNELS", "numpy" if _DISABLED else "compiled
 
 
 def kernel(function):
-    """The function on arrays, with the kernels of its name in its place for all float32 and float64 that these take.
+    """Replace a function of arrays by the kernels of its name, for float32 and float64 arguments that they support.
 
-    The type of the first array decides: NumPy's arrays go to `kernels_cpu`, CuPy's to `kernels_gpu`. With
-    GRADUAL_KERNELS=numpy or NUMBA_DISABLE_JIT=1 in the environment it is the function itself, through which a debugger
-    steps.
+    The type of the first array decides: `kernels_cpu` for NumPy's arrays, `kernels_gpu` for CuPy's. With
+    GRADUAL_KERNELS=numpy or NUMBA_DISABLE_JIT=1 in the environment the function isn't replaced, so that a debugger can
+    step through it.
     """
     if not COMPILED:
         return function
@@ -56,11 +56,11 @@ def kernel(function):
                     return x.called(choose, function, least, arguments)
                 elif x.size:
                     if np.ndarray in map(type, arguments):
-                        together(name, x, *arguments)
+                        check_same_device(name, x, *arguments)
                     out = gpu_kernel(function)(x, *arguments)
             return function(x, *arguments) if out is NotImplemented else out
         except Exception:
-            together(name, x, *arguments)
+            check_same_device(name, x, *arguments)
             raise
 
     choose.numpy = function
@@ -68,9 +68,9 @@ def kernel(function):
 
 
 def elementwise(function):
-    """The function, which goes through arrays number by number, with its text compiled as one loop in its place.
+    """Replace an elementwise function by its own text, compiled as one loop, for float32 and float64 on the host.
 
-    That is for all float32 and float64 in the host's memory; CuPy's arrays it goes through as NumPy's functions would.
+    On CuPy's arrays the function itself runs.
     """
     if not COMPILED:
         return function
@@ -100,15 +100,15 @@ def gpu_kernel(function):
     return getattr(kernels_gpu, function.__name__, function)
 
 
-# Where an array is
+# Devices
 
 
 class Recorded:
     """An array of the host while `capture` records what is done to it (recording.py): its numbers can't be read."""
 
 
-def at_hand(array):
-    """Whether the host can read the numbers at once. To read those of the GPU, it would have to wait for it."""
+def on_host(array):
+    """Whether an array is in the host's memory. Before it reads numbers of the GPU, the host has to wait for them."""
     return isinstance(array, np.ndarray) or not hasattr(array, "__array_function__")
 
 
@@ -129,7 +129,7 @@ CPU, CUDA = device("cpu"), device("cuda")
 
 def device_of(array):
     """The device of an array, "cpu" or "cuda"; a number's is "cpu"."""
-    return CPU if at_hand(array) or isinstance(array, Recorded) else CUDA
+    return CPU if on_host(array) or isinstance(array, Recorded) else CUDA
 
 
 def moved(array, to):
@@ -140,7 +140,7 @@ def moved(array, to):
     return gpu().asarray(array) if to == "cuda" else array.get()
 
 
-def together(op, *arrays):
+def check_same_device(op, *arrays):
     """TypeError unless all arrays among the arguments are on one device."""
     devices = {device_of(x) for x in arrays if hasattr(x, "__array_function__")}
     if len(devices) > 1:
@@ -149,7 +149,7 @@ def together(op, *arrays):
 
 @cache
 def gpu():
-    """CuPy, the module of arrays on the GPU, once it is there and can use one; else an error that says what to do."""
+    """The module CuPy. If it isn't installed or finds no GPU, ImportError or RuntimeError say what to do."""
     install = f'pip install "./{__package__}[cuda13]", or [cuda12] with a driver for CUDA 12'
     try:
         import cupy
@@ -197,20 +197,20 @@ def number(array):
     """The number of a 0-d array; of one on the GPU, which the host would have to wait for, the array itself."""
     if isinstance(array, Recorded):
         return array.number()
-    return array.item() if at_hand(array) else array
+    return array.item() if on_host(array) else array
 
 
 def within(index, size):
-    """Whether all indices lie from 0 to size − 1. Those on the GPU are taken on trust: the host would have to wait."""
+    """Whether all indices lie from 0 to size − 1. Those on the GPU aren't checked: the host would have to wait."""
     if isinstance(index, Recorded):
         return index.record.within(index, size)
-    return not at_hand(index) or not index.size or 0 <= index.min() <= index.max() < size
+    return not on_host(index) or not index.size or 0 <= index.min() <= index.max() < size
 
 
 class Setting:
-    """A setting in a dict, such as a learning rate, as kernels are told it. On the GPU they read it from memory.
+    """A setting in a dict, such as a learning rate, as an argument of kernels. On the GPU they read it from memory.
 
-    So a step that was recorded with one number is replayed with what it has become.
+    So a captured step is replayed with its current value.
     """
 
     def __init__(self, settings, name):
@@ -219,20 +219,20 @@ class Setting:
     def value(self):
         return float(self._settings[self._name])
 
-    def beside(self, array):
+    def on_device_of(self, array):
         """The number for a kernel on the array: a float or, on the GPU, a 0-d array, float64."""
-        if at_hand(array):
+        if on_host(array):
             return self.value()
         if isinstance(array, Recorded):
             return array.record.setting(self)
         if self._array is None:
             self._array = np.zeros_like(array, dtype=np.float64, shape=(1,)).reshape(())
-            _told_on_gpu.add(self)
+            _on_device.add(self)
         self.refresh()
         return self._array
 
     def refresh(self):
-        """Write what the setting has become to where kernels read it."""
+        """Copy the current value to where kernels read it."""
         value = self.value()
         if value != self._held:
             if gpu().cuda.get_current_stream().is_capturing():
@@ -240,18 +240,18 @@ class Setting:
             self._array[...] = self._held = value
 
 
-_told_on_gpu = WeakSet()  # the settings that kernels read there
+_on_device = WeakSet()  # settings that kernels read from the GPU's memory
 
 
 def refresh():
-    for setting in _told_on_gpu:
+    for setting in _on_device:
         setting.refresh()
 
 
 @elementwise
 def erf(x):
     """The error function of each number."""
-    if at_hand(x) or isinstance(x, Recorded):
+    if on_host(x) or isinstance(x, Recorded):
         return error_function(x)
     from cupyx.scipy.special import erf
 
@@ -260,17 +260,17 @@ def erf(x):
 
 def add_at(x, index, g):
     """`numpy.add.at`, which takes no tuple as an index into CuPy's arrays."""
-    if at_hand(x) or isinstance(x, Recorded):
+    if on_host(x) or isinstance(x, Recorded):
         np.add.at(x, index, g)
     else:
         gpu().add.at(x, index, g)
 
 
 def random(like, generator):
-    """Random numbers from 0 to 1 in the shape of an array, and on its device; they follow from the seed of NumPy's."""
+    """Random numbers from 0 to 1 in the shape of an array, and on its device; the GPU's are seeded by NumPy's."""
     if isinstance(like, Recorded):
         return like.record.random(like.shape)
-    return (generator if at_hand(like) else _on_gpu(generator)).random(like.shape)
+    return (generator if on_host(like) else _on_gpu(generator)).random(like.shape)
 
 
 @lru_cache(maxsize=1)

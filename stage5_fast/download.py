@@ -1,4 +1,4 @@
-"""Files of data: where they are looked up, and how pooch fetches them: https://www.fatiando.org/pooch"""
+"""Data files: where they are looked up, and how they are downloaded by pooch, https://www.fatiando.org/pooch"""
 
 import hashlib
 import os
@@ -36,14 +36,14 @@ MIRRORS = {  # of a folder, with {} for the name of the file, or of a file
     "text/names.txt": [url.format("makemore", "names.txt") for url in _GITHUB],
     "text/tinyshakespeare.txt": [url.format("char-rnn", "data/tinyshakespeare/input.txt") for url in _GITHUB],
 }
-PATIENCE = 10  # seconds, for a file to begin
-SLOWEST = 10_000  # bytes a second, once they have passed
+PATIENCE = 10  # seconds until the first byte
+SLOWEST = 10_000  # bytes a second, after that
 
 
-def known(name):
+def local_path(name):
     """The path of one of `FILES`, downloaded if it isn't in the folder of data.
 
-    OSError if it can't be had, ValueError if what is there has another SHA-256.
+    OSError if it can't be downloaded, ValueError if the file has another SHA-256.
     """
     path, (size, sha256) = data_folder() / name, FILES[name]
     if not path.exists():
@@ -75,7 +75,7 @@ def data_folder():
 
 
 def download(path, urls, size, sha256):
-    """Fetch a file from the first of the addresses that gives it whole; OSError says why none did."""
+    """Download a file from the first URL that succeeds; OSError says why none did."""
     try:
         import pooch
     except ImportError:
@@ -95,16 +95,16 @@ def download(path, urls, size, sha256):
 
 
 def _cause(error):
-    """What an error came from in the end."""
+    """The first cause of an error."""
     while error.__context__:
         error = error.__context__
     return error
 
 
 def fetch(url, path, pooch, size):
-    """Write what is at the address into a file, as pooch does, but no more than `size` bytes and not at any pace.
+    """Download a file as pooch does, but with limits on its size and time.
 
-    ValueError if there is more, TimeoutError if it is too slow in coming: pooch itself would read on for ever.
+    ValueError if it has more than `size` bytes, TimeoutError if it is too slow: pooch itself would read on forever.
     """
     from pooch import HTTPDownloader
     from requests import Timeout
@@ -122,10 +122,10 @@ def fetch(url, path, pooch, size):
                 if monotonic() - start > PATIENCE + bounded.got / SLOWEST:
                     raise TimeoutError(f"gave it up after {bounded.got:,} bytes: less than {SLOWEST:,} a second")
             done.get()
-        except Timeout as error:  # or pooch would wait once more
+        except Timeout as error:  # pooch would retry
             raise TimeoutError from error
         finally:
-            for answer in answers if done.ready() else ():  # pooch leaves them open
+            for answer in answers if done.ready() else ():  # pooch doesn't close them
                 answer.close()
 
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read only where they are files and end."""
+"""Files that are written atomically, and checks before one is read."""
 
 import os
 import secrets
@@ -15,7 +15,9 @@ def whole_file(path):
     It takes over the permissions of the file that it replaces. A link at `path` stays, and leads to the new file.
     """
     path = Path(os.path.realpath(path))
-    aside = path.with_name(f"{path.name[:40]}.{secrets.token_hex(8)}.tmp")  # its own, also beside other containers
+    aside = path.with_name(
+        f"{path.name[:40]}.{secrets.token_hex(8)}.tmp"
+    )  # unique, also among processes in other containers
     try:
         plain(path)
         with open(aside, "xb") as file:
@@ -35,16 +37,16 @@ def whole_file(path):
 
 
 def plain(path):
-    """The path, unless a folder, a pipe or a device is there, which would not end or be replaced: then OSError."""
+    """The path. OSError if it is a folder, a pipe or a device, which couldn't be read to an end or replaced."""
     if path.exists() and not path.is_file():
         raise OSError(EINVAL, "a folder, a pipe or a device, no file", str(path))
     return path
 
 
-def room(file):
-    """The most that a file may unpack to: 1 GiB, or a hundred times what it takes on the disk."""
+def unpacked_limit(file):
+    """The most bytes that a file may unpack to: 1 GiB, or a hundred times its size on the disk."""
     try:
-        taken = os.fstat(file.fileno()).st_blocks * 512  # of one with holes much less than its size
+        taken = os.fstat(file.fileno()).st_blocks * 512  # of a sparse file much less than its length
     except (AttributeError, OSError):  # on Windows, and in memory
         taken = file.seek(0, os.SEEK_END)
     return max(1 << 30, 100 * taken)

@@ -1,4 +1,4 @@
-"""Tell what is on small colour images with ResNet-20, nine blocks of two convolutions and a sum."""
+"""Classify small colour images with ResNet-20: nine blocks of two convolutions and a sum."""
 
 from time import perf_counter
 
@@ -12,14 +12,14 @@ from .utils.data import DataLoader, TensorDataset
 
 
 def convolution(channels, kernels, size, stride):
-    """A convolution without a bias, for the batch norm after it has one. Weights begin as in He et al. 2015."""
+    """A convolution without a bias, which the batch norm after it has, with the initial weights of He et al. 2015."""
     layer = nn.Conv2d(channels, kernels, size, stride, padding=size // 2, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer
 
 
 class Block(nn.Module):
-    """x plus what two convolutions make of it: (N, C, H, W) -> (N, F, H/stride, W/stride)."""
+    """x plus two convolutions of it: (N, C, H, W) -> (N, F, H/stride, W/stride)."""
 
     def __init__(self, channels, kernels, stride=1):
         super().__init__()
@@ -28,7 +28,7 @@ class Block(nn.Module):
         self.conv2 = convolution(kernels, kernels, 3, 1)
         self.bn2 = nn.BatchNorm2d(kernels)
         self.downsample = None
-        if channels != kernels:  # x has another shape than the sum
+        if channels != kernels:  # x has another shape than out
             self.downsample = nn.Sequential(convolution(channels, kernels, 1, stride), nn.BatchNorm2d(kernels))
 
     def forward(self, x):
@@ -62,7 +62,7 @@ def normalized(images):
 
 
 def predicted(model, images):
-    """The probabilities (N, 10) that the model gives to the classes."""
+    """The model's probabilities (N, 10) of the classes."""
     model.eval()
     with no_grad():
         batches = DataLoader(TensorDataset(images), 250)
@@ -72,13 +72,13 @@ def predicted(model, images):
 
 
 def score(probabilities, labels):
-    """The mean of −log the probability of the label, and how often that is the largest."""
+    """The cross-entropy and the accuracy of probabilities (N, 10)."""
     right = (probabilities.argmax(dim=1) == labels).float().mean()
     return F.nll_loss(probabilities.clamp(min=1e-30).log(), labels).item(), right.item()
 
 
 def coloured(dataset):
-    """The same images with three channels, also where they have one."""
+    """The images of a dataset with three channels, also if they have one."""
     images, labels = dataset.tensors
     return TensorDataset(images.expand(-1, 3, -1, -1), labels)
 
@@ -128,7 +128,7 @@ def main(flags):
         figures = {"loss": f"{loss:.4f}", "train": f"{hits:7.2%}", "test": f"{accuracy:7.2%}"}
         report(epoch, flags.epochs, len(train), seconds, **figures)
         figures = {"loss": loss, "test_loss": test_loss, "train_accuracy": hits, "test_accuracy": accuracy}
-        log.epoch(epoch, len(train), seconds, learning_rate=rate, **figures)
+        log.report(epoch, len(train), seconds, learning_rate=rate, **figures)
     images, labels = test.tensors
     probabilities = predicted(model, images)
     _, accuracy = score(probabilities, labels)

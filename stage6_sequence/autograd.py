@@ -146,7 +146,7 @@ class Function:
 
 
 class Context:
-    """What `forward` leaves for `backward`, as attributes of any name, and what it says of its outputs."""
+    """What `forward` saves for `backward`, as attributes, and what it says about its outputs."""
 
     constants, materialize = (), True
     _saved, _made = (), 0

@@ -1,7 +1,6 @@
 """What the demos share: flags, lines, bars and pictures. Bars need tqdm and pictures matplotlib; both are optional."""
 
 import argparse
-import hashlib
 import io
 import math
 import os
@@ -33,9 +32,8 @@ from .utils.data import TensorDataset
 def run(main, description, **defaults):
     """Run `main(flags)` with the flags that `defaults` names, read from the command line.
 
-    A wrong flag ends the program with a sentence and status 2 before anything has begun, Ctrl-C or SIGTERM with one and
-    130. Where a disk or a terminal takes no more, it ends with one and 1; where nobody reads on, as `head -1`, with
-    none and 141.
+    A wrong flag ends the program with a sentence and status 2 before anything is done, Ctrl-C or SIGTERM with one and
+    130, a full disk with one and 1, and a closed pipe, as after `head -1`, silently with 141.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in ("stdout", "stderr"):
@@ -105,7 +103,7 @@ def _short(text):
 
 
 def _to_write(text):
-    """A path where a file can be written: what is in the way is said now, not after training."""
+    """A path where a file can be written, which is checked before training, not after it."""
     try:
         path = Path(os.path.realpath(text))
         if path.exists() and not path.is_file():
@@ -186,7 +184,7 @@ FLAGS = {
 
 
 def progress(steps, title):
-    """The same steps, behind a bar where standard output is a terminal and tqdm is there."""
+    """The same steps, with a progress bar if standard output is a terminal and tqdm is installed."""
     return tqdm(steps, title, leave=False, file=sys.stdout, disable=None) if tqdm else steps
 
 
@@ -200,14 +198,14 @@ def say(line):
 
 
 def due(done, whole, unit="epoch"):
-    """Whether an epoch or step has a line: of many about twenty, evenly spaced, the last too, and the first 5 steps."""
+    """Whether to report an epoch or step: about twenty in all, evenly spaced, with the last, and the first 5 steps."""
     return done * 20 // whole != (done - 1) * 20 // whole or unit == "step" and done <= 5
 
 
 def report(done, whole, examples, seconds, unit="epoch", **figures):
-    """Say in one line, if it is due, how an epoch or step went: its figures, by name and ready to print, and its speed.
+    """Print a line about an epoch or step, if it is due: its figures, formatted, by name, and its speed.
 
-    That is the seconds it took, and examples a second.
+    The speed is the seconds it took, and examples a second.
     """
     if not due(done, whole, unit):
         return
@@ -216,13 +214,13 @@ def report(done, whole, examples, seconds, unit="epoch", **figures):
 
 
 def check_finite(done, loss, weights, unit="epoch"):
-    """End the program with a sentence, and status 1, if the loss of an epoch or the sum of all weights is no number."""
+    """End the program with a sentence, and status 1, if the loss or the sum of all weights is infinite or NaN."""
     if not math.isfinite(loss + weights):
         sys.exit(f"Stopped in {unit} {done}: the loss or a weight has become infinite or NaN; a lower --lr may help")
 
 
 def write_picture(figure, path):
-    """Draw a figure into a file; what was there stays until all of it is drawn, and if that fails."""
+    """Write a figure to a file. An older file is replaced only if that succeeds."""
     try:
         with whole_file(Path(path)) as file:
             figure.savefig(file, format=Path(path).suffix[1:], dpi=150)
@@ -231,9 +229,9 @@ def write_picture(figure, path):
 
 
 def draw_moons(score, points, labels):
-    """A picture of the points of two classes, on the score that a network gives to the plane; it decides by the sign.
+    """A picture of the points of two classes, and of a network's score, whose sign is the class, over the plane.
 
-    `score` takes a list of points and gives a list of numbers, `labels` are −1 and 1.
+    `score` takes a list of points and returns a list of numbers; `labels` are −1 and 1.
     """
     from matplotlib.figure import Figure
 
@@ -256,14 +254,14 @@ def draw_moons(score, points, labels):
         x, y = zip(*[point for point, its in zip(points, labels) if its == label])
         edge = {"edgecolors": "black" if colour == "white" else "white", "linewidths": 0.7}
         axes.scatter(x, y, 24, colour, marker, **edge, label=f"class {label}".replace("-", "−"))
-    axes.set(xlabel="x₁", ylabel="x₂", title="Two moons and where the network tells them apart", aspect="equal")
+    axes.set(xlabel="x₁", ylabel="x₂", title="Two moons and the decision boundary", aspect="equal")
     axes.legend(loc="upper right")
-    figure.colorbar(shown, shrink=0.9, label="score of the network (black line: 0)", extend="both")
+    figure.colorbar(shown, shrink=0.9, label="score (black line: 0)", extend="both")
     return figure
 
 
-def plot_gpt(path, losses, name, attention):
-    """Draw the loss of each step, with its mean, and which letters of a name each head attends to.
+def draw_gpt(losses, name, attention):
+    """A picture of the loss of each step, with its mean, and of the letters of a name that each head attends to.
 
     `attention` has for each head a row of weights for each token: that which begins the name, then its letters.
     """
@@ -276,41 +274,40 @@ def plot_gpt(path, losses, name, attention):
     for loss in losses[1:]:
         smooth.append(smooth[-1] + (loss - smooth[-1]) / 50)
     steps = range(1, len(losses) + 1)
-    axes.plot(steps, losses, color="lightgrey", linewidth=0.8, label="of one name")
-    axes.plot(steps, smooth, color="darkblue", label="mean of about 50")
-    axes.set(xlabel="step", ylabel="loss", title="What each next letter costs")
+    axes.plot(steps, losses, color="lightgrey", linewidth=0.8, label="one name")
+    axes.plot(steps, smooth, color="darkblue", label="moving average")
+    axes.set(xlabel="step", ylabel="loss", title="Training loss")
     axes.legend()
     letters = ["·", *name]
     for i, (axes, rows) in enumerate(zip(below.subplots(1, len(attention)), attention), 1):
         square = [[*row, *[0.0] * (len(letters) - len(row))] for row in rows]
         axes.imshow(square, cmap="Blues", vmin=0, vmax=1)
         axes.set(xticks=range(len(letters)), xticklabels=letters, yticks=range(len(letters)), yticklabels=letters)
-        axes.set(title=f"head {i}", xlabel="attends to", ylabel="having read up to" if i == 1 else "")
-    below.suptitle(f"Where the heads look in “{name}”; · begins it")
-    write_picture(figure, path)
-    say(f"Loss and attention are in {path}")
-
-
-_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"  # of names.txt
+        axes.set(title=f"head {i}", xlabel="key: attends to", ylabel="query: has read up to" if i == 1 else "")
+    below.suptitle(f"Attention of the heads in “{name}”; · begins the name")
+    return figure
 
 
 def names():
-    """What to call the list of names, and the list, in lowercase letters.
+    """A description of the list of names, and the list, in lowercase letters.
 
-    It is `text/names.txt` in `$GRADUAL_DATA` if that is there, else the eighth of it that ships with this package: from
-    https://github.com/karpathy/makemore, MIT license, which stands in `names.LICENSE`.
+    It is the one that `datasets.text` finds, else the eighth of it that ships with this package: from
+    https://github.com/karpathy/makemore, MIT license, in `names.LICENSE`.
     """
-    folder = os.environ.get("GRADUAL_DATA")
-    path = Path(folder or "", "text", "names.txt").expanduser()
-    if not (folder and path.is_file()):
+    try:
+        every = datasets.text("names").split()
+        return f"{len(every):,} names", every
+    except ValueError as error:
+        sys.exit(str(error))
+    except OSError as error:
         shipped = Path(__file__).with_name("names.txt").read_text(encoding="ascii").split()
-        return f"{len(shipped):,} names that ship with this package", shipped
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != _SHA256:
-        sys.exit(f"{path}: damaged or another file: its SHA-256 is {found}, wanted {_SHA256}")
-    every = content.decode().split()
-    return f"{len(every):,} names", every
+        return f"{len(shipped):,} names that ship with this package (no full list: {_why(error)})", shipped
+
+
+def _why(error):
+    """The last words of an error, which the data set says in full."""
+    last = str(error).rpartition(": ")[2]
+    return shorten(re.sub(r"\[Errno .*?\] ", "", last), 30, placeholder=" …")
 
 
 def shakespeare():
@@ -327,7 +324,7 @@ def shakespeare():
 
 
 class Losses(list):
-    """The loss of each step of a run, as a part of its checkpoint."""
+    """The losses of all steps of a run, with a state for its checkpoint."""
 
     def state_dict(self):
         return {"losses": list(self)}
@@ -340,7 +337,7 @@ class Losses(list):
 
 
 def image_sets(choice):
-    """The images that `--data` chose: their name, the training and the test set."""
+    """The name of the images that `--data` chose, the training set and the test set."""
     if choice != "digits":
         name, load = {"mnist": ("MNIST", datasets.mnist), "cifar10": ("CIFAR-10", datasets.cifar10)}[choice]
         try:
@@ -348,13 +345,12 @@ def image_sets(choice):
         except ValueError as error:
             sys.exit(f"{name} can't be used: {error}")
         except OSError as error:
-            why = shorten(str(error).rpartition(": ")[2], 30, placeholder=" …")  # the data set says it in full
-            say(f"No {name} ({why}): running on the small digits that ship with this package")
+            say(f"No {name} ({_why(error)}): running on the small digits that ship with this package")
     return "UCI digits", *[TensorDataset(*datasets.digits(split)) for split in ("train", "test")]
 
 
 def captured(step, flags):
-    """The step or, with `--capture`, the one that `capture` makes of it."""
+    """The step, captured with `--capture`."""
     if not flags.capture:
         return step
     say("The second step is recorded and compiled, which takes seconds the first time; from then on it is repeated")
@@ -362,15 +358,15 @@ def captured(step, flags):
 
 
 def warm_up_and_cosine(steps):
-    """A factor for the learning rate: up to 1 in the first twentieth of the steps, then down half a cosine to 0."""
+    """A factor for the learning rate: half a cosine from 1 to 0, after a linear warm-up in a twentieth of the steps."""
     return lambda step: min(1, (step + 1) / (steps / 20 + 1)) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def show(flags, log, name, draw, *arguments):
-    """Put the picture that `draw` makes of the arguments into the file of `--plot` and, if it can be, into the log."""
+    """Draw a picture, `draw(*arguments)`, for the file of `--plot` and, if matplotlib is installed, for the log."""
     pictures = {}
     if flags.plot or flags.log:
-        with suppress(ImportError):  # --plot has made sure of matplotlib; a log does without
+        with suppress(ImportError):  # --plot has checked for matplotlib; a log may lack the picture
             pictures[name] = draw(*arguments)
     log.end(pictures)
     if flags.plot:
@@ -379,10 +375,10 @@ def show(flags, log, name, draw, *arguments):
 
 
 class Checkpoint:
-    """What `--save` writes and `--resume` reads: how a run was set up, how far it got, and the state of its parts.
+    """What `--save` writes and `--resume` reads: the settings of a run, its progress, and the states of its parts.
 
-    The parts are what has `state_dict` and `load_state_dict`. A run may be given more epochs or steps when it is
-    resumed: the learning rate then is, from its next step on, that of a run which had as many from the start.
+    Parts have `state_dict` and `load_state_dict`. A run may get more epochs or steps when it is resumed. Its next step
+    has the learning rate in the file, later ones that of a run which had as many from the start.
     """
 
     def __init__(self, flags, examples, **parts):
@@ -392,7 +388,7 @@ class Checkpoint:
         self.settings = {"examples": examples, **{name: getattr(flags, name) for name in names}}
 
     def save(self, done):
-        """With `--save`, write the file for a run of which `done` epochs or steps are done."""
+        """With `--save`, write the file after `done` epochs or steps."""
         if self.flags.save:
             states = {name: part.state_dict() for name, part in self.parts.items()}
             try:
@@ -401,7 +397,7 @@ class Checkpoint:
                 sys.exit(f"--save {self.flags.save}: {error.strerror}; what was there is there still")
 
     def resume(self):
-        """How many epochs or steps are done: 0, or with `--resume` as in the file, whose state the parts take over."""
+        """The number of epochs or steps done: 0 or, with `--resume`, that of the file, whose states the parts load."""
         if not self.flags.resume:
             return 0
         with _resumed(self.flags.resume, "run", *self.parts) as state:
@@ -422,14 +418,14 @@ class Checkpoint:
 
 
 def load_trained(path, model):
-    """Give a model the weights that are in the file of a run. The program ends with a sentence if they aren't."""
+    """Load a model's weights from the file of a run. If that fails the program ends with a sentence."""
     with _resumed(path, "model") as state:
         model.load_state_dict(state["model"])
 
 
 @contextmanager
 def _resumed(path, *parts):
-    """What is in the file of `--resume`, with these parts; what is wrong with it is said, and the end."""
+    """The contents of the file of `--resume`, which must have these parts, else the program ends with a sentence."""
     try:
         state = load(path)
         for name in parts:

@@ -21,16 +21,18 @@ from .demo import (
     Losses,
     captured,
     check_finite,
+    draw_gpt,
     due,
     names,
-    plot_gpt,
     progress,
     report,
     run,
     say,
     shakespeare,
+    show,
 )
 from .nn import functional as F
+from .reporters import Log
 
 TOKENS, END = 27, 26  # a to z are 0 to 25, and 26 begins and ends a name
 BLOCK, WIDTH, HEADS = 16, 16, 4  # tokens that the network takes, numbers for each of them, heads of its attention
@@ -71,12 +73,12 @@ class GPT(nn.Module):
             for layer in (self.query, self.key, self.value)
         )
         future = full((t, t), -math.inf, device=tokens.device).triu(1)
-        share = F.softmax(query @ key.transpose(1, 2) / (WIDTH // HEADS) ** 0.5 + future, -1)
-        heads = (share @ value).transpose(0, 1).reshape(t, WIDTH)
+        attention = F.softmax(query @ key.transpose(1, 2) / (WIDTH // HEADS) ** 0.5 + future, -1)
+        heads = (attention @ value).transpose(0, 1).reshape(t, WIDTH)
         x = x + self.projection(heads)
         hidden = F.relu(self.linear1(normed(x)))
         x = x + self.linear2(hidden)
-        return self.output(x), share
+        return self.output(x), attention
 
 
 def loss_of(model, name):
@@ -181,6 +183,8 @@ def write(model, tokens, count, temperature=0.8):
 
 
 def main_of_plays(flags):
+    if flags.plot:
+        sys.exit("--plot: of what writes plays there is no picture")
     what, text = shakespeare()
     characters = sorted(set(text))
     number = {character: i for i, character in enumerate(characters)}
@@ -200,7 +204,8 @@ def main_of_plays(flags):
         return pieces(train, places, flags.device)
 
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "losses": losses}
-    seconds = fit(flags, parts, len(train), BATCH, loss_of_pieces, batch_at, clip=1.0)
+    log = Log(flags, data="shakespeare", examples=len(train), parameters=size)
+    seconds = fit(flags, log, parts, len(train), BATCH, loss_of_pieces, batch_at, clip=1.0)
     with no_grad():
         begun = [number[character] for character in flags.prompt or "\n" if character in number]
         began = perf_counter()
@@ -211,6 +216,7 @@ def main_of_plays(flags):
         parts = np.array_split(places, -(-len(places) // 100))
         loss = sum(loss_of_pieces(model, *pieces(test, part, flags.device)).item() * len(part) for part in parts)
         say(f"Result: test loss {loss / len(places):.4f}, in {seconds:.1f} s; {speed:,.0f} characters a second")
+    log.end({})
 
 
 def rate(step, steps):
@@ -220,7 +226,7 @@ def rate(step, steps):
     return LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP))) / 2
 
 
-def fit(flags, parts, examples, batch, loss_at, batch_at, clip=math.inf):
+def fit(flags, log, parts, examples, batch, loss_at, batch_at, clip=math.inf):
     """Train the model of the parts for the steps that are left, saving and reporting; returns the seconds it took.
 
     `loss_at` makes the loss of the model and of what `batch_at` gives for a step.
@@ -242,7 +248,7 @@ def fit(flags, parts, examples, batch, loss_at, batch_at, clip=math.inf):
     checkpoint.save(done)
     began = perf_counter()
     for step in progress(range(done + 1, flags.steps + 1), "gpt"):
-        start = perf_counter()
+        start, rate = perf_counter(), scheduler.get_last_lr()[0]
         loss = repeated(*batch_at(step))
         scheduler.step()
         losses.append(loss.item())
@@ -251,6 +257,7 @@ def fit(flags, parts, examples, batch, loss_at, batch_at, clip=math.inf):
         if due(step, flags.steps, "step"):
             checkpoint.save(step)
         report(step, flags.steps, batch, seconds, "step", loss=f"{losses[-1]:.4f}")
+        log.report(step, batch, seconds, learning_rate=rate, loss=losses[-1])
     return perf_counter() - began
 
 
@@ -271,15 +278,15 @@ def main_of_names(flags):
         return example(model, train[(step - 1) % len(train)], length)
 
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "losses": losses}
-    seconds = fit(flags, parts, len(train), 1, loss_at, batch_at)
+    log = Log(flags, data="names", examples=len(train), parameters=size)
+    seconds = fit(flags, log, parts, len(train), 1, loss_at, batch_at)
     with no_grad():
         invented = [invent(model, flags.prompt) for _ in range(20)]
         say(f"New names: {', '.join(invented[:10])},\n           {', '.join(invented[10:])}")
         loss = sum(loss_of(model, name).item() for name in test) / len(test)
         say(f"Result: test loss {loss:.4f}, in {seconds:.1f} s")
-        if flags.plot:
-            _, share = model(tensor(tokens_of(test[0]), device=flags.device))
-            plot_gpt(flags.plot, losses, test[0], share.tolist())
+        _, attention = model(tensor(tokens_of(test[0]), device=flags.device))
+        show(flags, log, "attention", draw_gpt, losses, test[0], attention.tolist())
 
 
 def main(flags):
@@ -289,5 +296,5 @@ def main(flags):
 if __name__ == "__main__":
     plays = any(flag.endswith("shakespeare") for flag in sys.argv)
     usual = {"steps": 2000, "lr": 1e-3, "seed": 1337} if plays else {"steps": 1000, "lr": 0.01, "seed": 42}
-    more = {"save": None, "resume": None, "device": "cpu", "capture": False, "plot": None}
+    more = {"save": None, "resume": None, "device": "cpu", "capture": False, "log": None, "plot": None}
     run(main, __doc__, data="names", **usual, prompt="", **more)

@@ -8,10 +8,11 @@ that are worth one.
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from .kernels_cpu.jit import empty, kept_source
+from .kernels_cpu.jit import compiled_source, empty
 from .kernels_cpu.matrix_product import multiply
 from .recording import Call, Each, Indexed, Number, Product, Reduce, Within, owner_of
 
@@ -362,14 +363,17 @@ class Program:
             "\n".join(driver),
         )
         self.source = f"{self.loops}\n\n{self.driver}\n"
-        compiled = kept_source(self.loops, [*functions.values()]) if functions else {}
-        names = {**self.constants, **compiled, "check": self._check, "placed": placed, "view": view, "np": np}
+        compiled = compiled_source(self.loops, [*functions.values()]) if functions else {}
+        names = {
+            **self.constants,
+            **compiled,
+            "check": partial(check, self.messages),
+            "placed": placed,
+            "view": view,
+            "np": np,
+        }
         exec(compile(self.driver, "<captured step>", "exec"), names)
         self.run = names["step"]
-
-    def _check(self, code):
-        if code:
-            raise IndexError(self.messages[code])
 
     def _fail(self, message):
         """The line of a loop that ends the step with an error."""
@@ -639,6 +643,12 @@ def _arrays(tree):
     if hasattr(tree, "record"):
         tree = tree.array
     return [tree] if isinstance(tree, np.ndarray) else []
+
+
+def check(messages, code):
+    """IndexError with the message that a loop has ended with."""
+    if code:
+        raise IndexError(messages[code])
 
 
 def placed(result, forms):

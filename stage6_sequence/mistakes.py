@@ -1,10 +1,10 @@
-"""Pictures of what a classifier learned: which classes it mistakes for which, its worst mistakes, and its losses."""
+"""Pictures of what a classifier learned: the confusion matrix, the worst mistakes and the losses."""
 
 import numpy as np
 
 
 def draw_mistakes(images, labels, probabilities, names, losses=None):
-    """A picture of the confusion matrix beside the dozen mistakes of which the classifier is surest.
+    """A picture of the confusion matrix beside the twelve most confident mistakes.
 
     Arrays: images (N, C, H, W) from 0 to 1, labels (N,), probabilities (N, K) of the K classes with these names. Below
     them, if given, the losses of each epoch: a dict from the epoch to those of the training and of the test images.
@@ -20,35 +20,35 @@ def draw_mistakes(images, labels, probabilities, names, losses=None):
     _draw_counts(left.subplots(), counts, names)
     wrong = np.flatnonzero(guesses != labels)
     worst = wrong[np.argsort(-probabilities[wrong, guesses[wrong]], kind="stable")][:12]
-    right.suptitle(f"{len(wrong):,} of {len(labels):,} are wrong, the worst:" if len(wrong) else "None is wrong")
+    title = f"{len(wrong):,} of {len(labels):,} are wrong; the worst (truth → guess):"
+    right.suptitle(title if len(wrong) else "None is wrong")
     for axes, i in zip(right.subplots(3, 4).flat, [*worst, *[None] * (12 - len(worst))]):
         axes.set_axis_off()
         if i is not None:
             axes.imshow(images[i].transpose(1, 2, 0), cmap="gray_r", vmin=0, vmax=1)
-            said = f"{names[labels[i]]}, not {names[guesses[i]]}\n{probabilities[i, guesses[i]]:.1%} sure"
-            axes.set_title(said, fontsize=8)
+            title = f"{names[labels[i]]} → {names[guesses[i]]}\n{probabilities[i, guesses[i]]:.1%} sure"
+            axes.set_title(title, fontsize=8)
     if losses:
         _draw_losses(lower.subplots(), losses)
     return figure
 
 
 def _draw_counts(axes, counts, names):
-    """A row a class, a column a guess; the darker, the larger the share of the row."""
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(np.sqrt(shares), cmap="Greys", vmin=0, vmax=1)  # roots, or the mistakes would hardly show
+    """A row for each class, a column for each guess; the darker, the larger its fraction of the row."""
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(np.sqrt(fractions), cmap="Greys", vmin=0, vmax=1)  # roots, or the mistakes would hardly show
     for row, column in zip(*counts.nonzero()):
-        colour = "white" if shares[row, column] > 0.3 else "black"
+        colour = "white" if fractions[row, column] > 0.3 else "black"
         axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=8)
-    places, turned = range(len(names)), 90 * (max(map(len, names)) > 2)
-    axes.set_xticks(places, names, rotation=turned)
-    axes.set_yticks(places, names)
-    axes.set(xlabel="guess", ylabel="truth", title="How often each is taken for which")
+    axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="guess", ylabel="truth", title="Confusion matrix")
 
 
 def _draw_losses(axes, losses):
     epochs = list(losses)
     for values, name, style in zip(zip(*losses.values()), ("training", "test"), ("o-", "s--")):
         axes.plot(epochs, values, style, color="black", markersize=4, label=name)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.set(xlabel="epoch", ylabel="loss", title="Loss")
     axes.legend()

@@ -50,7 +50,7 @@ def main(flags):
         check_finite(epoch + 1, loss, sum(p.detach().sum() for p in model.parameters()).item())
         figures = {"loss": f"{loss:.4f}", "train": f"{train:7.2%}"}
         report(epoch + 1, flags.epochs, len(points), seconds, **figures)
-        log.epoch(epoch + 1, len(points), seconds, learning_rate=rate, loss=loss, train_accuracy=train.item())
+        log.report(epoch + 1, len(points), seconds, learning_rate=rate, loss=loss, train_accuracy=train.item())
     seconds = perf_counter() - began
 
     with no_grad():

@@ -1,7 +1,8 @@
 """Where `--log` sends the figures of a run: a CSV file, TensorBoard, Weights & Biases, or a class of your own.
 
-A reporter has three methods: `start(settings)`, a dict; `epoch(number, figures)`, a dict of floats; and
-`end(pictures)`, matplotlib's figures by their names. It is made of the text after the colon of `--log`.
+A reporter has three methods: `start(settings)`, a dict; `report(unit, number, figures)`, after each "epoch" or "step"
+with a dict of floats; and `end(pictures)`, matplotlib's figures by their names. It is made from the text after the
+colon of `--log`.
 """
 
 import csv
@@ -15,9 +16,9 @@ from .files import plain
 
 
 class CSV:
-    """A row an epoch: the settings of the run, then its figures. Another run's rows follow, its pictures stand beside.
+    """A row for each epoch or step: the settings of the run, then its figures. Another run's rows are appended.
 
-    ValueError if the file has other columns.
+    Pictures are written to the same folder. ValueError if the file has other columns.
     """
 
     def __init__(self, path):
@@ -27,8 +28,8 @@ class CSV:
         self.settings = settings
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
-    def epoch(self, number, figures):
-        row = self.settings | {"epoch": number} | figures
+    def report(self, unit, number, figures):
+        row = self.settings | {unit: number} | figures
         with open(plain(self.path), "a+", newline="", encoding="utf-8") as file:
             file.seek(0)
             columns = next(csv.reader(file), None)
@@ -60,7 +61,7 @@ class TensorBoard:
         table = "|setting|value|\n|-|-|\n" + "".join([f"|{name}|{value}|\n" for name, value in settings.items()])
         self._write(self.text("settings", table), 0)
 
-    def epoch(self, number, figures):
+    def report(self, unit, number, figures):
         self.last = number
         self._write(
             self.summary(value=[self.summary.Value(tag=name, simple_value=x) for name, x in figures.items()]), number
@@ -90,7 +91,7 @@ class WandB:
         quiet = self.wandb.Settings(silent=True)
         self.run = self.wandb.init(project=self.project, config=settings, settings=quiet)
 
-    def epoch(self, number, figures):
+    def report(self, unit, number, figures):
         self.run.log(figures, step=number)
 
     def end(self, pictures):
@@ -101,7 +102,7 @@ class WandB:
 
 
 def _png(figure):
-    """A picture as the bytes of a PNG file, to be read."""
+    """A picture as a PNG file in memory."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=150)
     file.seek(0)
@@ -112,7 +113,7 @@ KINDS = {"tensorboard": TensorBoard, "wandb": WandB}
 
 
 def reporter(text):
-    """What `--log` names: FILE.csv, tensorboard:FOLDER, wandb:PROJECT or package.module.Class:TEXT.
+    """The reporter that `--log` names: FILE.csv, tensorboard:FOLDER, wandb:PROJECT or package.module.Class:TEXT.
 
     ValueError if it names nothing, ImportError if that isn't installed.
     """
@@ -134,19 +135,21 @@ def reporter(text):
 
 
 class Log:
-    """Hands what a run reports on to the reporter of `--log`, if there is one; its first failure is a warning.
+    """Passes the figures of a run to the reporter of `--log`, if there is one.
 
-    From then on it is left alone, as training goes on whatever becomes of the log.
+    If the reporter fails, this is one warning and nothing more is logged; training goes on.
     """
 
     def __init__(self, flags, **settings):
-        self.reporter = flags.log
-        names = "epochs", "batch_size", "lr", "seed", "device"
+        self.reporter, self.unit = flags.log, "step" if hasattr(flags, "steps") else "epoch"
+        names = "epochs", "steps", "batch_size", "lr", "seed", "device"
         self._tell("start", settings | {name: getattr(flags, name) for name in names if hasattr(flags, name)})
 
-    def epoch(self, number, examples, seconds, **figures):
-        """The figures of an epoch, with how long it took and how many examples a second that was."""
-        self._tell("epoch", number, figures | {"seconds": seconds, "examples_per_second": examples / seconds})
+    def report(self, number, examples, seconds, **figures):
+        """The figures of an epoch or step, with how long it took and how many examples a second that was."""
+        self._tell(
+            "report", self.unit, number, figures | {"seconds": seconds, "examples_per_second": examples / seconds}
+        )
 
     def end(self, pictures):
         self._tell("end", pictures)

@@ -10,7 +10,7 @@ from string import ascii_letters
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from .device import at_hand, within
+from .device import on_host, within
 from .ops import _restored, _sizes, add_at, dims_of, matmul, new_zeros
 from .pointwise import signs
 
@@ -48,7 +48,7 @@ def _extreme_place(x, find, dim, keepdim):
         return np.zeros_like(x, np.int64)
     dim = normalize_axis_index(dim, x.ndim)
     place = find(x, axis=dim)
-    if not at_hand(x) and x.dtype.kind == "f":  # there it is any NaN
+    if not on_host(x) and x.dtype.kind == "f":  # there it is any NaN
         nan = np.isnan(x)
         place = np.where(nan.any(axis=dim), nan.argmax(axis=dim), place)
     return np.expand_dims(place, dim) if keepdim else place
@@ -72,7 +72,7 @@ def part(x, dim, start, length):
 
 
 def _index_of(places, dim):
-    """The index that takes, along dim, what lies at the places, and in the other dims what lies beside each place."""
+    """The index that selects, along dim, the given places, and in the other dims the place itself."""
     index = [
         np.arange(n, like=places).reshape([-1 if i == j else 1 for j in range(places.ndim)])
         for i, n in enumerate(places.shape)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
@@ -263,6 +264,20 @@ def test_the_contenders_compute_the_same(workload):
     measure.check_losses(workload, losses)
 
 
+def test_the_resnet_that_is_measured_is_the_demos():
+    from benchmarks.networks import resnet
+    from stage5_fast.resnet import ResNet20
+
+    lib, shapes = library("stage5_fast"), []
+
+    def sgd(parameters, **options):
+        shapes.extend(p.shape for p in parameters)
+
+    lib.optim = SimpleNamespace(SGD=sgd)
+    resnet(lib)
+    assert shapes == [p.shape for p in ResNet20().parameters()]
+
+
 def test_the_benchmark_measures_an_op_on_arrays_of_each_size(tmp_path):
     pytest.importorskip("torch")
     results, printed = measured(tmp_path / "results.json", "--only", "dropout")
@@ -324,7 +339,7 @@ def test_the_benchmark_runs_whole_programs(tmp_path):
 # On the GPU
 
 
-def test_the_gpus_targets_are_judged_each_in_its_own_direction():
+def test_targets_of_the_gpu_are_lower_or_upper_bounds():
     """A ratio of times is to be small, a rate beside another large, and with TF32 there are no targets."""
     rows = [
         gpu.row("CNN step, batch 64", 0.6, "× torch eager", "0.3 ms to 0.5 ms"),

@@ -68,7 +68,7 @@ def test_a_fix_is_merged_into_every_rung_above(root, capsys):
     assert read(root, "three/ops.py") == OPS.replace("line 2\n", "other 2\n").replace("line 8", "line eight")
 
 
-def test_rungs_below_stay_as_they_are(root, capsys):
+def test_rungs_below_do_not_change(root, capsys):
     fix(root, "line 8\n", "line eight\n", package="two")
     code, out, _ = run(root, capsys, "two")
     assert code == 0 and out == "three/ops.py: carried\n"
@@ -89,12 +89,12 @@ def test_a_staged_fix_is_carried_too(root, capsys):
     assert "line eight" in read(root, "three/ops.py")
 
 
-def test_a_fix_that_meets_other_lines_is_named_with_them_and_nothing_of_it_is_written(root, capsys):
+def test_a_fix_that_conflicts_is_reported_and_nothing_of_it_is_written(root, capsys):
     fix(root, "line 2\n", "line two\n")
     fix(root, "line 8\n", "line eight\n")
     code, out, err = run(root, capsys)
     assert code == 1 and "two/ops.py: carried" in out and "Left as they were: 1." in err
-    assert "three/ops.py: left as it was: the fix meets other lines here" in out
+    assert "three/ops.py: left as it was: the fix conflicts with other lines here" in out
     assert "other 2" in out and "line two" in out and "line eight" not in out
     assert read(root, "three/ops.py") == FILES["three"]["ops.py"]
 
@@ -139,7 +139,7 @@ def test_a_deleted_file_is_deleted_above_where_it_is_the_same(root, capsys):
     assert read(root, "two/ops.py") == FILES["two"]["ops.py"]
 
 
-def test_a_file_with_changes_of_its_own_is_left_alone(root, capsys):
+def test_a_file_with_other_changes_is_left_alone(root, capsys):
     fix(root, "line 8\n", "line eight\n")
     (root / "two/ops.py").write_text("in the middle of something\n")
     code, out, _ = run(root, capsys)

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import activations, inplace, losses, ops, pointwise, selection
 from ..conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d, fold, unfold  # noqa: F401
-from ..device import at_hand, random, within
+from ..device import on_host, random, within
 from ..engine import Size, Tensor, apply, array_of, changed, constant
 from ..functions import where
 from ..grad_mode import is_grad_enabled
@@ -607,7 +607,7 @@ def poisson_nll_loss(
 def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"):
     """(log v + (x − t)²/v)/2 with a variance v of at least ε; full adds log(2π)/2."""
     var = _tensor(var) if hasattr(var, "dtype") else constant(np.full_like(input._data, var))
-    if at_hand(var._data) and (var._data < 0).any():
+    if on_host(var._data) and (var._data < 0).any():
         raise ValueError("gaussian_nll_loss: var has negative entry/entries")
     if var.shape != input.shape:
         if var.shape == input.shape[:-1]:

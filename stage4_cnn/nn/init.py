@@ -35,7 +35,7 @@ def normal_(tensor, mean=0.0, std=1.0, generator=None):
 
 @no_grad()
 def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
-    """Normal, of which what lies outside a to b is drawn again. The bounds are numbers, not multiples of std."""
+    """Normal, with values outside a to b drawn again. The bounds are numbers, not multiples of std."""
     if not a - 8 * std < mean < b + 8 * std:
         raise ValueError(f"trunc_normal_: next to nothing of mean {mean} and std {std} lies from {a} to {b}")
     tensor.normal_(mean, std, generator=generator)

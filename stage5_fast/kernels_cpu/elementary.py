@@ -1,9 +1,9 @@
-"""Elementary functions of one number without branches, so that the compiler makes vector instructions of their loops.
+"""Elementary functions of one number without branches, so that the compiler can vectorize loops over them.
 
 Numba calls the C library for them, number by number. Here they are polynomials, to the accuracy of the dtype: Taylor's
 around 0, to which the argument is reduced (Muller, Elementary Functions), and Cody's rational ones for erf. They are
-plain Python, of which `specialized` makes functions of float32 or of float64: in the place of a float, a tuple of them
-or a dict of both stands the one of that dtype.
+plain Python, which `specialized` compiles for float32 or for float64: a float, a tuple of floats or a dict from dtypes
+to them is replaced by the constant of that dtype.
 """
 
 import math
@@ -41,19 +41,19 @@ LEAST, MOST = {FLOAT32: -104.0, FLOAT64: -746.0}, {FLOAT32: 89.0, FLOAT64: 710.0
 def specialized(function, dtype):
     """The function compiled for numbers of the dtype, with all functions of this file that it calls."""
     names = {name: _of(dtype, value) for name, value in constants_of(function).items()}
-    names["__name__"] = __name__  # so it is known as a kernel
+    names["__name__"] = __name__  # by which compilation is reported as a kernel's
     code = function.__code__.replace(co_consts=tuple(_of(dtype, const) for const in function.__code__.co_consts))
     return numba.njit(FunctionType(code, names, function.__name__), error_model="numpy", forceinline=True)
 
 
 def constants_of(function):
-    """The names that a function finds in its file, and what they stand for."""
+    """The global names that a function uses, with their values."""
     names = function.__globals__
     return {name: names[name] for name in function.__code__.co_names if name in names}
 
 
 def _of(dtype, value):
-    """A constant of a function, or what it calls, for numbers of the dtype."""
+    """A constant of a function, or a function that it calls, for numbers of the dtype."""
     if isinstance(value, dict):
         return _of(dtype, value[dtype])
     if isinstance(value, tuple):
@@ -68,13 +68,13 @@ def _of(dtype, value):
 
 @cache
 def _module(dtype):
-    """What functions of the dtype find under the name of NumPy."""
+    """The module that replaces NumPy in functions of the dtype."""
     module = ModuleType(f"elementary_{dtype}")
     vars(module).update({name: _of(dtype, function) for name, function in FUNCTIONS.items()})
     return module
 
 
-# What has an instruction of its own
+# Functions that are one instruction
 
 
 def _instruction(name):
@@ -240,7 +240,7 @@ def _exponential(x):
     return specialized(exp, FLOAT32 if x == types.float32 else FLOAT64).py_func
 
 
-# Of a row: sums, in an order that fits vectors and depends on nothing but the number of terms, and the largest
+# Reductions of a row. The order of the sums fits vectors, and depends on the number of terms alone
 
 
 @partial(numba.njit, error_model="numpy", fastmath={"reassoc"})

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .jit import empty, parallel, share
+from .jit import empty, parallel, thread_count
 from .registers import lanes, lanes_of, transpose
 
 __all__ = ["in_order"]
@@ -20,24 +20,24 @@ def check_shapes(condition, *arrays):
 
 
 @parallel
-def _transpose(t, parts, x, out, rows, columns):
+def _transpose(t, threads, x, out, rows, columns):
     """Matrices (rows, columns) one after the other, each transposed."""
     lane, size = lanes_of(x), rows * columns
     whole_rows, whole_columns = rows // lane * lane, columns // lane * lane
-    for n in range(t * (x.size // size) // parts, (t + 1) * (x.size // size) // parts):
-        of, to = x[n * size : (n + 1) * size], out[n * size : (n + 1) * size]
+    for n in range(t * (x.size // size) // threads, (t + 1) * (x.size // size) // threads):
+        source, target = x[n * size : (n + 1) * size], out[n * size : (n + 1) * size]
         for i in range(0, whole_rows, lane):
             for j in range(0, whole_columns, lane):
-                transpose(of, i * columns + j, columns, to, j * rows + i, rows)
+                transpose(source, i * columns + j, columns, target, j * rows + i, rows)
         for i in range(rows):
             for j in range(whole_columns if i < whole_rows else 0, columns):
-                to[j * rows + i] = of[i * columns + j]
+                target[j * rows + i] = source[i * columns + j]
 
 
 def transposed(x, shape):
     """(N, rows, columns) -> (N, columns, rows), in the given shape."""
     out = empty(shape, x.dtype)
-    _transpose(share(x.size), x.reshape(-1), out.reshape(-1), *x.shape[1:])
+    _transpose(thread_count(x.size), x.reshape(-1), out.reshape(-1), *x.shape[1:])
     return out
 
 
@@ -50,7 +50,7 @@ def channels_last(x):
 
 
 def channels_first(x):
-    """Images (N, H, W, C) as the caller wants them."""
+    """Images (N, H, W, C) as a view (N, C, H, W)."""
     return x.transpose(0, 3, 1, 2)
 
 

@@ -1,11 +1,11 @@
-"""Matrix products, of linear layers and of batches of matrices: blocks of rows of a, by packed panels of b."""
+"""Matrix products of linear layers and of batches of matrices: blocks of rows of a times packed panels of b."""
 
 import math
 from functools import lru_cache
 
 import numpy as np
 
-from .jit import empty, jit, parallel, share
+from .jit import empty, jit, parallel, thread_count
 from .layout import check_shapes, contiguous, transposed
 from .micro_kernel import micro_kernel
 from .packing import pack_bias, pack_panel, row_offsets
@@ -15,9 +15,9 @@ __all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "product"
 THRESHOLDS = dict.fromkeys(__all__, 2048)
 
 FIRST = np.zeros(1, np.int64)
-BLOCK = 5 * PRODUCT_ROWS  # rows of a product that a thread computes at once
+BLOCK = 5 * PRODUCT_ROWS  # rows of a that a thread multiplies by one packed panel
 STRIDE = 1024  # bytes: addresses at such strides map to so few cache sets that they evict each other
-SMALL = 500_000  # products of two numbers; below that BLAS is faster
+SMALL = 500_000  # multiply-adds; below that BLAS is faster
 
 
 @jit
@@ -32,31 +32,33 @@ def _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, 
 
 @parallel
 def _multiply(
-    t, parts, count, a, b, bias, out, scratch, a_rows, out_rows, b_rows, packed_rows, m, n, k, a_step, lane_step, floor
+    t, threads, count, a, b, bias, out, scratch, a_rows, out_rows, b_rows, packed_rows, m, n, k, a_step, b_step, floor
 ):
     """max((m, k) @ (k, n) + bias, floor): blocks of rows for each panel of columns, which is packed once."""
     packed, width = scratch[t], scratch.shape[1] // k
     blocks, panels, panel = -(-m // BLOCK), -(-n // width), -1
     units = count * panels * blocks
-    for u in range(t * units // parts, (t + 1) * units // parts):
+    for u in range(t * units // threads, (t + 1) * units // threads):
         i, j, first = u // (panels * blocks), u // blocks % panels * width, u % blocks * BLOCK
         if u // blocks != panel:
-            pack_panel(b[i * k * n : (i + 1) * k * n], j, n, k, lane_step, packed, width, b_rows, packed_rows)
+            pack_panel(b[i * k * n : (i + 1) * k * n], j, n, k, b_step, packed, width, b_rows, packed_rows)
             panel = u // blocks
-        of, to, last = a[i * m * k : (i + 1) * m * k], out[i * m * n : (i + 1) * m * n], min(first + BLOCK, m)
+        a_i, out_i, last = a[i * m * k : (i + 1) * m * k], out[i * m * n : (i + 1) * m * n], min(first + BLOCK, m)
         if n - j > width // 2:
-            _macro_kernel(of, packed, bias, to, a_rows, out_rows, j, first, last, n, k, a_step, width, PRODUCT, floor)
+            _macro_kernel(
+                a_i, packed, bias, out_i, a_rows, out_rows, j, first, last, n, k, a_step, width, PRODUCT, floor
+            )
         else:
-            _macro_kernel(of, packed, bias, to, a_rows, out_rows, j, first, last, n, k, a_step, width, ONE, floor)
+            _macro_kernel(a_i, packed, bias, out_i, a_rows, out_rows, j, first, last, n, k, a_step, width, ONE, floor)
 
 
 @lru_cache(maxsize=1024)
 def _product_plan(m, n, k, a_in_rows, b_in_rows, width):
     """The offsets of the rows of both matrices, of the product and of a packed panel; and the strides within a row."""
     a_row, a_step = (k, 1) if a_in_rows else (1, m)
-    b_row, lane_step = (n, 1) if b_in_rows else (1, k)
+    b_row, b_step = (n, 1) if b_in_rows else (1, k)
     tables = row_offsets(m, a_row), row_offsets(m, n), row_offsets(k, b_row), row_offsets(k, width)
-    return tables, (m, n, k, a_step, lane_step)
+    return tables, (m, n, k, a_step, b_step)
 
 
 def _flat(x):
@@ -74,9 +76,9 @@ def multiply(a, b, bias=None, floor=-np.inf, out=None):
     tables, sizes = _product_plan(m, n, k, a_in_rows, b_in_rows, width)
     if bias is None or n % width or not bias.flags.carray:
         bias = pack_bias(bias, 1, n, a.dtype).ravel()
-    parts = share(count * m * n * k // 16)
+    threads = thread_count(count * m * n * k // 16)
     out = empty((*batch, m, n), a.dtype) if out is None else out
-    _multiply(parts, count, a, b, bias, out.reshape(-1), empty((parts, k * width), a.dtype), *tables, *sizes, floor)
+    _multiply(threads, count, a, b, bias, out.reshape(-1), empty((threads, k * width), a.dtype), *tables, *sizes, floor)
     return out
 
 

@@ -1,10 +1,10 @@
-"""Sums over the first dims, or all but one: the gradients of biases, and of what was broadcast."""
+"""Sums over the first dims, or all but one: the gradients of biases and of broadcast arrays."""
 
 import math
 
 import numpy as np
 
-from .jit import parallel, share
+from .jit import parallel, thread_count
 from .layout import channels_last, contiguous
 
 __all__ = ["affine_to_bias", "convolve_to_bias", "float64_total"]
@@ -12,9 +12,9 @@ THRESHOLDS = {"affine_to_bias": 8192}
 
 
 @parallel
-def _sum_columns(t, parts, x, sums):
-    """The sums of the columns of a part of the rows."""
-    total, rows = sums[t], x[t * len(x) // parts : (t + 1) * len(x) // parts]
+def _sum_columns(t, threads, x, sums):
+    """The sums of the columns, over the rows of thread t."""
+    total, rows = sums[t], x[t * len(x) // threads : (t + 1) * len(x) // threads]
     total[:] = 0
     for r in range(0, len(rows) - 3, 4):
         a, b, c, d = rows[r], rows[r + 1], rows[r + 2], rows[r + 3]
@@ -30,11 +30,11 @@ def column_sums(x):
 
 
 def float64_column_sums(x):
-    """(rows, columns) -> (columns,). Several rows are taken for one first: a loop over few columns is mostly ends."""
+    """(rows, columns) -> (columns,). Several rows become one, as a loop over few columns is mostly overhead."""
     n, c = x.shape
     together = math.gcd(n, 16)
     x = x.reshape(n // together, together * c)
-    sums = np.empty((share(x.size), x.shape[1]))  # float64: there are many rows, and one after the other is added
+    sums = np.empty((thread_count(x.size), x.shape[1]))  # float64, as many rows are added one by one
     _sum_columns(len(sums), x, sums)
     return sums.reshape(-1, c).sum(axis=0)
 

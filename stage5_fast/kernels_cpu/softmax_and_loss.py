@@ -1,6 +1,6 @@
 """Softmax and its logarithm over any dim, and with cross-entropy, row by row.
 
-An array is looked at as (blocks, n, columns), with the softmax over n; where there is one column, as rows of n.
+An array is treated as (blocks, n, columns), with the softmax over n; with one column, as rows of n.
 """
 
 import math
@@ -8,14 +8,14 @@ import math
 import numpy as np
 
 from .elementary import dot, exponential, larger, largest, sum_of
-from .jit import empty, jit, parallel, share
+from .jit import empty, jit, parallel, thread_count
 from .layout import check_shapes, contiguous
 
 __all__ = ["log_softmax_gradient", "log_softmax_values", "nll", "nll_gradient", "softmax_gradient", "softmax_values"]
 THRESHOLDS = dict.fromkeys([name for name in __all__ if "softmax" in name], 2048)
 
-COST = 16  # an exponential and its sum take as long as so many additions
-COLUMNS = 256  # as many as are worked on at once, so that what is found of them stays in the cache
+COST = 16  # additions that take as long as an exponential and its sum
+COLUMNS = 256  # that are processed together, so that their maxima and sums stay in the cache
 
 
 @jit
@@ -28,38 +28,39 @@ def exponentials(row, out):
 
 
 @parallel
-def _softmax_of_rows(t, parts, x, out, logarithm):
-    for i in range(t * len(x) // parts, (t + 1) * len(x) // parts):
-        row, to = x[i], out[i]
-        top, total = exponentials(row, to)
+def _softmax_of_rows(t, threads, x, out, logarithm):
+    for i in range(t * len(x) // threads, (t + 1) * len(x) // threads):
+        row, out_row = x[i], out[i]
+        top, total = exponentials(row, out_row)
         if logarithm:
             total = np.log(total)
             for k in range(row.size):
-                to[k] = row[k] - top - total
+                out_row[k] = row[k] - top - total
         else:
             for k in range(row.size):
-                to[k] /= total
+                out_row[k] /= total
 
 
 @parallel
-def _softmax_of_rows_gradient(t, parts, g, out, gradient, logarithm):
-    for i in range(t * len(g) // parts, (t + 1) * len(g) // parts):
-        row, by, to = g[i], out[i], gradient[i]
+def _softmax_of_rows_gradient(t, threads, g, out, gradient, logarithm):
+    for i in range(t * len(g) // threads, (t + 1) * len(g) // threads):
+        g_row, out_row, gradient_row = g[i], out[i], gradient[i]
         if logarithm:
-            total = sum_of(row)
-            for k in range(row.size):
-                to[k] = row[k] - exponential(by[k]) * total
+            total = sum_of(g_row)
+            for k in range(g_row.size):
+                gradient_row[k] = g_row[k] - exponential(out_row[k]) * total
         else:
-            total = dot(row, by)
-            for k in range(row.size):
-                to[k] = by[k] * (row[k] - total)
+            total = dot(g_row, out_row)
+            for k in range(g_row.size):
+                gradient_row[k] = out_row[k] * (g_row[k] - total)
 
 
 @parallel
-def _softmax_of_columns(t, parts, x, out, scratch, logarithm):
-    (blocks, n, columns), top, total = x.shape, scratch[t, 0], scratch[t, 1]  # not unpacked: that would be no vector
+def _softmax_of_columns(t, threads, x, out, scratch, logarithm):
+    # The scratch isn't unpacked: loops over its rows wouldn't be vectorized.
+    (blocks, n, columns), top, total = x.shape, scratch[t, 0], scratch[t, 1]
     pieces = -(-columns // COLUMNS)
-    for u in range(t * blocks * pieces // parts, (t + 1) * blocks * pieces // parts):
+    for u in range(t * blocks * pieces // threads, (t + 1) * blocks * pieces // threads):
         block, first = u // pieces, u % pieces * COLUMNS
         last = min(first + COLUMNS, columns)
         top[:], total[:] = -np.inf, 0
@@ -68,52 +69,53 @@ def _softmax_of_columns(t, parts, x, out, scratch, logarithm):
             for c in range(row.size):
                 top[c] = larger(top[c], row[c])
         for k in range(n):
-            row, to = x[block, k, first:last], out[block, k, first:last]
+            row, out_row = x[block, k, first:last], out[block, k, first:last]
             for c in range(row.size):
                 power = exponential(row[c] - top[c])
-                to[c] = power
+                out_row[c] = power
                 total[c] += power
         if logarithm:
             for c in range(last - first):
                 total[c] = np.log(total[c])
         for k in range(n):
-            row, to = x[block, k, first:last], out[block, k, first:last]
+            row, out_row = x[block, k, first:last], out[block, k, first:last]
             if logarithm:
                 for c in range(row.size):
-                    to[c] = row[c] - top[c] - total[c]
+                    out_row[c] = row[c] - top[c] - total[c]
             else:
                 for c in range(row.size):
-                    to[c] /= total[c]
+                    out_row[c] /= total[c]
 
 
 @parallel
-def _softmax_of_columns_gradient(t, parts, g, out, gradient, scratch, logarithm):
+def _softmax_of_columns_gradient(t, threads, g, out, gradient, scratch, logarithm):
     (blocks, n, columns), total = g.shape, scratch[t, 0]
     pieces = -(-columns // COLUMNS)
-    for u in range(t * blocks * pieces // parts, (t + 1) * blocks * pieces // parts):
+    for u in range(t * blocks * pieces // threads, (t + 1) * blocks * pieces // threads):
         block, first = u // pieces, u % pieces * COLUMNS
         last = min(first + COLUMNS, columns)
         total[:] = 0
         for k in range(n):
-            row, by = g[block, k, first:last], out[block, k, first:last]
+            g_row, out_row = g[block, k, first:last], out[block, k, first:last]
             if logarithm:
-                for c in range(row.size):
-                    total[c] += row[c]
+                for c in range(g_row.size):
+                    total[c] += g_row[c]
             else:
-                for c in range(row.size):
-                    total[c] += row[c] * by[c]
+                for c in range(g_row.size):
+                    total[c] += g_row[c] * out_row[c]
         for k in range(n):
-            row, by, to = g[block, k, first:last], out[block, k, first:last], gradient[block, k, first:last]
+            g_row, out_row = g[block, k, first:last], out[block, k, first:last]
+            gradient_row = gradient[block, k, first:last]
             if logarithm:
-                for c in range(row.size):
-                    to[c] = row[c] - exponential(by[c]) * total[c]
+                for c in range(g_row.size):
+                    gradient_row[c] = g_row[c] - exponential(out_row[c]) * total[c]
             else:
-                for c in range(row.size):
-                    to[c] = by[c] * (row[c] - total[c])
+                for c in range(g_row.size):
+                    gradient_row[c] = out_row[c] * (g_row[c] - total[c])
 
 
 def _over(dim, of_rows, of_columns, logarithm, *arrays):
-    """What a kernel makes of arrays of one shape, over a dim of them."""
+    """The result of a kernel over a dim of arrays of one shape."""
     shape = arrays[0].shape
     if not arrays[0].size or not -len(shape) <= dim < len(shape):
         return NotImplemented
@@ -122,11 +124,11 @@ def _over(dim, of_rows, of_columns, logarithm, *arrays):
     columns = math.prod(shape[dim + 1 :])
     out = empty(shape, arrays[0].dtype)
     arrays = [contiguous(x).reshape(-1, shape[dim], columns) for x in (*arrays, out)]
-    parts = share(COST * out.size)
+    threads = thread_count(COST * out.size)
     if columns == 1:
-        of_rows(parts, *[x.reshape(-1, shape[dim]) for x in arrays], logarithm)
+        of_rows(threads, *[x.reshape(-1, shape[dim]) for x in arrays], logarithm)
     else:
-        of_columns(parts, *arrays, np.empty((parts, 2, COLUMNS), out.dtype), logarithm)
+        of_columns(threads, *arrays, np.empty((threads, 2, COLUMNS), out.dtype), logarithm)
     return out
 
 
@@ -147,29 +149,29 @@ def log_softmax_gradient(g, out, dim):
 
 
 @parallel
-def _nll(t, parts, x, target, losses, probabilities):
-    for i in range(t * len(x) // parts, (t + 1) * len(x) // parts):
-        row, out = x[i], probabilities[i]
-        top, total = exponentials(row, out)
+def _nll(t, threads, x, target, losses, probabilities):
+    for i in range(t * len(x) // threads, (t + 1) * len(x) // threads):
+        row, out_row = x[i], probabilities[i]
+        top, total = exponentials(row, out_row)
         for k in range(row.size):
-            out[k] /= total
-        there = 0 <= target[i] < row.size
-        losses[i] = np.log(total) - (row[target[i]] - top) if there else np.nan
+            out_row[k] /= total
+        in_range = 0 <= target[i] < row.size
+        losses[i] = np.log(total) - (row[target[i]] - top) if in_range else np.nan
 
 
 @parallel
-def _nll_gradient(t, parts, g, probabilities, target, gradient):
-    for i in range(t * len(g) // parts, (t + 1) * len(g) // parts):
-        row, out = probabilities[i], gradient[i]
+def _nll_gradient(t, threads, g, probabilities, target, gradient):
+    for i in range(t * len(g) // threads, (t + 1) * len(g) // threads):
+        row, out_row = probabilities[i], gradient[i]
         for k in range(row.size):
-            out[k] = g[i] * row[k] - (g[i] if k == target[i] else 0)
+            out_row[k] = g[i] * row[k] - (g[i] if k == target[i] else 0)
 
 
 def nll(x, target):
     check_shapes(x.ndim == 2 and target.shape == x.shape[:1] and x.shape[1], x, target)
     losses, probabilities = empty(len(x), x.dtype), empty(x.shape, x.dtype)
     target = contiguous(target.astype(np.int64, copy=False))
-    _nll(share(16 * x.size), contiguous(x), target, losses, probabilities)
+    _nll(thread_count(16 * x.size), contiguous(x), target, losses, probabilities)
     return losses, probabilities
 
 
@@ -179,5 +181,5 @@ def nll_gradient(g, probabilities, target):
     )
     gradient = empty(probabilities.shape, g.dtype)
     target = contiguous(target.astype(np.int64, copy=False))
-    _nll_gradient(share(probabilities.size), contiguous(g), contiguous(probabilities), target, gradient)
+    _nll_gradient(thread_count(probabilities.size), contiguous(g), contiguous(probabilities), target, gradient)
     return gradient

@@ -11,5 +11,5 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 for _file in iter_modules(__path__):
-    _room = import_module(f"{__name__}.{_file.name}")
-    globals().update({name: getattr(_room, name) for name in getattr(_room, "__all__", ())})
+    _topic = import_module(f"{__name__}.{_file.name}")
+    globals().update({name: getattr(_topic, name) for name in getattr(_topic, "__all__", ())})

@@ -1,4 +1,4 @@
-"""Activations: what goes through arrays number by number."""
+"""Elementwise activations."""
 
 # ruff: noqa: F821 - a name in capitals, or `real`, is one that `specialized` adds
 

@@ -15,10 +15,10 @@ from .reduction import channel_sums
 
 __all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "matmul"]
 
-TILED = SIMULATED  # whether linear layers use the matrix product that stands here, not the one of cuBLAS
+TILED = SIMULATED  # whether linear layers use the matrix product of this file instead of cuBLAS's
 DEPTH = 8  # steps of a product that are in shared memory at a time
 SIDES = 128, 64, 32  # that a tile may have
-BUSY = 512  # blocks, which occupy a large GPU
+BUSY = 512  # blocks that fill a large GPU
 
 
 def _gemm(a, b, bias, out, rows, columns, depth, numbers):
@@ -66,7 +66,7 @@ def _gemm(a, b, bias, out, rows, columns, depth, numbers):
             sums[i, j] = 0
 
     half = 1
-    for now in range(part * size - DEPTH, last, DEPTH):  # the first time only the next steps' numbers are fetched
+    for now in range(part * size - DEPTH, last, DEPTH):  # the first time the next steps are only fetched
         ahead = now + DEPTH
         for e in range(A_FETCHES):
             k = ahead + fetched_step(t + e * THREADS, A_STEPS_FIRST, ROWS)
@@ -215,7 +215,7 @@ def matmul(a, b, bias=None):
 
 
 def _steps(x):
-    """A matrix as it lies in order in memory, and the steps there from row to row and from column to column."""
+    """A matrix in its contiguous order, and its strides: from row to row and from column to column."""
     if x.T.flags.c_contiguous and not x.flags.c_contiguous:
         return x.T, 1, x.shape[0]
     return contiguous(x), x.shape[1], 1
@@ -251,7 +251,7 @@ def affine_relu(x, weight, bias):
 def affine_to_x(g, weight):
     check_shapes(g.shape[-1] == len(weight), g, weight)
     if not (TILED and g.size and weight.size and same_dtype(g, weight)):
-        return NotImplemented  # as cuBLAS does it, there is nothing to add
+        return NotImplemented  # NumPy's function calls cuBLAS
     return matmul(g.reshape(-1, g.shape[-1]), weight).reshape(*g.shape[:-1], weight.shape[1])
 
 

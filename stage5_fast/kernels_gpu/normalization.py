@@ -1,4 +1,4 @@
-"""Batch norm. An array is looked at as images · channels · pixels."""
+"""Batch norm. Arrays are treated as (images, channels, pixels)."""
 
 # ruff: noqa: F821 - a name in capitals, or `real`, is one that `specialized` adds
 
@@ -16,7 +16,7 @@ __all__ = ["moments", "normalized", "normalized_gradient"]
 
 @device
 def _shifted_term(x, g, mean, i, c, start):
-    """How far a number is from the channel's first, and its square: of these, sums lose no digits."""
+    """The difference from the channel's first number, and its square: sums of these lose no digits."""
     d = np.float64(x[i]) - _shift(x, start)
     return d, d * d
 
@@ -47,7 +47,7 @@ def _as_scaled(a, b, x, var, c, start, n, eps):
 def _normalized(x, weight, bias, mean, var, out, n, channels, pixels, eps):
     """weight·(x − mean)/√(var + ε) + bias of each number's channel.
 
-    Grid: a thread for each number. Shared memory: none. Bytes: x and out once each, as must be.
+    Grid: a thread for each number. Shared memory: none. Bytes: x and out once each, the minimum.
     """
     i = cuda.grid(1)
     if i < n:
@@ -58,7 +58,7 @@ def _normalized(x, weight, bias, mean, var, out, n, channels, pixels, eps):
 def _normalized_gradient(g, x, weight, mean, var, to_bias, to_weight, out, n, channels, pixels, eps):
     """(g − mean g − x̂·mean(g·x̂))·weight/√(var + ε), where to_bias is Σg and to_weight Σg·x̂.
 
-    Grid: a thread for each number. Shared memory: none. Bytes: g, x and out once each, as must be.
+    Grid: a thread for each number. Shared memory: none. Bytes: g, x and out once each, the minimum.
     """
     i = cuda.grid(1)
     if i < n:
@@ -111,8 +111,8 @@ def normalized_gradient(g, x, weight, mean, var, eps, dim):
     if not same_dtype(x, g):
         return NotImplemented
     g, planes, out = _as_planes(g), _as_planes(x), empty(x, *x.shape)
-    by, mean, var = _vectors(x, weight, mean, var)
+    scale, mean, var = _vectors(x, weight, mean, var)
     to_bias, to_weight = two_sums(planes, g, mean, var, float(eps), _times_centred, _as_scaled)
-    arrays = g, planes, by, mean, var, to_bias, to_weight, out
+    arrays = g, planes, scale, mean, var, to_bias, to_weight, out
     specialized(_normalized_gradient, x.dtype)(grid_size(x.size), *arrays, x.size, *planes.shape[1:], float(eps))
     return out, to_weight.reshape(weight.shape), to_bias.reshape(weight.shape)

@@ -1,4 +1,4 @@
-"""Optimizers' steps. Where a step has no use for one of its arrays, the gradient stands there, and is not read."""
+"""The steps of optimizers. For an array that a step doesn't use, the gradient is passed, and not read."""
 
 # ruff: noqa: F821 - a name in capitals, or `real`, is one that `specialized` adds
 
@@ -32,8 +32,8 @@ def _sgd(p, g, buffer, lr, momentum, dampening, weight_decay, n):
 def _adam(p, g, m, v, top, t, lr, beta1, beta2, eps, weight_decay, n):
     """A step of Adam or, DECOUPLED, AdamW.
 
-    Grid: a block for 1024 numbers. A thread: 4 of them, 256 apart. Shared memory: what follows from t alone, which one
-    thread works out for its block. Bytes: g is read, p, m, v and top are read and written once, as must be.
+    Grid: a block for 1024 numbers. A thread: 4 of them, 256 apart. Shared memory: what depends on t alone, which one
+    thread computes for its block. Bytes: g is read, p, m, v and top are read and written once, the minimum.
     """
     shared = cuda.shared.array(2, np.float64)
     if cuda.threadIdx.x == 0:
@@ -62,7 +62,7 @@ def _rmsprop(p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum, n):
     """A step of RMSprop.
 
     Grid: a thread for each number. Shared memory: none. Bytes: g is read, p, v, m and the buffer are read and written
-    once, as must be.
+    once, the minimum.
     """
     i = cuda.grid(1)
     if i < n:
@@ -74,7 +74,7 @@ def _rmsprop(p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum, n):
             a = m[i] + real(1.0 - alpha) * (step - m[i])
             m[i] = a
             b -= a * a
-        root = math.sqrt(b) if b >= 0 else real(math.nan)  # the simulator's root of what is below 0 is an error
+        root = math.sqrt(b) if b >= 0 else real(math.nan)  # in the simulator a negative number's root is an error
         step /= root + real(eps)
         if MOMENTUM:
             step += real(momentum) * buffer[i]
@@ -124,14 +124,14 @@ def _by_pointer(number):
 
 
 def _number(x):
-    """A number for a kernel, or an array on the device that holds it; and how the kernel gets at it."""
+    """A number for a kernel, or an array on the device that holds it; and the function that reads it."""
     if isinstance(x, int | float | np.number):
         return float(x), _by_value
     return x.reshape(1), _by_pointer
 
 
 def _step(kernel, p, g, state, numbers, items=1, **constants):
-    """A kernel's step, which changes p and the arrays of its state; those that are None it doesn't look at.
+    """Launch a kernel, which changes p and the arrays of its state in place; those that are None aren't used.
 
     The first of the numbers, the learning rate and for some the count of steps, may be arrays on the device, so that a
     captured step can have others each time.

@@ -1,6 +1,6 @@
 """Softmax and its logarithm over any dim, and with cross-entropy, row by row.
 
-An array is looked at as (blocks, n, columns), with the softmax over n: a row is what has one block and one column.
+An array is treated as (blocks, n, columns), with the softmax over n; a row is all n of one block and one column.
 """
 
 # ruff: noqa: F821 - a name in capitals, or `real`, is one that `specialized` adds
@@ -20,38 +20,38 @@ def _softmax(x, out, rows, n, columns):
     """softmax(x) of each row or, with LOGARITHM, its logarithm.
 
     Grid: a block for 256/LANES rows. A thread: every LANES-th number of a row. With LANES = 1 neighbouring threads have
-    neighbouring columns. Shared memory: what each thread found, of which those of a row take the largest or the sum.
+    neighbouring columns. Shared memory: each thread's maximum or sum, of which a row's are reduced as a tree.
     Bytes: x is read three times, twice of them from the cache, and the result written; once each is needed.
     """
-    found = cuda.shared.array(THREADS, real)
+    partial = cuda.shared.array(THREADS, real)
     t = cuda.threadIdx.x & 255
     row = np.int64(cuda.blockIdx.x) * (THREADS // LANES) + t // LANES
     start, count = row // columns * n * columns + row % columns, n if row < rows else 0
     top = real(-math.inf)
     for k in range(t % LANES, count, LANES):
         top = max(top, x[start + k * columns])
-    found[t] = top
+    partial[t] = top
     cuda.syncthreads()
     half = LANES // 2
     while half:
         if t % LANES < half:
-            found[t] = max(found[t], found[t + half])
+            partial[t] = max(partial[t], partial[t + half])
         cuda.syncthreads()
         half //= 2
-    top = found[t - t % LANES]
+    top = partial[t - t % LANES]
     cuda.syncthreads()
     total = real(0)
     for k in range(t % LANES, count, LANES):
         total += math.exp(x[start + k * columns] - top)
-    found[t] = total
+    partial[t] = total
     cuda.syncthreads()
     half = LANES // 2
     while half:
         if t % LANES < half:
-            found[t] += found[t + half]
+            partial[t] += partial[t + half]
         cuda.syncthreads()
         half //= 2
-    total = found[t - t % LANES]
+    total = partial[t - t % LANES]
     for k in range(t % LANES, count, LANES):
         i = start + k * columns
         out[i] = x[i] - top - math.log(total) if LOGARITHM else math.exp(x[i] - top) / total
@@ -63,7 +63,7 @@ def _softmax_gradient(g, out, gradient, rows, n, columns):
     Grid: a block for 256/LANES rows. A thread: every LANES-th number of a row. Shared memory: the sum of each thread.
     Bytes: g and out are read twice, once of them from the cache, and the gradient written; once each is needed.
     """
-    found = cuda.shared.array(THREADS, real)
+    partial = cuda.shared.array(THREADS, real)
     t = cuda.threadIdx.x & 255
     row = np.int64(cuda.blockIdx.x) * (THREADS // LANES) + t // LANES
     start, count = row // columns * n * columns + row % columns, n if row < rows else 0
@@ -71,15 +71,15 @@ def _softmax_gradient(g, out, gradient, rows, n, columns):
     for k in range(t % LANES, count, LANES):
         i = start + k * columns
         total += g[i] if LOGARITHM else g[i] * out[i]
-    found[t] = total
+    partial[t] = total
     cuda.syncthreads()
     half = LANES // 2
     while half:
         if t % LANES < half:
-            found[t] += found[t + half]
+            partial[t] += partial[t + half]
         cuda.syncthreads()
         half //= 2
-    total = found[t - t % LANES]
+    total = partial[t - t % LANES]
     for k in range(t % LANES, count, LANES):
         i = start + k * columns
         gradient[i] = g[i] - math.exp(out[i]) * total if LOGARITHM else out[i] * (g[i] - total)
@@ -88,51 +88,51 @@ def _softmax_gradient(g, out, gradient, rows, n, columns):
 def _nll(x, target, losses, probabilities, rows, columns):
     """−log softmax(x)[target] of each row, and softmax(x).
 
-    Grid: a block for 256/LANES rows. A thread: every LANES-th number of a row. Shared memory: what each thread found,
-    the largest or a sum, of which those of a row then take the largest or the sum by halves.
+    Grid: a block for 256/LANES rows. A thread: every LANES-th number of a row. Shared memory: each thread's maximum
+    or sum, of which a row's are reduced as a tree.
     Bytes: x is read three times, twice of them from the cache, and the probabilities written; once each is needed.
     """
-    found = cuda.shared.array(THREADS, real)
+    partial = cuda.shared.array(THREADS, real)
     t = cuda.threadIdx.x & 255
     row = np.int64(cuda.blockIdx.x) * (THREADS // LANES) + t // LANES
     begin, end = (row * columns, (row + 1) * columns) if row < rows else (0, 0)
     top = real(-math.inf)
     for i in range(begin + t % LANES, end, LANES):
         top = max(top, x[i])
-    found[t] = top
+    partial[t] = top
     cuda.syncthreads()
     half = LANES // 2
     while half:
         if t % LANES < half:
-            found[t] = max(found[t], found[t + half])
+            partial[t] = max(partial[t], partial[t + half])
         cuda.syncthreads()
         half //= 2
-    top = found[t - t % LANES]
+    top = partial[t - t % LANES]
     cuda.syncthreads()
     total = real(0)
     for i in range(begin + t % LANES, end, LANES):
         total += math.exp(x[i] - top)
-    found[t] = total
+    partial[t] = total
     cuda.syncthreads()
     half = LANES // 2
     while half:
         if t % LANES < half:
-            found[t] += found[t + half]
+            partial[t] += partial[t + half]
         cuda.syncthreads()
         half //= 2
-    total = found[t - t % LANES]
+    total = partial[t - t % LANES]
     for i in range(begin + t % LANES, end, LANES):
         probabilities[i] = math.exp(x[i] - top) / total
     if row < rows and t % LANES == 0:
-        there = 0 <= target[row] < columns
-        losses[row] = math.log(total) - (x[begin + target[row]] - top) if there else real(math.nan)
+        in_range = 0 <= target[row] < columns
+        losses[row] = math.log(total) - (x[begin + target[row]] - top) if in_range else real(math.nan)
 
 
 def _nll_gradient(g, probabilities, target, gradient, rows, columns):
     """g·(probabilities − 1 at the target) of each row.
 
     Grid: a block for 256/LANES rows. A thread: every LANES-th number of a row. Shared memory: none.
-    Bytes: the probabilities and the gradient once each, as must be.
+    Bytes: the probabilities and the gradient once each, the minimum.
     """
     t = cuda.threadIdx.x & 255
     row = np.int64(cuda.blockIdx.x) * (THREADS // LANES) + t // LANES
@@ -144,14 +144,14 @@ def _nll_gradient(g, probabilities, target, gradient, rows, columns):
 
 
 def _by_rows(kernel, x, *arguments):
-    """Launch a kernel whose threads share rows of x: about one for eight numbers, and a power of two of them."""
+    """Launch a kernel in which several threads process a row of x: about one for eight numbers, a power of two."""
     rows, columns = x.shape
     lanes = min(THREADS, 1 << ((columns - 1) // 8).bit_length())
     specialized(kernel, x.dtype, LANES=lanes)(grid_size(rows, THREADS // lanes), *arguments, rows, columns)
 
 
 def _over(dim, kernel, logarithm, *arrays):
-    """What a kernel makes of arrays of one shape, over a dim of them."""
+    """The result of a kernel over a dim of arrays of one shape."""
     first, shape = arrays[0], arrays[0].shape
     if not first.size or not -len(shape) <= dim < len(shape) or not same_dtype(*arrays):
         return NotImplemented

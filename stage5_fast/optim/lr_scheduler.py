@@ -1,6 +1,6 @@
-"""Schedulers, which change an optimizer's learning rates from epoch to epoch, or from step to step.
+"""Schedulers, which change an optimizer's learning rates after each epoch or step.
 
-Most multiply the rates that they find. So two of them compose, and a rate that was set by hand stays.
+Most multiply the current rates, so that several of them compose and a rate that was set by hand is kept.
 """
 
 import copy
@@ -18,12 +18,12 @@ from .optimizer import Optimizer
 class LRScheduler:
     """The base class of schedulers, as `torch.optim.lr_scheduler.LRScheduler`.
 
-    `step()` sets the rates of epoch `last_epoch`, one more each time, after the optimizer's own `step()`. A kind of
-    scheduler has `_factor()`, by which all rates are multiplied, or `get_lr()`, the new rates, one for each group.
+    `step()` sets the rates of epoch `last_epoch`, one more each time, after the optimizer's own `step()`. A
+    subclass has `_factor()`, by which all rates are multiplied, or `get_lr()`, the new rates, one for each group.
     `base_lrs` are the rates at the start. To go on from an epoch, `last_epoch`, load the optimizer's state first.
     """
 
-    _is_initial = False  # whether this is the step that the constructor takes
+    _is_initial = False  # whether the constructor is calling `step`
 
     def __init__(self, optimizer, last_epoch=-1):
         self.optimizer, self.last_epoch = _optimizer(optimizer), last_epoch
@@ -61,9 +61,9 @@ class LRScheduler:
         self.last_epoch = epoch
         for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             _set_lr(group, lr)
-        self._last_lr = self._found()
+        self._last_lr = self._current()
 
-    def _found(self):
+    def _current(self):
         """The current rates."""
         return [_value(group["lr"]) for group in self.optimizer.param_groups]
 
@@ -71,28 +71,29 @@ class LRScheduler:
         raise NotImplementedError(f"{type(self).__name__}: has neither _factor nor get_lr")
 
     def get_lr(self):
-        """The rates of this epoch, made of those that are set."""
+        """The rates of this epoch, computed from the current ones."""
         factor = self._factor()
-        return [lr * factor for lr in self._found()]
+        return [lr * factor for lr in self._current()]
 
     def get_last_lr(self):
-        """The rates that the last step set, or found."""
+        """The rates after the last step."""
         return self._last_lr
 
     def state_dict(self):
-        """A copy of all that the scheduler is but the optimizer; of functions nothing, of other callables their own."""
+        """A copy of all attributes but the optimizer, without functions; of other callables, their attributes."""
         return {name: _copied(value) for name, value in vars(self).items() if name != "optimizer"}
 
     def load_state_dict(self, state_dict):
-        """Go on from a `state_dict`, PyTorch's too; the rates themselves are in the optimizer's. ValueError if it isn't
-        one of this kind of scheduler.
+        """Restore a `state_dict`, also one of PyTorch. The rates themselves are in the optimizer's.
+
+        ValueError if it isn't the state of such a scheduler.
         """
         self._check(state_dict)
         for name, value in state_dict.items():
             setattr(self, name, _restored(getattr(self, name, None), value))
 
     def _check(self, state):
-        """ValueError, which names what is wrong, unless the state is one of such a scheduler."""
+        """ValueError that names what is wrong, if the state isn't one of such a scheduler."""
         kind = type(self).__name__
         if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
             raise ValueError(f"{kind}: wanted a dict of names and values as the loaded state")
@@ -111,7 +112,7 @@ _LEAST = {"last_epoch": -1, "_step_count": 0, "step_size": 1, "T_max": 1, "T_0":
 
 
 def _check_part(name, part, value):
-    """ValueError unless a part of a scheduler can be restored from a value."""
+    """ValueError unless an attribute of a scheduler can be restored from a value."""
     if isinstance(part, LRScheduler):
         part._check(value)
     elif isinstance(part, list):
@@ -144,7 +145,7 @@ def _set_lr(group, lr):
 
 
 def _copied(value):
-    """A part of a scheduler as its state has it."""
+    """An attribute of a scheduler, for its state."""
     if isinstance(value, LRScheduler):
         return value.state_dict()
     if isinstance(value, list):
@@ -155,7 +156,7 @@ def _copied(value):
 
 
 def _restored(part, value):
-    """A part of a scheduler, restored from its state."""
+    """An attribute of a scheduler, restored from its state."""
     if isinstance(part, LRScheduler):
         part.load_state_dict(value)
         return part
@@ -169,7 +170,7 @@ def _restored(part, value):
 
 
 def _for_each_group(name, optimizer, value):
-    """A list of a value for each group: of the one for all, or those that are given."""
+    """A list with a value for each group, from one value for all or a list."""
     n = len(optimizer.param_groups)
     if not isinstance(value, list | tuple):
         return [value] * n
@@ -178,11 +179,11 @@ def _for_each_group(name, optimizer, value):
     return list(value)
 
 
-# By factors
+# Factors
 
 
 class MultiplicativeLR(LRScheduler):
-    """Times lr_lambda(epoch), of which there may be one for each group."""
+    """Multiplies the rate by lr_lambda(epoch): one function for all groups, or one for each."""
 
     def __init__(self, optimizer, lr_lambda, last_epoch=-1):
         self.lr_lambdas = _for_each_group("lr_lambda", _optimizer(optimizer), lr_lambda)
@@ -193,15 +194,15 @@ class MultiplicativeLR(LRScheduler):
 
     def get_lr(self):
         if self._is_initial:
-            return self._found()
-        return [lr * function(self.last_epoch) for lr, function in zip(self._found(), self.lr_lambdas)]
+            return self._current()
+        return [lr * function(self.last_epoch) for lr, function in zip(self._current(), self.lr_lambdas)]
 
     def _restart(self):
         self._update_lr(0)  # PyTorch's has no rates to begin anew from
 
 
 class LambdaLR(LRScheduler):
-    """The rate at the start times lr_lambda(epoch), whatever it was before; one function for all groups or for each."""
+    """Sets the rate to the initial one times lr_lambda(epoch): one function for all groups, or one for each."""
 
     def __init__(self, optimizer, lr_lambda, last_epoch=-1):
         self.lr_lambdas = _for_each_group("lr_lambda", _optimizer(optimizer), lr_lambda)
@@ -212,7 +213,7 @@ class LambdaLR(LRScheduler):
 
 
 class StepLR(LRScheduler):
-    """Times gamma after every step_size epochs."""
+    """Multiplies the rate by gamma every step_size epochs."""
 
     def __init__(self, optimizer, step_size, gamma=0.1, last_epoch=-1):
         self.step_size, self.gamma = step_size, gamma
@@ -223,7 +224,7 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """Times gamma at each of the milestones."""
+    """Multiplies the rate by gamma at each of the milestones."""
 
     def __init__(self, optimizer, milestones, gamma=0.1, last_epoch=-1):
         self.milestones, self.gamma = Counter(milestones), gamma
@@ -234,7 +235,7 @@ class MultiStepLR(LRScheduler):
 
 
 class ConstantLR(LRScheduler):
-    """Times factor at the start, and divided by it again after total_iters epochs."""
+    """Multiplies the rate by factor at the start, and divides it by factor after total_iters epochs."""
 
     def __init__(self, optimizer, factor=1.0 / 3, total_iters=5, last_epoch=-1):
         if not 0 <= factor <= 1:
@@ -249,7 +250,7 @@ class ConstantLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """Along a line, from start_factor to end_factor times the rate in total_iters epochs."""
+    """Scales the rate by a factor that changes linearly from start_factor to end_factor in total_iters epochs."""
 
     def __init__(self, optimizer, start_factor=1.0 / 3, end_factor=1.0, total_iters=5, last_epoch=-1):
         if not 0 < start_factor <= 1:
@@ -269,7 +270,7 @@ class LinearLR(LRScheduler):
 
 
 class ExponentialLR(LRScheduler):
-    """Times gamma after every epoch."""
+    """Multiplies the rate by gamma after every epoch."""
 
     def __init__(self, optimizer, gamma, last_epoch=-1):
         self.gamma = gamma
@@ -280,7 +281,7 @@ class ExponentialLR(LRScheduler):
 
 
 class PolynomialLR(LRScheduler):
-    """(1 − epoch/total_iters)^power times the rate at the start, by factors from epoch to epoch."""
+    """Scales the rate by (1 − epoch/total_iters)^power."""
 
     def __init__(self, optimizer, total_iters=5, power=1.0, last_epoch=-1):
         self.total_iters, self.power = total_iters, power
@@ -293,18 +294,18 @@ class PolynomialLR(LRScheduler):
         return (left / before) ** self.power
 
 
-# Along a cosine or a cycle
+# Cosines and cycles
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Along half a cosine, down to eta_min in T_max epochs, and up again (Loshchilov and Hutter 2016)."""
+    """Lowers the rate along half a cosine to eta_min in T_max epochs, then raises it (Loshchilov and Hutter 2016)."""
 
     def __init__(self, optimizer, T_max, eta_min=0.0, last_epoch=-1):
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self):
-        epoch, found = self.last_epoch, self._found()
+        epoch, found = self.last_epoch, self._current()
         if self._is_initial:
             return found
         if self._step_count == 1 and epoch > 0:
@@ -317,7 +318,7 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """Along half a cosine down to eta_min, again and again, in T_0 epochs, T_0·T_mult, T_0·T_mult², …
+    """Lowers the rate along half a cosine to eta_min and restarts, after T_0 epochs, T_0·T_mult, T_0·T_mult², …
 
     `step(epoch)` also takes a fraction of an epoch (Loshchilov and Hutter 2016).
     """
@@ -351,7 +352,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
 
 class _CyclesMomentum(LRScheduler):
-    """A scheduler that turns the momentum, or the first of betas, down while the rate goes up."""
+    """A scheduler that lowers the momentum, or the first of betas, while it raises the rate."""
 
     def _begin(self, optimizer, base_momentum, max_momentum, last_epoch):
         """The lists of momenta, which new groups have as "base_momentum" and "max_momentum"."""
@@ -374,7 +375,7 @@ class _CyclesMomentum(LRScheduler):
 
 
 class CyclicLR(_CyclesMomentum):
-    """Up from base_lr to max_lr in step_size_up steps, down again in step_size_down, and so on (Smith 2015).
+    """Raises the rate from base_lr to max_lr in step_size_up steps, lowers it in step_size_down, … (Smith 2015).
 
     How high, the mode says: "triangular", "triangular2", which halves it each time, or "exp_range", gamma^step; or
     else scale_fn, of the cycle's number or with scale_mode="iterations" of the step's.
@@ -415,7 +416,7 @@ class CyclicLR(_CyclesMomentum):
         self.base_lrs = base_lrs
 
     def scale_fn(self, x):
-        """How high the x-th cycle, or step, goes."""
+        """The scale of the x-th cycle, or step."""
         if self._scale_fn_custom:
             return self._scale_fn_custom(x)
         return {"triangular": 1.0, "triangular2": 1 / 2.0 ** (x - 1), "exp_range": self.gamma**x}[self.mode]
@@ -432,7 +433,9 @@ class CyclicLR(_CyclesMomentum):
 
 
 class OneCycleLR(_CyclesMomentum):
-    """Up from max_lr/div_factor to max_lr for pct_start of all steps, then down to final_div_factor below the first.
+    """Raises the rate from max_lr/div_factor to max_lr in pct_start of all steps, then lowers it.
+
+    It ends at final_div_factor below the initial one.
 
     With three_phase it comes down as it went up, and from there goes to the last (Smith and Topin 2017).
     """
@@ -504,18 +507,19 @@ class OneCycleLR(_CyclesMomentum):
 
 
 def _annealed(start, end, done):
-    """The number along half a cosine from start to end when so much of the way is done."""
+    """The value after the fraction `done` of half a cosine from start to end."""
     return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
 
 
-# By what is measured
+# Metrics
 
 
 class ReduceLROnPlateau(LRScheduler):
-    """Times factor when what `step(metrics)` is told hasn't become better for more than `patience` epochs.
+    """Multiplies the rate by factor if `metrics`, given to `step`, hasn't improved for more than `patience` epochs.
 
-    Better, by the mode, is smaller ("min") or larger ("max") by more than the threshold: a share of the best so far
-    ("rel") or so much ("abs"). After that it waits `cooldown` epochs, and never goes below min_lr.
+    It improves if it gets smaller (mode "min") or larger ("max") than the best so far by more than the threshold, which
+    is relative to the best ("rel") or absolute ("abs"). After a change it waits `cooldown` epochs. The rate never goes
+    below min_lr.
     """
 
     def __init__(
@@ -541,7 +545,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.cooldown, self.eps, self.min_lrs = cooldown, eps, _for_each_group("min_lr", optimizer, min_lr)
         self.best = math.inf if mode == "min" else -math.inf
         self.last_epoch, self.cooldown_counter, self.num_bad_epochs = 0, 0, 0
-        self._last_lr = self._found()
+        self._last_lr = self._current()
 
     def step(self, metrics, epoch=None):
         metrics, self.last_epoch = float(metrics), self.last_epoch + 1 if epoch is None else epoch
@@ -552,11 +556,11 @@ class ReduceLROnPlateau(LRScheduler):
         if self.cooldown_counter > 0:
             self.cooldown_counter, self.num_bad_epochs = self.cooldown_counter - 1, 0
         if self.num_bad_epochs > self.patience:
-            for group, lr, least in zip(self.optimizer.param_groups, self._found(), self.min_lrs, strict=True):
+            for group, lr, least in zip(self.optimizer.param_groups, self._current(), self.min_lrs, strict=True):
                 if lr - max(lr * self.factor, least) > self.eps:
                     _set_lr(group, max(lr * self.factor, least))
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
-        self._last_lr = self._found()
+        self._last_lr = self._current()
 
     def _is_better(self, a, best):
         sign = 1 if self.mode == "max" else -1
@@ -565,21 +569,21 @@ class ReduceLROnPlateau(LRScheduler):
         return sign * a > sign * best + self.threshold
 
 
-# Of other schedulers
+# Combinations
 
 
 class ChainedScheduler(LRScheduler):
-    """Several schedulers at once: each multiplies what it finds."""
+    """Several schedulers at once: each multiplies the current rates."""
 
     def __init__(self, schedulers, optimizer=None):
         self._schedulers = list(schedulers)
         self.optimizer = _shared_optimizer(self, optimizer)
-        self._last_lr = self._found()
+        self._last_lr = self._current()
 
     def step(self):
         for scheduler in self._schedulers:
             scheduler.step()
-        self._last_lr = self._found()
+        self._last_lr = self._current()
 
 
 class SequentialLR(LRScheduler):

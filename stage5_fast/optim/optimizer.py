@@ -100,7 +100,7 @@ class Optimizer:
             for p, first in begins:
                 array, g = p._data if type(p._data) is np.ndarray else memory(p), p._grad
                 state = self._arrays(p, names) if names else {}
-                self._update(array, -g if group["maximize"] else g, state, lr.beside(array), group, first)
+                self._update(array, -g if group["maximize"] else g, state, lr.on_device_of(array), group, first)
         return loss
 
     def _rate(self, group):

@@ -1,4 +1,4 @@
-"""Convolution and both its gradients: a kernel that moves over images."""
+"""Convolution and both its gradients, as implicit GEMM: tiles of output pixels read the images themselves."""
 
 import math
 from functools import lru_cache
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .jit import empty, jit, parallel, share
+from .jit import empty, jit, parallel, thread_count
 from .layout import channels_first, channels_last, check_shapes, pad_channels
 from .micro_kernel import TAIL, micro_kernel
 from .packing import offset_table, pack_bias, pack_weight, row_offsets
@@ -14,13 +14,13 @@ from .registers import LANEWISE, NARROW_ROWS, ONE, OUTER, ROWS, TWO, broadcast_r
 
 __all__ = ["convolve", "convolve_to_weight", "convolve_to_x"]
 
-BAND, ANY_SIZE = 49152, 1 << 62  # about so many numbers of an image are in a band
+BAND, ANY_SIZE = 49152, 1 << 62  # numbers of an image in a band, about
 VIEW = np.dtype(
     [
         (name, np.int64)
         for name in (
             *("height", "width", "channels"),  # of an image
-            *("direct", "top", "left", "step", "step_x", "seen_height", "seen_width"),  # which pixels a band sees
+            *("direct", "top", "left", "step", "step_x", "seen_height", "seen_width"),  # which pixels a band reads
             *("high", "wide", "band", "bands"),  # output pixels: rows, in a row, rows in a band, bands
             *("groups", "fan_in", "fan_out", "length", "panel"),
             *("image", "row", "corner"),  # where results go: numbers in an image, from row to row, before the first
@@ -33,8 +33,8 @@ class Plan(NamedTuple):
     """Where a kernel reads and writes, as positions in arrays."""
 
     view: np.ndarray  # one VIEW
-    space: int  # how many numbers of scratch memory a part needs
-    x_offsets: np.ndarray  # of a band's output pixels: the first pixel of x that each sees
+    space: int  # how many numbers of scratch memory a thread needs
+    x_offsets: np.ndarray  # of a band's output pixels: the first pixel of x that each reads
     out_offsets: np.ndarray  # where the result of each goes
     starts: np.ndarray  # of each run of pixels under the kernel, counted from the first one
     taps: np.ndarray  # of each number under the kernel
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
 
 def _plan(size, dy, dx, step, target, phase, out_step, layout, extent):
-    """The plan for a kernel that at output (i, j) sees the pixels (i, j)·step + (dy, dx) of images (H, W, C) = `size`.
+    """The plan for a kernel that at output (i, j) reads the pixels (i, j)·step + (dy, dx) of images (H, W, C) = `size`.
 
     The result goes to (i, j)·out_step + phase of the target (H', W', F).
     """
@@ -56,7 +56,7 @@ def _plan(size, dy, dx, step, target, phase, out_step, layout, extent):
     across = width if direct else (wide - 1) * step[1] + reach[1]
     line = across * channels
     most = max(1, extent // (line * step[0]))
-    band = -(-high // -(-high // most))  # about equal ones: the last begins earlier, and does some rows again
+    band = -(-high // -(-high // most))  # of about equal height: the last begins earlier, and computes some rows again
     down = (band - 1) * step[0] + reach[0]
 
     starts = np.add.outer((np.array(dy) - top) * line, (np.array(dx) - left) * channels)
@@ -79,7 +79,7 @@ def _plan(size, dy, dx, step, target, phase, out_step, layout, extent):
 
 @jit
 def load_band(x, u, v, fill, band, reuse):
-    """The pixels that band u sees, copied into `band` if some lie outside the image: (array, its first position).
+    """The pixels that band u reads, copied into `band` if some lie outside the image: (array, its first position).
 
     The padding is written once: it is there already if a band of images of this size was loaded before, `reuse`.
     """
@@ -94,9 +94,9 @@ def load_band(x, u, v, fill, band, reuse):
             band[i] = fill
     for k in range(max(-y, 0), min(v.height - y, v.seen_height)):
         start = ((n * v.height + y + k) * v.width + v.left) * v.channels
-        to, of = band[k * line + first : k * line + last], x[start + first : start + last]
-        for i in range(to.size):
-            to[i] = of[i]
+        target, source = band[k * line + first : k * line + last], x[start + first : start + last]
+        for i in range(target.size):
+            target[i] = source[i]
     return band, 0
 
 
@@ -112,14 +112,14 @@ def _macro_kernel(image, start, v, x_offsets, starts, w, j, bias, b, out, out_of
 
 
 @parallel
-def _correlate(t, parts, x, w, bias, fill, out, scratch, x_offsets, out_offsets, starts, views, kind):
+def _correlate(t, threads, x, w, bias, fill, out, scratch, x_offsets, out_offsets, starts, views, kind):
     """For every output pixel, what a tile accumulates of the numbers under the kernel, beginning from the bias."""
     v, band = views[0], scratch[t]
     _, panels, width = bias.shape
     bias, depth = bias.reshape(-1), starts.size * v.length * width
     units = x.size // (v.height * v.width * v.channels) * v.bands
-    for u in range(t * units // parts, (t + 1) * units // parts):
-        image, base = load_band(x, u, v, fill, band, u > t * units // parts)
+    for u in range(t * units // threads, (t + 1) * units // threads):
+        image, base = load_band(x, u, v, fill, band, u > t * units // threads)
         end = u // v.bands * v.image + min(u % v.bands * v.band, v.high - v.band) * v.row + v.corner
         for q in range(v.groups * panels):
             group, j = q // panels, q % panels * width
@@ -146,17 +146,17 @@ def _macro_kernel_to_weight(image, start, v, taps, rows, g, f, across, sums, lin
 
 
 @parallel
-def _correlate_to_weight(t, parts, x, g, sums, scratch, taps, lines, rows, views, kind):
-    """Each part's own sums, of the products of g with all that lay under the kernel."""
+def _correlate_to_weight(t, threads, x, g, sums, scratch, taps, lines, rows, views, kind):
+    """The sums of each thread, of the products of g with the numbers under the kernel."""
     v, band = views[0], scratch[t]
     _, panels, depth, width = sums[t].shape
     sums = sums[t].reshape(-1)
     sums[:] = 0
     units = x.size // (v.height * v.width * v.channels) * v.bands
-    for u in range(t * units // parts, (t + 1) * units // parts):
-        image, base = load_band(x, u, v, 0.0, band, u > t * units // parts)
+    for u in range(t * units // threads, (t + 1) * units // threads):
+        image, base = load_band(x, u, v, 0.0, band, u > t * units // threads)
         done = u % v.bands * v.band
-        new = rows[done - min(done, v.high - v.band) :]  # a last band may have begun earlier, to be a whole one
+        new = rows[done - min(done, v.high - v.band) :]  # the last band begins earlier, to be of full height
         across = v.groups * v.fan_out
         end = (u // v.bands * v.high + done) * v.wide * across
         for q in range(v.groups * panels):
@@ -183,9 +183,9 @@ def forward_plan(size, kernel, stride, padding, dilation, layout, extent=BAND, c
 
 @lru_cache(maxsize=1024)
 def _backward_plans(size, kernel, stride, padding, dilation, layout, target):
-    """The same from the results to the images: a plan for each of the phases in which the kernel meets pixels.
+    """The same from the results to the images: a plan for each phase of the stride.
 
-    With it come the first pixel of the phase and, as slices, the taps that reach its pixels; there may be none.
+    Each comes with the first pixel of the phase and, as slices, the taps that reach its pixels; there may be none.
     """
     phases = []
     for a in range(min(stride[0], target[0])):
@@ -222,10 +222,10 @@ def output_size(size, kernel, stride, padding, dilation, ceil_mode=False):
 
 
 def correlate(x, w, bias, fill, out, plan, kind):
-    """Share out what `plan` says among threads, into `out`; `fill` pads the images."""
-    parts = share(out.size * plan.starts.size)
-    tables = empty((parts, plan.space), x.dtype), plan.x_offsets, plan.out_offsets, plan.starts, plan.view
-    _correlate(parts, x.reshape(-1), w.reshape(-1), bias, fill, out.reshape(-1), *tables, kind)
+    """Compute what `plan` says into `out`, in several threads; `fill` pads the images."""
+    threads = thread_count(out.size * plan.starts.size)
+    tables = empty((threads, plan.space), x.dtype), plan.x_offsets, plan.out_offsets, plan.starts, plan.view
+    _correlate(threads, x.reshape(-1), w.reshape(-1), bias, fill, out.reshape(-1), *tables, kind)
 
 
 def convolve(x, weight, bias, stride, padding, dilation, groups):
@@ -237,7 +237,7 @@ def convolve(x, weight, bias, stride, padding, dilation, groups):
     if not x.size:
         return NotImplemented
     x, width = channels_last(x), 2 * lanes(x.dtype)
-    if c == 1 and groups > 1:  # each channel for itself
+    if c == 1 and groups > 1:  # depthwise
         x = pad_channels(x if f == groups else x.repeat(f // groups, axis=3))
         w, layout = weight.reshape(1, f, 1, *kernel), (1, 1, f, width, LANEWISE)
     else:
@@ -287,9 +287,9 @@ def convolve_to_weight(g, columns, shape, groups):
     size_out, plan = forward_plan(x.shape[1:], shape[2:], *moves, (groups, c, each, width, kind))
     check_shapes(g.shape == (len(x), f, *size_out), g, x)
     g, depth = pad_channels(channels_last(g), groups), len(plan.taps) - TAIL
-    parts = share(g.size)
-    sums = empty((parts, groups, -(-each // width), depth, width), x.dtype)
-    tables = empty((parts, plan.space), x.dtype), plan.taps, row_offsets(depth, width), plan.rows, plan.view
-    _correlate_to_weight(parts, x.reshape(-1), g.reshape(-1), sums, *tables, kind)
+    threads = thread_count(g.size)
+    sums = empty((threads, groups, -(-each // width), depth, width), x.dtype)
+    tables = empty((threads, plan.space), x.dtype), plan.taps, row_offsets(depth, width), plan.rows, plan.view
+    _correlate_to_weight(threads, x.reshape(-1), g.reshape(-1), sums, *tables, kind)
     out = sums.sum(axis=0).swapaxes(2, 3).reshape(groups, -1, *kernel, c)
     return out[:, : f // groups].transpose(0, 1, 4, 2, 3).reshape(shape)

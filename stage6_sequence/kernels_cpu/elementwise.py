@@ -11,29 +11,29 @@ from types import FunctionType
 import numpy as np
 
 from .elementary import FUNCTIONS, constants_of, specialized
-from .jit import empty, parallel, share
+from .jit import empty, parallel, thread_count
 from .layout import channels_first, channels_last, contiguous
 
-LEAST = 2048  # numbers; of fewer NumPy's passes are faster
-COST = 8  # such a number takes as long as so many additions
+LEAST = 2048  # numbers; below that NumPy's functions are faster
+COST = 8  # additions that take as long as such a function of one number
 
 
-def _of_one(t, parts, out, x, *numbers):
-    first, last = t * out.size // parts, (t + 1) * out.size // parts
+def _of_one(t, threads, out, x, *numbers):
+    first, last = t * out.size // threads, (t + 1) * out.size // threads
     out, x = out[first:last], x[first:last]
     for i in range(out.size):
         out[i] = FORMULA(x[i], *numbers)  # noqa: F821 - as in jit.py
 
 
-def _of_two(t, parts, out, x, y, *numbers):
-    first, last = t * out.size // parts, (t + 1) * out.size // parts
+def _of_two(t, threads, out, x, y, *numbers):
+    first, last = t * out.size // threads, (t + 1) * out.size // threads
     out, x, y = out[first:last], x[first:last], y[first:last]
     for i in range(out.size):
         out[i] = FORMULA(x[i], y[i], *numbers)  # noqa: F821
 
 
-def _of_three(t, parts, out, x, y, z, *numbers):
-    first, last = t * out.size // parts, (t + 1) * out.size // parts
+def _of_three(t, threads, out, x, y, z, *numbers):
+    first, last = t * out.size // threads, (t + 1) * out.size // threads
     out, x, y, z = out[first:last], x[first:last], y[first:last], z[first:last]
     for i in range(out.size):
         out[i] = FORMULA(x[i], y[i], z[i], *numbers)  # noqa: F821
@@ -41,7 +41,7 @@ def _of_three(t, parts, out, x, y, z, *numbers):
 
 @cache
 def _loop(function, dtype, arrays):
-    """The kernel that does what the function does with so many arrays of the dtype, and numbers after them."""
+    """The kernel of a function of so many arrays of the dtype, followed by numbers."""
     loop = (_of_one, _of_two, _of_three)[arrays - 1]
     names = {"__name__": __name__, "FORMULA": specialized(function, dtype)}
     copy = FunctionType(loop.__code__, names, function.__name__.strip("_"))
@@ -51,7 +51,7 @@ def _loop(function, dtype, arrays):
 
 
 def _text(function):
-    """What a compiled function follows from, as far as it stands outside of this package."""
+    """The code and the constants that a compiled function depends on, as far as they are outside of this package."""
     code, nested = function.__code__, []
     for value in constants_of(function).values():
         name, value = getattr(value, "__name__", None), getattr(value, "numpy", value)
@@ -73,7 +73,7 @@ def elementwise(function):
         arrays = [(channels_last if images else contiguous)(x) for x in arrays]
         out = empty(arrays[0].shape, x.dtype)
         _loop(function, x.dtype, len(arrays))(
-            share(COST * x.size), out.reshape(-1), *[x.reshape(-1) for x in arrays], *numbers
+            thread_count(COST * x.size), out.reshape(-1), *[x.reshape(-1) for x in arrays], *numbers
         )
         return channels_first(out) if images else out
 

@@ -1,4 +1,4 @@
-"""How kernels are compiled and kept, how they share their work among threads, and the memory for what they make."""
+"""Compiling and caching kernels, dividing their work among threads, and allocating memory for their results."""
 
 import ctypes
 import hashlib
@@ -36,15 +36,15 @@ def _cache_folder():
     """
     texts = [path.read_bytes() for path in sorted(HERE.glob("*.py"))]
     name = f"kernels-{hashlib.sha256(b''.join(texts) + bytes([config.BOUNDSCHECK or 0])).hexdigest()[:16]}"
-    own = HERE / "__pycache__"
-    folders = [own]
+    beside = HERE / "__pycache__"
+    folders = [beside]
     with suppress(RuntimeError):  # a user without a home
         folders.append(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "gradual").expanduser())
     for folder in [Path(config.CACHE_DIR)] if config.CACHE_DIR else folders:
         with suppress(OSError):
             (folder / name).mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=folder / name).close()
-            for old in set(own.glob("kernels-*")) - {folder / name} if folder == own else ():
+            for old in set(beside.glob("kernels-*")) - {folder / name} if folder == beside else ():
                 shutil.rmtree(old, ignore_errors=True)
             return str(folder / name)
     return None
@@ -62,33 +62,33 @@ def jit(function, **options):
     finally:
         config.CACHE_DIR = before
     if _CACHE and os.name == "posix":
-        kernel.compile = _in_turn(kernel.compile, Path(_CACHE, f"{function.__module__}.{function.__qualname__}.lock"))
+        kernel.compile = _locked(kernel.compile, Path(_CACHE, f"{function.__module__}.{function.__qualname__}.lock"))
     return kernel
 
 
-def kept_source(text, names):
-    """The functions of those names that a text defines, compiled; the text is a file in the folder of the cache.
+def compiled_source(text, names):
+    """The functions of these names that a source text defines, compiled. The text is written to the cache folder.
 
-    A loop over a few numbers is unrolled before others get vectors: so these are put together from single numbers.
+    LLVM unrolls a loop over a few numbers before it vectorizes; so its SLP vectorizer has to combine them.
     """
     name = f"step_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     path = Path(_CACHE or "/nowhere", f"{name}.py")
     if _CACHE and not path.exists():
         whole = path.with_suffix(f".{os.getpid()}")
         whole.write_text(text, encoding="utf-8")
-        whole.replace(path)  # at once: others may read it
-    module = sys.modules[f"{PACKAGE}.{name}"] = ModuleType(f"{PACKAGE}.{name}")  # what Numba has kept asks for it
+        whole.replace(path)  # atomically: others may read it
+    module = sys.modules[f"{PACKAGE}.{name}"] = ModuleType(f"{PACKAGE}.{name}")  # Numba's cached functions import it
     module.np = np
     vars(module).update({kind: getattr(np, kind) for kind in ("float32", "float64", "int32", "int64", "uint8")})
     exec(compile(text, str(path), "exec"), vars(module))
     functions = {name: jit(getattr(module, name), fastmath={"contract"}) for name in names}
     for function in functions.values():
-        function.compile = _from_single_numbers(function.compile)
+        function.compile = _with_slp_vectorizer(function.compile)
     return functions
 
 
-def _from_single_numbers(compile):
-    """The same with LLVM's SLP vectorizer."""
+def _with_slp_vectorizer(compile):
+    """`compile` with LLVM's SLP vectorizer."""
 
     def compile_with_vectors(signature):
         before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1
@@ -100,39 +100,39 @@ def _from_single_numbers(compile):
     return compile_with_vectors
 
 
-def _in_turn(compile, path):
+def _locked(compile, path):
     """`compile` in one process at a time: two would corrupt Numba's cache. The next process loads it from there."""
 
-    def compile_in_turn(signature):
+    def compile_locked(signature):
         with global_compiler_lock, ExitStack() as stack:
             with suppress(OSError):  # if the folder was removed, or its file system has no locks
                 lockf(stack.enter_context(open(path, "wb")), LOCK_EX)
             return compile(signature)
 
-    return compile_in_turn
+    return compile_locked
 
 
-def _all_parts(parts, *arguments):
-    for t in prange(parts):
-        part(int64(t), parts, *arguments)  # noqa: F821 - globals of each copy: a closure is never found in the cache
+def _all_threads(threads, *arguments):
+    for t in prange(threads):
+        work(int64(t), threads, *arguments)  # noqa: F821 - globals of each copy: a closure is never found in the cache
 
 
-def parallel(part):
-    """The kernel `kernel(parts, …)` of a function `part(t, parts, …)`, which does part t of the work."""
-    one = jit(part)  # for t as int64: prange counts in uint64, for which the part would be compiled again
-    names = {"__name__": part.__module__, "prange": prange, "int64": np.int64, "part": one}
-    copy = FunctionType(_all_parts.__code__, names, part.__name__)
-    copy.__qualname__ = f"{part.__module__}.{part.__qualname__}_in_parts"  # the key in Numba's cache
+def parallel(work):
+    """The kernel `kernel(threads, …)` of a function `work(t, threads, …)`, which does the work of thread t."""
+    one = jit(work)  # for t as int64: prange counts in uint64, for which the function would be compiled again
+    names = {"__name__": work.__module__, "prange": prange, "int64": np.int64, "work": one}
+    copy = FunctionType(_all_threads.__code__, names, work.__name__)
+    copy.__qualname__ = f"{work.__module__}.{work.__qualname__}_parallel"  # the key in Numba's cache
     launch = jit(copy, parallel=True)
 
-    @wraps(part)
-    def kernel(parts, *arguments):
-        if parts == 1:
+    @wraps(work)
+    def kernel(threads, *arguments):
+        if threads == 1:
             one(0, 1, *arguments)
         else:
             global _launched
             _launched = True
-            launch(parts, *arguments)
+            launch(threads, *arguments)
 
     return kernel
 
@@ -145,11 +145,11 @@ if "NUMBA_NUM_THREADS" not in os.environ and os.environ.get("OMP_NUM_THREADS", "
     numba.set_num_threads(max(1, min(int(os.environ["OMP_NUM_THREADS"]), config.NUMBA_NUM_THREADS)))
 
 _launched, _forked = False, False
-ENOUGH = 16384  # numbers, from which on several threads are faster than one
+ENOUGH = 16384  # numbers, above which several threads are faster than one
 
 
-def share(size):
-    """The number of threads for work on so many numbers."""
+def thread_count(size):
+    """The number of threads for an array of this size."""
     return numba.get_num_threads() if size > ENOUGH and not _forked else 1
 
 
@@ -166,26 +166,26 @@ if hasattr(os, "register_at_fork"):
 # Memory. The page faults of a new large array take longer than most kernels, so memory is reused. Arrays are allocated
 # from large regions, which use huge pages.
 
-LARGE, REGION = 1 << 12, 1 << 25  # bytes: from what size on memory is reused, and how much is allocated at once
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names for settings of its malloc, by which NumPy's arrays keep memory
+LARGE, REGION = 1 << 12, 1 << 25  # bytes: the least size of which memory is reused, and what is allocated at once
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # options of glibc's mallopt, with which NumPy's arrays reuse memory too
 _SET_BY_USER = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
 if sys.platform == "linux" and not _SET_BY_USER and hasattr(ctypes.CDLL(None), "mallopt"):
     ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, REGION)
     ctypes.CDLL(None).mallopt(TRIM_THRESHOLD, 8 * REGION)
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # not shared after a fork
-_free = defaultdict(list)  # size -> free pieces, as (region, first byte)
+_free = defaultdict(list)  # size -> free blocks, as (region, first byte)
 _region, _taken = b"", 0
 _lock = Lock()
 
 
-class _Loan(np.ndarray):
-    """The base of all arrays in a piece of memory; when the last is freed, the piece can be reused."""
+class _Block(np.ndarray):
+    """The base of all arrays in a block of memory; when the last is freed, the block can be reused."""
 
-    piece = None
+    block = None
 
     def __del__(self):
-        if self.piece:
-            _free[self.nbytes].append(self.piece)
+        if self.block:
+            _free[self.nbytes].append(self.block)
 
 
 def empty(shape, dtype):
@@ -195,19 +195,19 @@ def empty(shape, dtype):
         return np.empty(shape, dtype)
     size = -(-size // 4096) * 4096
     try:
-        piece = _free[size].pop()
+        block = _free[size].pop()
     except IndexError:
-        piece = _fresh(size)
-    loan = _Loan(size, np.uint8, *piece)
-    loan.piece = piece
-    return np.ndarray(shape, dtype, loan)
+        block = _allocate(size)
+    base = _Block(size, np.uint8, *block)
+    base.block = block
+    return np.ndarray(shape, dtype, base)
 
 
-def _fresh(size):
-    """A new piece of memory. If more than eight regions are free, they are released."""
+def _allocate(size):
+    """A new block of memory. If more than eight regions are free, they are released."""
     global _region, _taken
     with _lock:
-        if sum(size * len(pieces) for size, pieces in _free.items()) > 8 * max(size, REGION):
+        if sum(size * len(blocks) for size, blocks in _free.items()) > 8 * max(size, REGION):
             _free.clear()
         if _taken + size > len(_region):
             _region, _taken = mmap.mmap(-1, max(size, REGION), **_PRIVATE), 0

@@ -1,11 +1,11 @@
-"""Optimizers' steps. Where a step has no use for one of its arrays, the parameters stand there, and are not read."""
+"""The steps of optimizers. For an array that a step doesn't use, the parameters are passed, and not read."""
 
 import math
 from functools import cache
 
 import numpy as np
 
-from .jit import parallel, share
+from .jit import parallel, thread_count
 from .layout import check_shapes, contiguous
 
 __all__ = ["adadelta", "adagrad", "adam", "rmsprop", "sgd"]
@@ -13,10 +13,10 @@ THRESHOLDS = {"sgd": 1024}
 
 
 @parallel
-def _sgd(t, parts, p, g, buffer, lr, momentum, share, weight_decay, nesterov, floor):
-    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
+def _sgd(t, threads, p, g, buffer, lr, momentum, new, weight_decay, nesterov, floor):
+    first, last, real = t * p.size // threads, (t + 1) * p.size // threads, p.dtype.type
     p, g, buffer = p[first:last], g[first:last], buffer[first:last]
-    lr, momentum, share, weight_decay = real(lr), real(momentum), real(share), real(weight_decay)
+    lr, momentum, new, weight_decay = real(lr), real(momentum), real(new), real(weight_decay)
     if momentum == 0:
         for i in range(p.size):
             step = g[i] + weight_decay * p[i] if weight_decay != 0 else g[i]
@@ -24,14 +24,14 @@ def _sgd(t, parts, p, g, buffer, lr, momentum, share, weight_decay, nesterov, fl
     else:
         for i in range(p.size):
             step = g[i] + weight_decay * p[i] if weight_decay != 0 else g[i]
-            b = momentum * buffer[i] + share * step
+            b = momentum * buffer[i] + new * step
             buffer[i] = b if abs(b) > floor else b * 0
             p[i] -= lr * (step + momentum * b if nesterov else b)
 
 
 @parallel
-def _adam(t, parts, p, g, m, v, top, beta1, beta2, rate, scale, eps, decay, shrink, amsgrad, floor):
-    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
+def _adam(t, threads, p, g, m, v, top, beta1, beta2, rate, scale, eps, decay, shrink, amsgrad, floor):
+    first, last, real = t * p.size // threads, (t + 1) * p.size // threads, p.dtype.type
     p, g, m, v, top = p[first:last], g[first:last], m[first:last], v[first:last], top[first:last]
     to_m, keep, to_v, rate, scale = real(1 - beta1), real(beta2), real(1 - beta2), real(rate), real(scale)
     eps, decay, shrink = real(eps), real(decay), real(shrink)
@@ -48,8 +48,8 @@ def _adam(t, parts, p, g, m, v, top, beta1, beta2, rate, scale, eps, decay, shri
 
 
 @parallel
-def _rmsprop(t, parts, p, g, v, m, buffer, lr, alpha, eps, momentum, centered, floor):
-    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
+def _rmsprop(t, threads, p, g, v, m, buffer, lr, alpha, eps, momentum, centered, floor):
+    first, last, real = t * p.size // threads, (t + 1) * p.size // threads, p.dtype.type
     p, g, v, m, buffer = p[first:last], g[first:last], v[first:last], m[first:last], buffer[first:last]
     lr, keep, new, eps, momentum = real(lr), real(alpha), real(1 - alpha), real(eps), real(momentum)
     for i in range(p.size):
@@ -58,7 +58,7 @@ def _rmsprop(t, parts, p, g, v, m, buffer, lr, alpha, eps, momentum, centered, f
         v[i] = b if b > floor else b * 0
         if centered:
             a = m[i] + new * (step - m[i])
-            m[i] = a if b > floor and abs(a) > floor else a * 0  # never is its square more than v
+            m[i] = a if b > floor and abs(a) > floor else a * 0  # its square is never larger than v
             b -= a * a
         step /= np.sqrt(b) + eps
         if momentum != 0:
@@ -68,8 +68,8 @@ def _rmsprop(t, parts, p, g, v, m, buffer, lr, alpha, eps, momentum, centered, f
 
 
 @parallel
-def _adagrad(t, parts, p, g, s, rate, eps, weight_decay, floor):
-    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
+def _adagrad(t, threads, p, g, s, rate, eps, weight_decay, floor):
+    first, last, real = t * p.size // threads, (t + 1) * p.size // threads, p.dtype.type
     p, g, s = p[first:last], g[first:last], s[first:last]
     rate, eps, weight_decay = real(rate), real(eps), real(weight_decay)
     for i in range(p.size):
@@ -79,8 +79,8 @@ def _adagrad(t, parts, p, g, s, rate, eps, weight_decay, floor):
 
 
 @parallel
-def _adadelta(t, parts, p, g, v, u, lr, rho, eps, weight_decay, floor):
-    first, last, real = t * p.size // parts, (t + 1) * p.size // parts, p.dtype.type
+def _adadelta(t, threads, p, g, v, u, lr, rho, eps, weight_decay, floor):
+    first, last, real = t * p.size // threads, (t + 1) * p.size // threads, p.dtype.type
     p, g, v, u = p[first:last], g[first:last], v[first:last], u[first:last]
     lr, keep, new, eps, weight_decay = real(lr), real(rho), real(1 - rho), real(eps), real(weight_decay)
     for i in range(p.size):
@@ -95,18 +95,18 @@ def _adadelta(t, parts, p, g, v, u, lr, rho, eps, weight_decay, floor):
 
 @cache
 def _floor(dtype):
-    """Below that a number soon needs the processor's slow path for numbers next to 0, and counts for nothing."""
+    """Numbers below this are flushed to 0: they would soon become denormal, which is slow, and change no result."""
     return dtype.type(np.finfo(dtype).tiny / np.finfo(dtype).eps)
 
 
 def _step(kernel, p, g, state, numbers, *flags):
-    """A kernel's step, which changes p and the arrays of its state; those that are None it doesn't look at."""
+    """Run a kernel, which changes p and the arrays of its state in place; those that are None aren't used."""
     state = [p if x is None else x for x in state]
     check_shapes(all([x.shape == p.shape for x in (g, *state)]), p, g, *state)
     if not all([x.flags.carray for x in (p, *state)]):
         return NotImplemented
     arrays = [x.reshape(-1) for x in (p, contiguous(g), *state)]
-    kernel(share(p.size), *arrays, *map(float, numbers), *flags, _floor(p.dtype))
+    kernel(thread_count(p.size), *arrays, *map(float, numbers), *flags, _floor(p.dtype))
 
 
 def sgd(p, g, buffer, lr, momentum, dampening, weight_decay, nesterov):
@@ -120,7 +120,7 @@ def adam(p, g, m, v, top, t, lr, betas, eps, weight_decay, decoupled):
 
 
 def rmsprop(p, g, v, m, buffer, lr, alpha, eps, weight_decay, momentum):
-    g = g + p.dtype.type(weight_decay) * p if weight_decay else g  # in the kernel it would cost all its vectors
+    g = g + p.dtype.type(weight_decay) * p if weight_decay else g  # in the kernel it would prevent vectorization
     return _step(_rmsprop, p, g, [v, m, buffer], (lr, alpha, eps, momentum), m is not None)
 
 

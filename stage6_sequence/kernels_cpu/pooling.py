@@ -1,11 +1,11 @@
-"""Pooling: the largest number or the mean under a kernel that moves over images."""
+"""Max and average pooling: a tile keeps the maximum where a convolution accumulates products."""
 
 import math
 
 import numpy as np
 
 from .convolution import ANY_SIZE, BAND, convolve, convolve_to_x, correlate, forward_plan, load_band
-from .jit import empty, parallel, share
+from .jit import empty, parallel, thread_count
 from .layout import channels_first, channels_last, check_shapes, pad_channels
 from .micro_kernel import TAIL
 from .registers import LARGEST, NARROW_ROWS, ONE, lanes, lanes_of, load, scatter
@@ -14,32 +14,32 @@ __all__ = ["avg_pool", "avg_pool_gradient", "max_pool", "max_pool_gradient", "ma
 
 
 @parallel
-def _scatter_gradient(t, parts, g, x, best, gradient, scratches, x_offsets, out_offsets, starts, views, floor, add):
+def _scatter_gradient(t, threads, g, x, best, gradient, scratches, x_offsets, out_offsets, starts, views, floor, add):
     """g goes to the first number under the kernel that is equal to the best of them, if it is above the floor."""
     v, scratch = views[0], scratches[t]
     size, seen, line = v.height * v.width * v.channels, scratch.size // 2, v.seen_width * v.channels
     lane = lanes_of(x)
-    for u in range(t * (x.size // size) // parts, (t + 1) * (x.size // size) // parts):
+    for u in range(t * (x.size // size) // threads, (t + 1) * (x.size // size) // threads):
         image, base = load_band(
-            x, u, v, np.nan, scratch[:seen], u > t * (x.size // size) // parts
+            x, u, v, np.nan, scratch[:seen], u > t * (x.size // size) // threads
         )  # nothing is equal to NaN
-        to = gradient if v.direct else scratch[seen:]
+        target = gradient if v.direct else scratch[seen:]
         if add:
-            to[u * size if v.direct else 0 : (u + 1) * size if v.direct else seen] = 0
+            target[u * size if v.direct else 0 : (u + 1) * size if v.direct else seen] = 0
         for j in range(0, v.channels, lane):
             for p in range(0, x_offsets.size - TAIL, NARROW_ROWS):
                 rows = min(NARROW_ROWS, x_offsets.size - TAIL - p)
                 rest = load(g, out_offsets, p, u * v.image + j, ONE, LARGEST)
                 top = load(best, out_offsets, p, u * v.image + j, ONE, LARGEST)
                 for start in starts:
-                    rest = scatter(rest, top, floor, image, to, x_offsets, p, rows, base + start + j, add)
+                    rest = scatter(rest, top, floor, image, target, x_offsets, p, rows, base + start + j, add)
         if not v.direct:
             gradient[u * size : (u + 1) * size] = 0
             count = min(v.width, v.seen_width + v.left) * v.channels
             for y in range(min(v.height, v.seen_height + v.top)):
                 a, b = u * size + y * v.width * v.channels, (y - v.top) * line - v.left * v.channels
                 for i in range(count):
-                    gradient[a + i] = to[b + i]
+                    gradient[a + i] = target[b + i]
 
 
 def _pooled(least, x, kernel_size, stride, padding, dilation, ceil_mode):
@@ -67,7 +67,7 @@ def max_pool_relu(x, kernel_size, stride, padding, dilation, ceil_mode):
 def _pooled_gradient(floor, g, x, out, kernel_size, stride, padding, dilation, ceil_mode):
     """The gradient of the numbers above the floor; of all, if that is NaN."""
     if not x.size or g.dtype != x.dtype or np.isnan(out.max(initial=0)):
-        return NotImplemented  # which of several NaNs gets it is NumPy's affair
+        return NotImplemented  # NumPy's function decides which of several NaNs gets it
     c = x.shape[1]
     x, width = pad_channels(channels_last(x)), 2 * lanes(x.dtype)
     layout = (1, 1, x.shape[3], width, LARGEST)
@@ -75,12 +75,12 @@ def _pooled_gradient(floor, g, x, out, kernel_size, stride, padding, dilation, c
     check_shapes(g.shape == out.shape == (len(x), c, *size_out), g, x, out)
     g, best = pad_channels(channels_last(g)), pad_channels(channels_last(out))
     gradient = empty(x.shape, x.dtype)
-    parts = share(x.size)
-    tables = empty((parts, 2 * plan.space), x.dtype), plan.x_offsets, plan.out_offsets, plan.starts, plan.view
+    threads = thread_count(x.size)
+    tables = empty((threads, 2 * plan.space), x.dtype), plan.x_offsets, plan.out_offsets, plan.starts, plan.view
     covered = tuple(kernel_size) == tuple(stride) and all(n % k == 0 for n, k in zip(x.shape[1:3], kernel_size))
-    add = not covered or any(padding) or tuple(dilation) != (1, 1)  # a number is not under the kernel just once
+    add = not covered or any(padding) or tuple(dilation) != (1, 1)  # some number is not in exactly one window
     arrays = (array.reshape(-1) for array in (g, x, best, gradient))
-    _scatter_gradient(parts, *arrays, *tables, x.dtype.type(floor), int(add))
+    _scatter_gradient(threads, *arrays, *tables, x.dtype.type(floor), int(add))
     return channels_first(gradient[..., :c])
 
 

@@ -21,7 +21,7 @@ HERE, PACKAGE = Path(__file__).parent, __package__.rpartition(".")[0]
 SIMULATED = bool(config.ENABLE_CUDASIM)
 THREADS = 256  # in each block, whatever the kernel
 ITEMS = 4  # numbers of each array that a thread loads before it uses the first
-MOST = 2**31  # as many things to count as 32 bits hold, in which a division takes a quarter of the time
+MOST = 2**31  # the largest count for 32-bit indices, whose division takes a quarter of the time
 
 
 def device(function):
@@ -73,7 +73,7 @@ def _load(source, arguments, constants):
         ptx = ptx.replace(re.search(r"\.entry\s+(\w+)", ptx)[1], name)  # else it contains numbers that change
         linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=LinkerOptions(arch=f"sm_{arch}"))
         cubin = bytes(linker.link("cubin").code)
-        _keep(file, cubin)
+        _write(file, cubin)
     module = cupy.cuda.Module()
     module.load(cubin)
     return module.get_function(name)
@@ -100,7 +100,7 @@ def _text():
     return f"{numba_cuda.__version__} {hashlib.sha256(texts).hexdigest()}"
 
 
-def _keep(file, content):
+def _write(file, content):
     """Write a file atomically or, if that fails, not at all."""
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Pooling: a thread for each result, which gathers what it needs."""
+"""Pooling: a thread for each result, which gathers its inputs."""
 
 # ruff: noqa: F821 - a name in capitals, or `real`, is one that `specialized` adds
 
@@ -17,7 +17,7 @@ def _pool(x, out, n, sizes):
     """The largest, or the mean, of the numbers in each window.
 
     Grid: a thread for each output pixel. Shared memory: none. Bytes: x is read once for each window that holds it,
-    mostly from the cache; x and out once each would be needed.
+    mostly from the cache; the minimum is x and out once each.
     """
     i = cuda.grid(1)
     if i < n:
@@ -35,10 +35,10 @@ def _pool(x, out, n, sizes):
 
 
 def _pool_gradient(g, x, best, gradient, n, sizes):
-    """Each pixel's sum, over the windows that hold it, of what of g belongs to it.
+    """For each pixel, the sum of its gradients from all windows that hold it.
 
     Grid: a thread for each pixel. Shared memory: none. Bytes: g and best are read once for each number under the
-    kernel, and x again where a pixel may be the first of the largest; mostly from the cache. Once each would be needed.
+    kernel, and x again where a pixel may be the first of the largest; mostly from the cache; the minimum is once each.
     """
     i = cuda.grid(1)
     if i < n:
@@ -125,18 +125,18 @@ def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation, ceil_mo
 def avg_pool_gradient(g, shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
     if ceil_mode or not count_include_pad and any(padding):
         return NotImplemented
-    g, share = contiguous(g), divisor_override or math.prod(kernel_size)
-    return _pooled_gradient(g, g, g, shape, kernel_size, stride, padding, (1, 1), False, share, _always)
+    g, divisor = contiguous(g), divisor_override or math.prod(kernel_size)
+    return _pooled_gradient(g, g, g, shape, kernel_size, stride, padding, (1, 1), False, divisor, _always)
 
 
-def _pooled_gradient(g, x, best, shape, kernel_size, stride, padding, dilation, ceil_mode, share, takes):
+def _pooled_gradient(g, x, best, shape, kernel_size, stride, padding, dilation, ceil_mode, divisor, takes):
     check_shapes(len(shape) == 4, g, x, best)
     size_out = output_size(shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     check_shapes(g.shape == (*shape[:2], *size_out), g, x, best)
     gradient = empty(g, *shape)
     if not gradient.size or gradient.size >= MOST or not same_dtype(g, x, best):
         return NotImplemented
-    how = {"KERNEL": tuple(kernel_size), "STRIDE": tuple(stride), "DIVISOR": share, "TAKES": takes}
+    how = {"KERNEL": tuple(kernel_size), "STRIDE": tuple(stride), "DIVISOR": divisor, "TAKES": takes}
     sizes = (*shape[2:], *size_out, *padding, *dilation)
     specialized(_pool_gradient, g.dtype, **how)(
         grid_size(gradient.size), contiguous(g), x, best, gradient, gradient.size, sizes

@@ -16,9 +16,9 @@ __all__ = ["affine_to_bias", "convolve_to_bias"]
 def _reduce(x, g, mean, var, sums, one, two, images, channels, pixels, parts, eps):
     """For each channel, FINISH of the sums of the two TERMS of its numbers, in float64.
 
-    Grid: a block for LANES channels, or a part of them. With LANES = 32 (where a pixel is all there is) the threads of
+    Grid: a block for LANES channels, or for a part of their numbers. With LANES = 32 (for single pixels) the threads of
     a warp read numbers of neighbouring channels, else with LANES = 1 those of neighbouring pixels.
-    A thread: every so many-th number of its channel. Shared memory: the sums of all threads, added up by halves.
+    A thread: numbers of its channel at a fixed stride. Shared memory: the sums of all threads, reduced as a tree.
     Bytes: each array once, the minimum.
     """
     first = cuda.shared.array(THREADS, np.float64)
@@ -28,14 +28,14 @@ def _reduce(x, g, mean, var, sums, one, two, images, channels, pixels, parts, ep
     a, b = 0.0, 0.0
     if c < channels:
         n, p = split(cuda.blockIdx.y * (THREADS // LANES) + t // LANES, pixels)
-        images_on, pixels_on = split(parts * (THREADS // LANES), pixels)
+        image_step, pixel_step = split(parts * (THREADS // LANES), pixels)
         while n < images:
             i = (n * channels + c) * pixels + p
-            more, too = TERMS(x, g, mean, i, c, c * pixels)
-            a += more
-            b += too
-            n += images_on
-            p += pixels_on
+            term_a, term_b = TERMS(x, g, mean, i, c, c * pixels)
+            a += term_a
+            b += term_b
+            n += image_step
+            p += pixel_step
             if p >= pixels:
                 p -= pixels
                 n += 1
@@ -84,9 +84,7 @@ def two_sums(x, g, mean, var, eps, terms, finish):
     """`finish` of the sums of both terms over dims 0 and 2 of x: (N, C, P) -> two of (C,)."""
     images, channels, pixels = x.shape
     lanes = 32 if pixels == 1 else 1
-    parts = max(
-        1, min(images * pixels * lanes // (16 * THREADS), 64)
-    )  # a thread adds up about 16 numbers, if that will do
+    parts = max(1, min(images * pixels * lanes // (16 * THREADS), 64))  # a thread adds about 16 numbers
     sums = empty(x, parts * channels * 2 if parts > 1 else 1, dtype=np.float64)
     one, two = out = empty(x, 2, channels)
     size = images, channels, pixels, parts, eps

@@ -7,7 +7,7 @@ from types import GenericAlias
 
 import numpy as np
 
-from ...device import at_hand
+from ...device import on_host
 from ...engine import Tensor, constant
 from ...random import default_generator
 
@@ -70,7 +70,7 @@ def _rows(x):
     if isinstance(x, Tensor):
         x = x.detach()
     elif hasattr(x, "__array__"):
-        x = constant(np.asarray(x) if at_hand(x) else x)
+        x = constant(np.asarray(x) if on_host(x) else x)
     else:
         x = Tensor(x, requires_grad=False)
     if not x.ndim or x.dtype.kind not in "fiub":

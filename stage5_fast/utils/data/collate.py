@@ -5,7 +5,7 @@ from copy import copy
 
 import numpy as np
 
-from ...device import at_hand
+from ...device import on_host
 from ...engine import Tensor, constant, stack
 
 
@@ -54,7 +54,7 @@ def _constant(x):
     """A Tensor that requires no grad, of a Tensor or an array."""
     if isinstance(x, Tensor):
         return x.detach() if x.requires_grad else x
-    x = np.asarray(x) if at_hand(x) else x
+    x = np.asarray(x) if on_host(x) else x
     if x.dtype.kind not in "fiub":
         raise _not_collated(f"an array of {x.dtype}")
     return constant(x)
