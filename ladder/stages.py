@@ -57,7 +57,7 @@ class Stage:
 # Rung 5 had 2250 for the CPU alone, of which 1050 were new; for the GPU it has as many loops again, and two memories.
 # For it rungs 2 and 4 have 20 more: some rules say what NumPy would find out by itself, and other arrays would not.
 # Since programs written for PyTorch run here, arguments are PyTorch's and each function has all of them: rungs 2 to 5
-# may add 635, 1680, 420 and 4100, without the files beside the lesson, in which most of that breadth stands. Rung 2
+# may add 655, 1680, 420 and 4100, without the files beside the lesson, in which most of that breadth stands. Rung 2
 # changes 35 % of rung 1, as data and grad are no longer plain, and 30 of its lines keep NumPy's warnings to themselves.
 # Rung 1 has 60 lines more than its 180: a Tensor is a number there in a comparison and a format, `no_grad`, in a file
 # of its own, covers generators, and `dot` makes one step of what would be 31 for each row of a matrix. Of rung 3's
@@ -83,8 +83,8 @@ STAGES = (
         dependencies=("numpy",),
         optional=("graphviz", "matplotlib", "tqdm"),
         demos=("moons", "gpt"),
-        max_lines=2280,
-        max_added=635,
+        max_lines=2300,
+        max_added=655,
         max_changed=36,
         touched=("draw.py", "engine.py", "gpt.py", "grad_mode.py", "moons.py", "ops.py"),
         beside=("creation.py", "device.py", "functions.py", "inplace.py", "names.py", "pointwise.py")
@@ -97,7 +97,7 @@ STAGES = (
         dependencies=("numpy",),
         optional=("graphviz", "matplotlib", "pillow", "pooch", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist"),
-        max_lines=6370,
+        max_lines=6400,
         max_added=1680,
         max_changed=8,
         touched=("demo.py", "gpt.py", "moons.py", "ops.py"),
@@ -201,22 +201,42 @@ STAGES = (
         beside=("nn/rnn.py",),
         modules=("cuda", "cupy", "cupyx", "numba_cuda", "PIL", "requests"),
     ),
+    Stage(
+        number=7,
+        package="stage7_distributed",
+        adds="many processes and machines: gradients are sums, which MPI and NCCL add up",
+        dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
+        optional=("cupy-cuda12x", "cupy-cuda13x", "graphviz", "impi-rt", "matplotlib", "mpi4py", "mpich", "numba-cuda")
+        + ("pillow", "pooch", "tensorboard", "tqdm", "wandb"),
+        demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
+        max_lines=13100,
+        max_added=420,
+        max_changed=1,
+        touched=("demo.py", "mnist.py", "nn/__init__.py", "resnet.py", "utils/data/__init__.py")
+        + ("utils/data/dataloader.py",),
+        new=("distributed.py", "nn/parallel.py", "nn/sync_batchnorm.py", "utils/data/distributed.py"),
+        modules=("cuda", "cupy", "cupyx", "mpi4py", "numba_cuda", "PIL", "requests"),
+    ),
 )
 
 
-def same_below(stage, arrived, stages=STAGES):
-    """The rung below, if all that was there on the rung `arrived` stands on both, so that tests of it can't differ."""
+def same_below(stage, arrived, stages=STAGES, apart=()):
+    """The rung below, if all that was there on the rung `arrived` stands on both, so that tests of it can't differ.
+
+    The files in folders that are `apart` don't count.
+    """
     below = next((other for other in stages if other.number == stage.number - 1), None)
     first = next(other for other in stages if other.number == arrived)
     if not below or arrived > below.number:
         return None
     demos = {f"{demo}.py" for demo in ("demo", *first.demos)}
-    names = [name for name in first.files() if name.endswith(".py") and name not in demos | {"__init__.py"}]
+    names = [name for name in first.files() if name.endswith(".py") and name not in demos]
+    names = [name for name in names if not name.endswith("__init__.py") and not name.startswith(tuple(apart))]
     return below if all([says_the_same(below.folder / name, stage.folder / name) for name in names]) else None
 
 
 def says_the_same(below, here):
-    """Whether a file has the text of the one below, or that text and more imports."""
+    """Whether a file has the text of the one below, or that text with more imports and more functions and classes."""
     if not (below.is_file() and here.is_file()):
         return False
     if below.read_bytes() == here.read_bytes():
@@ -224,16 +244,21 @@ def says_the_same(below, here):
     (old_imports, old), (new_imports, new) = (
         _imports_apart(path.read_text(encoding="utf-8")) for path in (below, here)
     )
-    return old == new and old_imports <= new_imports
+    if not old_imports <= new_imports:
+        return False
+    texts = iter(text for _, text in new)  # what is below stands here too, in that order
+    if not all(text in texts for _, text in old):
+        return False
+    return {name for name, text in new if (name, text) not in old}.isdisjoint({None, *[name for name, _ in old]})
 
 
 def _imports_apart(text):
-    """What a file imports at its top, as a set, and the rest of it."""
+    """What a file imports at its top, as a set; and the rest, each with the name of what it defines, or None."""
     imports, rest = set(), []
     for node in ast.parse(text).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             where = (getattr(node, "level", 0), getattr(node, "module", None))
             imports |= {(where, alias.name, alias.asname) for alias in node.names}
         else:
-            rest.append(ast.dump(node))
+            rest.append((getattr(node, "name", None), ast.dump(node)))
     return imports, rest

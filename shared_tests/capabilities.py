@@ -81,4 +81,6 @@ CAPABILITIES = {
     "attention": 6,
     "transformers": 6,
     "kernels of sequences": 6,
+    # Many processes
+    "many processes": 7,
 }

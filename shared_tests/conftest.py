@@ -35,6 +35,9 @@ OF_EACH_RUNG = {
     "PyTorch's programs",
 }  # what may come out otherwise though the text is the same
 
+LAST_FOR_ALL = 5  # the rung up to which a lesson can change how any program comes out; above, only those it touches
+OF_DATA = {"data", "training", "samples of networks", "many processes"}  # what depends on utils/
+
 CELL = "cell of the table"  # under this name a report holds the capability and the stage that it counts for
 LEFT_OUT = pytest.StashKey()  # how many tests were left out: by capability, stage and outcome
 ON_A_GPU = "stage5_fast"  # the rung that has devices
@@ -204,14 +207,25 @@ def _cell_of(item):
 def _same_below(item, names):
     """Whether the test has run on the same text on the rung below, so that it can't come out otherwise here."""
     number = _target(_stage_of(item)).number
-    if number is None or item.config.getoption("whole") or on_device(item.config) or OF_EACH_RUNG & set(names):
+    if number is None or item.config.getoption("whole") or on_device(item.config):
         return False
-    return _below(number, max([CAPABILITIES[name] for name in names])) is not None
+    if OF_EACH_RUNG & set(names):
+        return number > LAST_FOR_ALL and "planted faults" not in names and _same_programs(item, number)
+    apart = () if OF_DATA & set(names) else ("utils/",)
+    return _below(number, max([CAPABILITIES[name] for name in names]), apart) is not None
 
 
 @cache
-def _below(number, arrived):
-    return same_below(next(stage for stage in STAGES if stage.number == number), arrived)
+def _below(number, arrived, apart):
+    return same_below(next(stage for stage in STAGES if stage.number == number), arrived, apart=apart)
+
+
+def _same_programs(item, number):
+    """Whether a test is of a demo, or of all that run programs, whose file stands on the rung below as well."""
+    here, below = (next(stage for stage in STAGES if stage.number == each) for each in (number, number - 1))
+    file = f"{item.callspec.params.get('name')}.py"
+    file = file if (here.folder / file).exists() else "demo.py"
+    return (here.folder / file).read_bytes() == (below.folder / file).read_bytes()
 
 
 def _left_out(item):

@@ -545,3 +545,27 @@ def test_dot_takes_two_lists_of_tensors_of_one_length(stage):
     with stage.package.no_grad():
         assert not dot([x], [x]).requires_grad
     assert dot([x], [x]).inputs == (x, x) and not dot([x.detach()], [x.detach()]).requires_grad
+
+
+@capability("requires_grad and no_grad")
+def test_a_hook_sees_a_complete_gradient_once_as_in_pytorch(stage):
+    """A leaf that is used twice; one that has no hook any more; what no result or no gradient belongs to is refused."""
+    torch = pytest.importorskip("torch")
+    if stage.foreign or stage.number == 1:
+        pytest.skip("not on this rung")
+    seen = []
+    for lib in (stage.package, torch):
+        x, y = (lib.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+        found = []
+        x.register_post_accumulate_grad_hook(lambda leaf, found=found: found.append(("x", leaf.grad.tolist())))
+        handle = y.register_post_accumulate_grad_hook(lambda leaf, found=found: found.append(("y", leaf.grad.tolist())))
+        (x * y + x.exp() * y.detach()).sum().backward()
+        handle.remove()
+        (x * y * x).sum().backward()
+        seen.append(found)
+        for wrong in (x * 2, lib.tensor([1.0])):
+            with pytest.raises(RuntimeError):
+                wrong.register_post_accumulate_grad_hook(print)
+    assert [name for name, _ in seen[0]] == [name for name, _ in seen[1]]
+    for (_, ours), (_, theirs) in zip(*seen):
+        assert ours == pytest.approx(theirs, rel=1e-5)

@@ -69,6 +69,7 @@ ROOMS = {
     "activations",
     "attention",
     "conv",
+    "distributed",
     "nn",
     "optim",
     "padding",
@@ -246,7 +247,7 @@ def places():
         Place("torch.nn.functional", nn.functional),
         Place("torch.nn.init", nn.init),
         Place("torch.nn.utils", nn.utils),
-        Place("torch.nn.parallel"),
+        Place("torch.nn.parallel", *([nn.parallel] if hasattr(nn, "parallel") else [])),
         Place("torch.optim", optim),
         Place("torch.optim.lr_scheduler", optim.lr_scheduler),
         Place("torch.utils"),
@@ -273,6 +274,9 @@ def places():
     ]
     if hasattr(nn.utils, "rnn"):  # from rung 6 on
         found.append(Place("torch.nn.utils.rnn", nn.utils.rnn))
+    if hasattr(nn, "parallel"):  # from rung 7 on
+        found.append(Place("torch.distributed", sys.modules[__package__].distributed))
+        found.append(Place("torch.utils.data.distributed", utils.data.distributed))
     found = {place.__name__: place for place in found}
     found |= {f"torch.{name}": found[f"torch.{same}"] for name, same in SAME.items()}
     for name, place in found.items():

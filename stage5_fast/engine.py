@@ -2,7 +2,9 @@
 
 import operator
 import warnings
+from collections import Counter
 from functools import wraps
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -16,6 +18,8 @@ _float64 = np.dtype(np.float64)
 _OF_FLOATS = {"acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp2", "expm1", "log"}
 _OF_FLOATS |= {"log10", "log1p", "log2", "rsqrt", "sigmoid", "sin", "sinh", "sqrt", "tan", "tanh"}
 _when_made = operator.attrgetter("_made")
+_hooked = False  # whether a tensor has ever had a hook
+_callbacks = []  # what to call at the end of `backward()`
 warnings.filterwarnings("ignore", category=RuntimeWarning, module=__package__)  # NumPy's, of infinities and NaN
 _VIEWS = {ops.reshape, ops.flatten, ops.squeeze, ops.unsqueeze, ops.transpose, ops.permute, ops.expand, ops.getitem}
 
@@ -309,6 +313,7 @@ class Tensor:
     """
 
     __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "_backward", "_made", "_was", "__weakref__")
+    __slots__ += ("_hooks",)  # of some leaves
     __array_ufunc__ = None  # so that `array * tensor` calls Tensor.__rmul__
 
     def __init__(self, data, requires_grad=True, device=None):
@@ -385,6 +390,8 @@ class Tensor:
         for tensor in order:
             tensor._grad = None
         own = set()
+        uses = Counter(x for tensor in order for x in tensor.inputs if hasattr(x, "_hooks")) if _hooked else {}
+        _callbacks.clear()
         _accumulate(self, gradient, gradient, own)
         for tensor in reversed(order):
             incoming, inputs = tensor._grad, tensor.inputs
@@ -394,8 +401,22 @@ class Tensor:
             for x, g in zip(inputs, tensor._backward(incoming)):
                 if x._requires_grad:
                     _accumulate(x, g() if callable(g) else g, incoming, own)
+                if x in uses:
+                    uses[x] -= 1
+                    for hook in x._hooks if not uses[x] else ():
+                        hook(x)
             if not retain_graph and tensor._backward.__closure__:
                 tensor._backward = _released
+        for callback in _callbacks:
+            callback()
+
+    def register_post_accumulate_grad_hook(self, hook):
+        """Call `hook(self)` whenever `backward()` has completed the gradient of this leaf, until `handle.remove()`."""
+        if self.op or not self._requires_grad:
+            raise RuntimeError("register_post_accumulate_grad_hook: wanted a leaf that requires grad")
+        global _hooked
+        _hooked, self._hooks = True, [*getattr(self, "_hooks", ()), hook]
+        return SimpleNamespace(remove=lambda: self._hooks.remove(hook))
 
     def detach(self):
         """The same numbers without their history; the memory is shared."""
@@ -556,6 +577,11 @@ def _restored(kind, data, grad, requires_grad):
     tensor._data, tensor._grad, tensor._requires_grad = data, grad, requires_grad
     tensor.op, tensor.inputs, tensor._backward, tensor._made = None, (), None, next(_clock)
     return tensor
+
+
+def queue_callback(callback):
+    """Call it at the end of the `backward()` that is running."""
+    _callbacks.append(callback)
 
 
 def _unwrapped_index(index):

@@ -218,7 +218,7 @@ def test_a_readme_without_a_place_for_the_table_is_a_fault_and_stays_as_it_is(ru
 
 
 def test_the_rungs_are_in_order_and_named_by_their_numbers():
-    assert [stage.number for stage in STAGES] == [1, 2, 3, 4, 5, 6]
+    assert [stage.number for stage in STAGES] == [1, 2, 3, 4, 5, 6, 7]
     assert all(stage.package.startswith(f"stage{stage.number}_") for stage in STAGES)
 
 
@@ -239,12 +239,21 @@ def test_what_stands_on_the_same_text_needs_no_second_test(rungs, third, arrived
     assert same_below(third, arrived, rungs) is rungs[1]
     put(third, "net.py", "from .ops import mul, neg\nimport numpy as np\n")
     assert same_below(third, arrived, rungs) is rungs[1], "more imports change nothing"
+    put(third, "ops.py", (third.folder / "ops.py").read_text() + "\n\ndef more():\n    pass\n")
+    assert same_below(third, arrived, rungs) is rungs[1], "nor does a function more"
 
 
-@pytest.mark.parametrize("text", [MORE.replace("-x", "+x"), OPS, "import math\n"])
+@pytest.mark.parametrize(
+    "text", [MORE.replace("-x", "+x"), OPS, "import math\n", MORE + "\nmul = None\n", MORE + "\ndef mul():\n    pass\n"]
+)
 def test_another_text_is_tested_again(rungs, third, text):
     put(third, "ops.py", text)
     assert same_below(third, 1, rungs) is None and same_below(third, 2, rungs) is None
+
+
+def test_folders_may_be_left_apart(rungs, third):
+    put(third, "ops.py", "import math\n")
+    assert same_below(third, 2, rungs, apart=("ops",)) is rungs[1]
 
 
 def test_what_only_the_later_rung_has_is_tested_there(rungs, third):

@@ -1,0 +1,174 @@
+"""What the tests have several ranks do: `mpiexec -n 3 python -m shared_tests.ranks PACKAGE WHAT FOLDER`.
+
+It runs the function of that name; what it returns on rank r goes into r.json in the folder.
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+
+def library(name):
+    """The package, and the parts of it that a program of many ranks uses."""
+    part = lambda path: importlib.import_module(f"{name}.{path}")  # noqa: E731
+    return SimpleNamespace(
+        package=importlib.import_module(name),
+        nn=part("nn"),
+        optim=part("optim"),
+        data=part("utils.data"),
+        distributed=part("distributed"),
+        DDP=part("nn.parallel").DistributedDataParallel,
+        SyncBatchNorm=part("nn").SyncBatchNorm,
+        Sampler=part("utils.data.distributed").DistributedSampler,
+        cross_entropy=part("nn.functional").cross_entropy,
+    )
+
+
+def examples(n=49):
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((n, 1, 6, 6)).astype(np.float32), rng.integers(0, 5, n)
+
+
+def network(lib, norm=None):
+    lib.package.manual_seed(0)
+    nn = lib.nn
+    between = [norm(4)] if norm else []
+    layers = nn.Conv2d(1, 4, 3, padding=1, bias=not norm), *between, nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)
+    return nn.Sequential(*layers)
+
+
+OPTIMIZERS = {
+    "SGD": lambda optim, params: optim.SGD(params, lr=0.1, momentum=0.9),
+    "Adam": lambda optim, params: optim.Adam(params, lr=1e-3),
+}
+
+
+def weights(lib, kind, batch, ranks, norm=None):
+    """The weights after the epochs of 20 steps, one number after the other; the last batch of each has one example."""
+    model, dataset = network(lib, norm), lib.data.TensorDataset(*examples())
+    trained, how = model, {"shuffle": True}
+    if ranks:
+        trained = lib.DDP(lib.SyncBatchNorm.convert_sync_batchnorm(model))
+        how = {"sampler": lib.Sampler(dataset, seed=3)}
+    loader, steps = lib.data.DataLoader(dataset, batch, seed=3, **how), 0
+    optimizer = OPTIMIZERS[kind](lib.optim, model.parameters())
+    while steps < 20:
+        for images, labels in loader:
+            loss = lib.cross_entropy(trained(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            steps += 1
+    return [x for p in model.state_dict().values() for x in np.ravel(p.numpy()).tolist()]
+
+
+def trained(lib):
+    n = lib.distributed.get_world_size()
+    return {kind: weights(lib, kind, 12 // n, ranks=True) for kind in OPTIMIZERS}
+
+
+def normalized(lib):
+    return weights(lib, "SGD", 16 // lib.distributed.get_world_size(), True, lib.nn.BatchNorm2d)
+
+
+def calls(lib):
+    """What the functions of torch.distributed make of tensors that differ between the ranks."""
+    d, tensor = lib.distributed, lib.package.tensor
+    rank = d.get_rank()
+    own, out = lambda: tensor([1.0 + rank, 10.0 * rank]), {}
+    for op in ("SUM", "AVG", "MIN", "MAX"):
+        x = own()
+        d.all_reduce(x, getattr(d.ReduceOp, op))
+        out[op] = x.tolist()
+    x = own()
+    d.broadcast(x, src=1)
+    out["broadcast"] = x.tolist()
+    work = d.all_reduce(x := own(), async_op=True)
+    work.wait()
+    out["async"] = x.tolist()
+    d.barrier()
+    return out
+
+
+def gradients(lib):
+    """Gradients of a parameter that one rank uses, or none; of two steps in one; and the weights of rank 0."""
+    d, nn = lib.distributed, lib.nn
+    rank, x = d.get_rank(), lib.package.tensor([[1.0 + d.get_rank(), 2.0]])
+    lib.package.manual_seed(rank)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.always, self.one, self.never = (nn.Linear(2, 1, bias=False) for _ in range(3))
+
+        def forward(self, x):
+            return self.always(x) + (self.one(x) if rank == 1 else 0)
+
+    net = Net()
+    model = lib.DDP(net)
+    out = {"weights": [p.tolist() for p in net.parameters()]}
+    model(x).sum().backward()
+    out["once"] = [None if p.grad is None else p.grad.tolist() for p in net.parameters()]
+    for p in net.parameters():
+        p.grad = None
+    with model.no_sync():
+        model(x).sum().backward()
+        out["not yet"] = net.always.weight.grad.tolist()
+    model(x).sum().backward()
+    out["twice"] = net.always.weight.grad.tolist()
+    return out
+
+
+def numbers(lib):
+    """Which examples this rank has in two epochs, and random numbers of its own."""
+    dataset = lib.data.TensorDataset(np.arange(11))
+    lib.package.manual_seed(5)
+    lib.DDP(lib.nn.Linear(1, 1))
+    loader = lib.data.DataLoader(dataset, 2, sampler=lib.Sampler(dataset, seed=1))
+    epochs = [[x for (batch,) in loader for x in batch.tolist()] for _ in range(2)]
+    return {"epochs": epochs, "batches": len(loader), "random": lib.package.rand(3).tolist()}
+
+
+def failing(how):
+    """Ranks of which the second does something wrong in its third step."""
+
+    def main(lib, flags):
+        wide = how == "another model" and lib.distributed.get_rank()
+        model = lib.DDP(lib.nn.Linear(3 + wide, 2))
+        for i in range(4):
+            if i == 2 and lib.distributed.get_rank() == 1:
+                if how == "raise":
+                    raise ZeroDivisionError("one has gone wrong")
+                if how == "exit":
+                    sys.exit("no more of it")
+                if how == "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if how == "late":
+                    time.sleep(60)
+            model(lib.package.ones(1, 3 + wide)).sum().backward()
+
+    return main
+
+
+def run(package, what, folder=None):
+    lib = library(package)
+    if what in ("raise", "exit", "kill", "late", "another model", "another flag"):
+        demo = importlib.import_module(f"{package}.demo")
+        lr = 0.1 + (what == "another flag" and int(os.environ["PMI_RANK"]))
+        sys.argv = ["demo"]
+        demo.run(lambda flags: failing(what)(lib, flags), "A demo.", lr=lr, timeout=2.0)
+        return
+    lib.distributed.init_process_group(timeout=60)
+    answer = globals()[what](lib)
+    Path(folder, f"{lib.distributed.get_rank()}.json").write_text(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:])

@@ -1,0 +1,181 @@
+"""Several ranks, real ones, which MPI's launcher starts: they train as one process does, or end together."""
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from . import ranks
+
+pytestmark = [pytest.mark.capability("many processes"), pytest.mark.host]
+
+BESIDE = str(Path(sys.executable).parent)
+MPIEXEC = shutil.which("mpiexec", path=BESIDE) or shutil.which("mpiexec")
+LONG = 120  # seconds, in which a busy machine compiles kernels
+
+
+@pytest.fixture
+def start(stage):
+    """Start a program in n ranks, of one thread each: its exit status, output and errors, and seconds."""
+    if not MPIEXEC:
+        pytest.skip("not run: there is no mpiexec")
+
+    def start(n, *command, check=True, **environment):
+        began = time.perf_counter()
+        line = [MPIEXEC, "-n", str(n), sys.executable, "-m", *map(str, command)]
+        settings = {**os.environ, "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **environment}
+        done = subprocess.run(line, capture_output=True, text=True, timeout=LONG, env=settings)
+        err = re.sub(r".*compiling a kernel, once.*\n", "", done.stderr)
+        assert not check or done.returncode == 0, err
+        return done.returncode, done.stdout, err, time.perf_counter() - began
+
+    return start
+
+
+@pytest.fixture
+def answers(start, stage, tmp_path):
+    """What a function of ranks.py returns on each of n ranks, in order."""
+
+    def answers(n, what):
+        start(n, "shared_tests.ranks", stage.name, what, tmp_path)
+        return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(n)]
+
+    return answers
+
+
+# The same as one process
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_ranks_train_together_as_one_process_does_alone(answers, stage, n):
+    """49 examples, 12 a step: in the last step of an epoch some ranks have none."""
+    lib = ranks.library(stage.name)
+    alone = {kind: ranks.weights(lib, kind, 12, ranks=False) for kind in ranks.OPTIMIZERS}
+    for found in answers(n, "trained"):
+        for kind, weights in found.items():
+            np.testing.assert_allclose(weights, alone[kind], rtol=1e-4, atol=1e-6)
+
+
+def test_batch_norm_over_all_ranks_is_that_of_the_whole_batch(answers, stage):
+    lib = ranks.library(stage.name)
+    alone = ranks.weights(lib, "SGD", 16, False, lib.nn.BatchNorm2d)
+    for weights in answers(2, "normalized"):
+        np.testing.assert_allclose(weights, alone, rtol=1e-3, atol=1e-5)
+
+
+def test_tensors_are_reduced_and_broadcast(answers):
+    wanted = {"SUM": [6, 30], "AVG": [2, 10], "MIN": [1, 0], "MAX": [3, 20], "broadcast": [2, 10], "async": [6, 30]}
+    assert answers(3, "calls") == [wanted] * 3
+
+
+def test_gradients_are_those_of_all_ranks_and_weights_those_of_the_first(answers):
+    """Rank r has the example (1 + r, 2); a parameter that one rank uses has a gradient on both."""
+    one, other = answers(2, "gradients")
+    assert one["weights"] == other["weights"]
+    assert one["once"] == other["once"] == [[[1.5, 2.0]], [[1.0, 1.0]], None]
+    assert (one["not yet"], other["not yet"]) == ([[1.0, 2.0]], [[2.0, 2.0]])
+    assert one["twice"] == other["twice"] == [[3.0, 4.0]]
+
+
+def test_each_example_is_on_one_rank_in_another_order_each_epoch(answers):
+    found = answers(2, "numbers")
+    for epoch in range(2):
+        assert sorted(x for answer in found for x in answer["epochs"][epoch]) == list(range(11))
+    assert all(answer["batches"] == 3 and answer["epochs"][0] != answer["epochs"][1] for answer in found)
+    assert found[0]["random"] != found[1]["random"]
+
+
+def test_a_demo_prints_the_figures_of_one_process(start, stage):
+    flags = "--data", "digits", "--epochs", "2", "--batch-size"
+    alone, together = (start(n, f"{stage.name}.mnist", *flags, 64 // n)[1].splitlines() for n in (1, 2))
+    figures = [[re.sub(r"  +[\d.]+ s .*", "", line) for line in lines[1:3]] for lines in (alone, together)]
+    assert figures[0] == figures[1]
+    assert together[0] == alone[0] + ", 2 ranks" and len(together) == len(alone) == 4
+
+
+def test_a_run_goes_on_with_another_number_of_ranks(start, stage, tmp_path):
+    flags, lines = (f"{stage.name}.mnist", "--data", "digits", "--epochs"), []
+    for n in (1, 2):
+        path = tmp_path / f"{n}.npz"
+        start(n, *flags, 1, "--batch-size", 64 // n, "--save", path)
+        rest = start(3 - n, *flags, 2, "--batch-size", 64 // (3 - n), "--resume", path)[1].splitlines()
+        lines.append(rest[-2].split("   ")[1:4])
+    assert lines[0] == lines[1]
+
+
+# Ended together
+
+
+@pytest.mark.parametrize(
+    "how, says",
+    [
+        ("raise", r"rank 1: Traceback(?s:.*)ZeroDivisionError: one has gone wrong"),
+        ("exit", r"rank 1: no more of it"),
+        ("kill", r"(?s:.*)EXIT CODE: 9"),
+        ("late", r"rank 0: all_reduce: waited 2 s for rank 1\n"),
+        (
+            "another model",
+            r"rank 0: (?s:.*)weight is \(2, 4\) .* on rank 1, \(2, 3\)",
+        ),
+        ("another flag", r"rank 0: demo: the flags: lr is 1.1 on rank 1, 0.1 on rank 0\n"),
+    ],
+)
+def test_a_rank_that_fails_ends_all_and_is_named(start, stage, how, says):
+    status, out, err, seconds = start(3, "shared_tests.ranks", stage.name, how, check=False)
+    assert status != 0 and re.match(rf"\s*{says}", err or out), (out, err)
+    assert seconds < 30
+
+
+def test_kills_lose_no_checkpoint(stage, tmp_path):
+    if not MPIEXEC:
+        pytest.skip("not run: there is no mpiexec")
+    path, load = tmp_path / "run.npz", stage.package.load
+    flags = ["--data", "digits", "--epochs", "200", "--save", str(path)]
+    draw = random.Random(0)
+    for _ in range(3):
+        again = ["--resume", str(path)] if path.exists() else []
+        line = [MPIEXEC, "-n", "2", sys.executable, "-m", f"{stage.name}.mnist", *flags, *again]
+        settings = {**os.environ, "NUMBA_NUM_THREADS": "1"}
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=settings)
+        for text in process.stdout:
+            if text.startswith("epoch"):
+                break
+        time.sleep(draw.random())
+        children = subprocess.run(["pgrep", "-f", str(path)], capture_output=True, text=True).stdout.split()
+        victim = draw.choice([int(each) for each in children if int(each) != process.pid])
+        os.kill(victim, 9)
+        process.stdout.close()
+        assert process.wait(timeout=30) != 0
+        assert load(path)["run"]["done"] >= 0
+
+
+# Without ranks
+
+
+def test_without_a_launcher_nothing_of_mpi_is_imported(stage):
+    code = f"import {stage.name}.mnist, sys; print('mpi4py' in sys.modules, {stage.name}.distributed.launched())"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out == "False 1\n"
+
+
+@pytest.mark.parametrize(
+    "before, size, says",
+    [
+        ("sys.modules['mpi4py'] = None", "PMI_SIZE", r'need MPI: pip install "\./.*\[mpi\]"'),
+        ("", "OMPI_COMM_WORLD_SIZE", "3 processes were started, but MPI knows of 1: the launcher is another MPI's"),
+    ],
+)
+def test_what_is_missing_is_one_sentence(stage, before, size, says):
+    pytest.importorskip("mpi4py")
+    code = f"import sys; {before}\nimport runpy; runpy.run_module('{stage.name}.mnist', run_name='__main__')"
+    settings = {**os.environ, size: "3"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=settings)
+    assert done.returncode == 1 and re.search(says, done.stderr.splitlines()[-1]), done.stderr

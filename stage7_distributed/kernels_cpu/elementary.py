@@ -1,0 +1,268 @@
+"""Elementary functions of one number without branches, so that the compiler can vectorize loops over them.
+
+Numba calls the C library for them, number by number. Here they are polynomials, to the accuracy of the dtype: Taylor's
+around 0, to which the argument is reduced (Muller, Elementary Functions), and Cody's rational ones for erf. They are
+plain Python, which `specialized` compiles for float32 or for float64: a float, a tuple of floats or a dict from dtypes
+to them is replaced by the constant of that dtype.
+"""
+
+import math
+from decimal import Decimal
+from functools import cache, partial
+from types import FunctionType, ModuleType
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import intrinsic, overload
+
+from ..pointwise import _ERF_NEAR as ERF_NEAR, _ERFC_MIDDLE as ERFC_MIDDLE, _NEAR as NEAR
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+LOG2_E, ROOT_2 = 1 / math.log(2), math.sqrt(2)
+# log 2 in two parts, of which the first has zeros at its end, so that its product with a small integer is exact
+LOG_2 = Decimal("0.693147180559945309417232121458176568")
+LOG_2_HIGH = {FLOAT32: 0.693359375, FLOAT64: float.fromhex("0x1.62e42fefap-1")}
+LOG_2_LOW = {dtype: float(LOG_2 - Decimal(high)) for dtype, high in LOG_2_HIGH.items()}
+EXP = {
+    FLOAT32: tuple(1 / math.factorial(k) for k in range(8, 1, -1)),
+    FLOAT64: tuple(1 / math.factorial(k) for k in range(14, 1, -1)),
+}
+ATANH = {
+    FLOAT32: tuple(1 / (2 * k + 1) for k in range(5, 0, -1)),
+    FLOAT64: tuple(1 / (2 * k + 1) for k in range(11, 0, -1)),
+}
+LEAST, MOST = {FLOAT32: -104.0, FLOAT64: -746.0}, {FLOAT32: 89.0, FLOAT64: 710.0}  # where eˣ is 0, and infinite
+
+
+@cache
+def specialized(function, dtype):
+    """The function compiled for numbers of the dtype, with all functions of this file that it calls."""
+    names = {name: _of(dtype, value) for name, value in constants_of(function).items()}
+    names["__name__"] = __name__  # by which compilation is reported as a kernel's
+    code = function.__code__.replace(co_consts=tuple(_of(dtype, const) for const in function.__code__.co_consts))
+    return numba.njit(FunctionType(code, names, function.__name__), error_model="numpy", forceinline=True)
+
+
+def constants_of(function):
+    """The global names that a function uses, with their values."""
+    names = function.__globals__
+    return {name: names[name] for name in function.__code__.co_names if name in names}
+
+
+def _of(dtype, value):
+    """A constant of a function, or a function that it calls, for numbers of the dtype."""
+    if isinstance(value, dict):
+        return _of(dtype, value[dtype])
+    if isinstance(value, tuple):
+        return tuple(_of(dtype, part) for part in value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return dtype.type(value)
+    if value is np:
+        return _module(dtype)
+    value = FUNCTIONS.get(getattr(value, "__name__", None), value)
+    return specialized(getattr(value, "numpy", value), dtype) if isinstance(value, FunctionType) else value
+
+
+@cache
+def _module(dtype):
+    """The module that replaces NumPy in functions of the dtype."""
+    module = ModuleType(f"elementary_{dtype}")
+    vars(module).update({name: _of(dtype, function) for name, function in FUNCTIONS.items()})
+    return module
+
+
+# Functions that are one instruction
+
+
+def _instruction(name):
+    """The function of LLVM's intrinsic of that name, of numbers of one type."""
+
+    def generate(context, builder, signature, arguments):
+        real = context.get_value_type(signature.return_type)
+        function = ir.FunctionType(real, [real] * len(arguments))
+        bits = signature.return_type.bitwidth
+        return builder.call(get_or_insert_function(builder.module, function, f"llvm.{name}.f{bits}"), arguments)
+
+    return generate
+
+
+@intrinsic
+def fma(typing, x, y, z):
+    """x·y + z, rounded once where the processor can."""
+    return x(x, x, x), _instruction("fmuladd")
+
+
+@intrinsic
+def rint(typing, x):
+    """The nearest whole number, of two the even one."""
+    return x(x), _instruction("rint")
+
+
+@intrinsic
+def larger(typing, x, y):
+    """The larger of two numbers; NaN, if one is."""
+    return x(x, x), _instruction("maximum")
+
+
+@intrinsic
+def abs(typing, x):
+    return x(x), _instruction("fabs")
+
+
+@intrinsic
+def copysign(typing, x, y):
+    """|x| with the sign of y."""
+    return x(x, x), _instruction("copysign")
+
+
+def _bits(real):
+    """The integer type with as many bits as the float, those of its fraction, and the bias of its exponent."""
+    return (ir.IntType(32), 23, 127) if real.bitwidth == 32 else (ir.IntType(64), 52, 1023)
+
+
+@intrinsic
+def power_of_2(typing, n):
+    """2ⁿ of a whole number n, which is in the last bits of n + 1.5·2²³, or 2⁵²; they become the exponent."""
+
+    def generate(context, builder, signature, arguments):
+        (integer, fraction, bias), real = _bits(n), context.get_value_type(n)
+        shifted = builder.fadd(arguments[0], real(1.5 * 2**fraction + bias))
+        return builder.bitcast(builder.shl(builder.bitcast(shifted, integer), integer(fraction)), real)
+
+    return n(n), generate
+
+
+@intrinsic
+def exponent_of(typing, x):
+    """The whole number n with 2ⁿ ≤ x < 2ⁿ⁺¹, of a normal x above 0."""
+
+    def generate(context, builder, signature, arguments):
+        (integer, fraction, bias), real = _bits(x), context.get_value_type(x)
+        exponent = builder.lshr(builder.bitcast(arguments[0], integer), integer(fraction))
+        beside = builder.or_(exponent, builder.bitcast(real(2.0**fraction), integer))
+        return builder.fsub(builder.bitcast(beside, real), real(2.0**fraction + bias))
+
+    return x(x), generate
+
+
+# Choices, in which both sides are computed
+
+
+def where(condition, x, y):
+    return x if condition else y
+
+
+def maximum(x, y):
+    return x if x > y or x != x else y
+
+
+def minimum(x, y):
+    return x if x < y or x != x else y
+
+
+# Functions
+
+
+def polynomial(x, coefficients):
+    """By Horner's rule; coefficients from the highest power down."""
+    out = 0.0
+    for coefficient in coefficients:
+        out = fma(out, x, coefficient)
+    return out
+
+
+def quotient(x, polynomials):
+    above, below = polynomials
+    return polynomial(x, above) / polynomial(x, below)
+
+
+def _reduced(x):
+    """n and p with eˣ = 2ⁿ·(1 + p), where |p| < 1/2, of an x at which eˣ is neither 0 nor infinite."""
+    n = rint(x * LOG2_E)
+    r = fma(n, -LOG_2_LOW, fma(n, -LOG_2_HIGH, x))
+    return n, fma(polynomial(r, EXP) * r, r, r)
+
+
+def exp(x):
+    n, p = _reduced(minimum(maximum(x, LEAST), MOST))
+    half = rint(n * 0.5)  # 2ⁿ itself may be more or less than a float can be
+    return (p + 1.0) * power_of_2(half) * power_of_2(n - half)
+
+
+def expm1(x):
+    n, p = _reduced(minimum(maximum(x, LEAST), MOST))
+    half = rint(n * 0.5)
+    scale = power_of_2(half)
+    out = fma(p, scale, scale - power_of_2(half - n)) * power_of_2(n - half)
+    return copysign(out if n else p, x)
+
+
+def tanh(x):
+    t = expm1(-2.0 * abs(x))
+    return copysign(t / (t + 2.0), x)
+
+
+def log1p(x):
+    y = x + 1.0
+    n = exponent_of(y)
+    m = y * power_of_2(-n)
+    n, m = (n + 1.0, m * 0.5) if m > ROOT_2 else (n, m)
+    s = (m - 1.0) / (m + 1.0)
+    tail = s * s * s * polynomial(s * s, ATANH)
+    log = fma(n, LOG_2_HIGH, fma(n, LOG_2_LOW, 2.0 * (s + tail)))
+    out = x if y == math.inf else copysign(log + (x - (y - 1.0)) / y, x)
+    return out if y > 0.0 else (-math.inf if y == 0.0 else math.nan)
+
+
+def erf(x):
+    """As in pointwise.py."""
+    size = abs(x)
+    near = size * quotient(size * size, ERF_NEAR)
+    far = minimum(size, 6.0)
+    far = 1.0 - exp(-far * far) * quotient(far, ERFC_MIDDLE)
+    return copysign(near if size <= NEAR else far, x)
+
+
+FUNCTIONS = {f.__name__: f for f in (copysign, erf, exp, expm1, log1p, maximum, minimum, tanh, where)}
+FUNCTIONS |= {"abs": abs, "absolute": abs}  # by the names that they have in NumPy
+
+
+def exponential(x):
+    """eˣ in a kernel, which is compiled for each dtype."""
+    raise NotImplementedError  # in Python
+
+
+@overload(exponential, jit_options={"error_model": "numpy", "forceinline": True})
+def _exponential(x):
+    return specialized(exp, FLOAT32 if x == types.float32 else FLOAT64).py_func
+
+
+# Reductions of a row. The order of the sums fits vectors, and depends on the number of terms alone
+
+
+@partial(numba.njit, error_model="numpy", fastmath={"reassoc"})
+def sum_of(x):
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        total += x[i]
+    return total
+
+
+@partial(numba.njit, error_model="numpy", fastmath={"reassoc"})
+def dot(x, y):
+    total = x.dtype.type(0)
+    for i in range(x.size):
+        total += x[i] * y[i]
+    return total
+
+
+@partial(numba.njit, error_model="numpy")
+def largest(x):
+    """NaN, where one is."""
+    top = x.dtype.type(-np.inf)
+    for i in range(x.size):
+        top = larger(top, x[i])
+    return top

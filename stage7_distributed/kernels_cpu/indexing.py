@@ -1,0 +1,65 @@
+"""The gradient of indexing by arrays: each row is added to the row that was selected."""
+
+import math
+
+import numpy as np
+
+from .jit import parallel, thread_count
+from .layout import contiguous
+
+__all__ = ["add_at"]
+THRESHOLDS = {"add_at": 2048}
+
+WIDE = 32  # columns, from which on each thread adds some of them
+
+
+@parallel
+def _add_rows(t, threads, x, index, g):
+    """x[index[i]] += g[i], row after row: each thread adds some of the columns."""
+    first, last = t * x.shape[1] // threads, (t + 1) * x.shape[1] // threads
+    for i in range(index.size):
+        g_row, x_row = g[i, first:last], x[index[i], first:last]
+        for c in range(g_row.size):
+            x_row[c] += g_row[c]
+
+
+def _positions(index):
+    """The dims that arrays index, in a tuple of these and full slices, and the arrays; a mask's are where it holds."""
+    dims, arrays = [], []
+    taken = 0
+    for item in index:
+        if isinstance(item, slice):
+            taken += 1
+            continue
+        positions = item.nonzero() if item.dtype == bool else (item,)
+        dims += range(taken, taken + len(positions))
+        arrays += positions
+        taken += len(positions)
+    return dims, arrays
+
+
+def add_at(x, index, g):
+    if not all([item == slice(None) if isinstance(item, slice) else item.ndim for item in index]):
+        return NotImplemented
+    dims, arrays = _positions(index)
+    arrays = np.broadcast_arrays(*arrays)
+    taken = arrays[0].ndim
+    if g.dtype != x.dtype or g.ndim != x.ndim - len(dims) + taken or not g.size:
+        return NotImplemented
+    rows = np.zeros(arrays[0].shape, np.int64)
+    for array, dim in zip(arrays, dims):
+        n = x.shape[dim]
+        if array.min() < -n or array.max() >= n:
+            return NotImplemented  # NumPy's error says which index is out of range
+        rows = rows * n + np.where(array < 0, array + n, array)
+    together = dims[-1] - dims[0] + 1 == len(dims)  # else NumPy puts their dims first
+    front = np.moveaxis(x, dims, range(len(dims)))
+    g = np.moveaxis(g, range(dims[0], dims[0] + taken), range(taken)) if together else g
+    columns = math.prod(front.shape[len(dims) :])
+    table = contiguous(front).reshape(-1, columns)
+    if g.shape != (*rows.shape, *front.shape[len(dims) :]):
+        return NotImplemented
+    threads = thread_count(g.size) if columns >= WIDE else 1
+    _add_rows(threads, table, rows.ravel(), contiguous(g).reshape(-1, columns))
+    if not np.may_share_memory(table, x):
+        front[...] = table.reshape(front.shape)

@@ -1,0 +1,241 @@
+"""Compiling and caching kernels, dividing their work among threads, and allocating memory for their results."""
+
+import ctypes
+import hashlib
+import math
+import mmap
+import os
+import shutil
+import sys
+from collections import defaultdict
+from contextlib import ExitStack, suppress
+from functools import wraps
+from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Lock
+from types import FunctionType, ModuleType
+
+import numba
+import numpy as np
+from numba import config, prange
+from numba.core import event
+from numba.core.compiler_lock import global_compiler_lock
+from threadpoolctl import threadpool_limits
+
+if os.name == "posix":
+    from fcntl import LOCK_EX, lockf
+
+HERE, PACKAGE = Path(__file__).parent, __package__.rpartition(".")[0]
+
+
+def _cache_folder():
+    """The folder of compiled kernels: beside their source, else in the user's cache folder; None if not writable.
+
+    Its name has a hash of the source of all kernels, as Numba itself doesn't notice a change in another file. Folders
+    of earlier sources are removed.
+    """
+    texts = [path.read_bytes() for path in sorted(HERE.glob("*.py"))]
+    name = f"kernels-{hashlib.sha256(b''.join(texts) + bytes([config.BOUNDSCHECK or 0])).hexdigest()[:16]}"
+    beside = HERE / "__pycache__"
+    folders = [beside]
+    with suppress(RuntimeError):  # a user without a home
+        folders.append(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "gradual").expanduser())
+    for folder in [Path(config.CACHE_DIR)] if config.CACHE_DIR else folders:
+        with suppress(OSError):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=folder / name).close()
+            for old in set(beside.glob("kernels-*")) - {folder / name} if folder == beside else ():
+                shutil.rmtree(old, ignore_errors=True)
+            return str(folder / name)
+    return None
+
+
+_CACHE = _cache_folder()
+_OPTIONS = dict(error_model="numpy", cache=_CACHE is not None)
+
+
+def jit(function, **options):
+    """The function compiled, with NumPy's division by 0, and without fast math, whose results depend on addresses."""
+    before, config.CACHE_DIR = config.CACHE_DIR, _CACHE or ""
+    try:
+        kernel = numba.njit(**_OPTIONS, **options)(function)
+    finally:
+        config.CACHE_DIR = before
+    if _CACHE and os.name == "posix":
+        kernel.compile = _locked(kernel.compile, Path(_CACHE, f"{function.__module__}.{function.__qualname__}.lock"))
+    return kernel
+
+
+def compiled_source(text, names):
+    """The functions of these names that a source text defines, compiled. The text is written to the cache folder.
+
+    LLVM unrolls a loop over a few numbers before it vectorizes; so its SLP vectorizer has to combine them.
+    """
+    name = f"step_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    path = Path(_CACHE or "/nowhere", f"{name}.py")
+    if _CACHE and not path.exists():
+        whole = path.with_suffix(f".{os.getpid()}")
+        whole.write_text(text, encoding="utf-8")
+        whole.replace(path)  # atomically: others may read it
+    module = sys.modules[f"{PACKAGE}.{name}"] = ModuleType(f"{PACKAGE}.{name}")  # Numba's cached functions import it
+    module.np = np
+    vars(module).update({kind: getattr(np, kind) for kind in ("float32", "float64", "int32", "int64", "uint8")})
+    exec(compile(text, str(path), "exec"), vars(module))
+    functions = {name: jit(getattr(module, name), fastmath={"contract"}) for name in names}
+    for function in functions.values():
+        function.compile = _with_slp_vectorizer(function.compile)
+    return functions
+
+
+def _with_slp_vectorizer(compile):
+    """`compile` with LLVM's SLP vectorizer."""
+
+    def compile_with_vectors(signature):
+        before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1
+        try:
+            return compile(signature)
+        finally:
+            config.SLP_VECTORIZE = before
+
+    return compile_with_vectors
+
+
+def _locked(compile, path):
+    """`compile` in one process at a time: two would corrupt Numba's cache. The next process loads it from there."""
+
+    def compile_locked(signature):
+        with global_compiler_lock, ExitStack() as stack:
+            with suppress(OSError):  # if the folder was removed, or its file system has no locks
+                lockf(stack.enter_context(open(path, "wb")), LOCK_EX)
+            return compile(signature)
+
+    return compile_locked
+
+
+def _all_threads(threads, *arguments):
+    for t in prange(threads):
+        work(int64(t), threads, *arguments)  # noqa: F821 - globals of each copy: a closure is never found in the cache
+
+
+def parallel(work):
+    """The kernel `kernel(threads, …)` of a function `work(t, threads, …)`, which does the work of thread t."""
+    one = jit(work)  # for t as int64: prange counts in uint64, for which the function would be compiled again
+    names = {"__name__": work.__module__, "prange": prange, "int64": np.int64, "work": one}
+    copy = FunctionType(_all_threads.__code__, names, work.__name__)
+    copy.__qualname__ = f"{work.__module__}.{work.__qualname__}_parallel"  # the key in Numba's cache
+    launch = jit(copy, parallel=True)
+
+    @wraps(work)
+    def kernel(threads, *arguments):
+        if threads == 1:
+            one(0, 1, *arguments)
+        else:
+            global _launched
+            _launched = True
+            launch(threads, *arguments)
+
+    return kernel
+
+
+# Threads. BLAS gets one: two thread pools that spin at the same time slow each other down severely.
+
+threadpool_limits(1, user_api="blas")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's threads would spin for so long that others starve
+if "NUMBA_NUM_THREADS" not in os.environ and os.environ.get("OMP_NUM_THREADS", "").isdecimal():
+    numba.set_num_threads(max(1, min(int(os.environ["OMP_NUM_THREADS"]), config.NUMBA_NUM_THREADS)))
+
+_launched, _forked = False, False
+ENOUGH = 16384  # numbers, above which several threads are faster than one
+
+
+def thread_count(size):
+    """The number of threads for an array of this size."""
+    return numba.get_num_threads() if size > ENOUGH and not _forked else 1
+
+
+def _after_fork():
+    """In the child of a fork: the threads exist only in the parent."""
+    global _forked
+    _forked = _launched
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# Memory. The page faults of a new large array take longer than most kernels, so memory is reused. Arrays are allocated
+# from large regions, which use huge pages.
+
+LARGE, REGION = 1 << 12, 1 << 25  # bytes: the least size of which memory is reused, and what is allocated at once
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # options of glibc's mallopt, with which NumPy's arrays reuse memory too
+_SET_BY_USER = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
+if sys.platform == "linux" and not _SET_BY_USER and hasattr(ctypes.CDLL(None), "mallopt"):
+    ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, REGION)
+    ctypes.CDLL(None).mallopt(TRIM_THRESHOLD, 8 * REGION)
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # not shared after a fork
+_free = defaultdict(list)  # size -> free blocks, as (region, first byte)
+_region, _taken = b"", 0
+_lock = Lock()
+
+
+class _Block(np.ndarray):
+    """The base of all arrays in a block of memory; when the last is freed, the block can be reused."""
+
+    block = None
+
+    def __del__(self):
+        if self.block:
+            _free[self.nbytes].append(self.block)
+
+
+def empty(shape, dtype):
+    """An uninitialized array, as `numpy.empty`; a large one is page-aligned, and its memory is reused."""
+    size = (math.prod(shape) if type(shape) is tuple else shape) * dtype.itemsize
+    if size < LARGE:
+        return np.empty(shape, dtype)
+    size = -(-size // 4096) * 4096
+    try:
+        block = _free[size].pop()
+    except IndexError:
+        block = _allocate(size)
+    base = _Block(size, np.uint8, *block)
+    base.block = block
+    return np.ndarray(shape, dtype, base)
+
+
+def _allocate(size):
+    """A new block of memory. If more than eight regions are free, they are released."""
+    global _region, _taken
+    with _lock:
+        if sum(size * len(blocks) for size, blocks in _free.items()) > 8 * max(size, REGION):
+            _free.clear()
+        if _taken + size > len(_region):
+            _region, _taken = mmap.mmap(-1, max(size, REGION), **_PRIVATE), 0
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                _region.madvise(mmap.MADV_HUGEPAGE)
+        _taken += size
+        return _region, _taken - size
+
+
+# What the first run prints
+
+
+class _Progress(event.Listener):
+    """Prints which kernel is being compiled, except kernels that another one calls."""
+
+    depth = 0
+
+    def on_start(self, event):
+        function = event.data["dispatcher"].py_func
+        if function.__module__.startswith(PACKAGE):
+            if not self.depth:
+                name = function.__name__.strip("_").replace("_", " ")
+                print(f"{PACKAGE}: compiling a kernel, once: {name}", file=sys.stderr, flush=True)
+            self.depth += 1
+
+    def on_end(self, event):
+        if event.data["dispatcher"].py_func.__module__.startswith(PACKAGE):
+            self.depth -= 1
+
+
+event.register("numba:compile", _Progress())

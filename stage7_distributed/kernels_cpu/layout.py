@@ -1,0 +1,72 @@
+"""Memory layout: images are (N, H, W, C), channels last, so that the lanes of a register are channels."""
+
+import numpy as np
+
+from .jit import empty, parallel, thread_count
+from .registers import lanes, lanes_of, transpose
+
+__all__ = ["in_order"]
+THRESHOLDS = {"in_order": 8192}
+
+
+def contiguous(x):
+    """The array itself, or a copy if it isn't contiguous, aligned and writeable."""
+    return x if x.flags.carray else np.require(x, None, "CAW")
+
+
+def check_shapes(condition, *arrays):
+    if not condition:
+        raise ValueError(f"the arrays do not fit together: {', '.join(str(x.shape) for x in arrays)}")
+
+
+@parallel
+def _transpose(t, threads, x, out, rows, columns):
+    """Matrices (rows, columns) one after the other, each transposed."""
+    lane, size = lanes_of(x), rows * columns
+    whole_rows, whole_columns = rows // lane * lane, columns // lane * lane
+    for n in range(t * (x.size // size) // threads, (t + 1) * (x.size // size) // threads):
+        source, target = x[n * size : (n + 1) * size], out[n * size : (n + 1) * size]
+        for i in range(0, whole_rows, lane):
+            for j in range(0, whole_columns, lane):
+                transpose(source, i * columns + j, columns, target, j * rows + i, rows)
+        for i in range(rows):
+            for j in range(whole_columns if i < whole_rows else 0, columns):
+                target[j * rows + i] = source[i * columns + j]
+
+
+def transposed(x, shape):
+    """(N, rows, columns) -> (N, columns, rows), in the given shape."""
+    out = empty(shape, x.dtype)
+    _transpose(thread_count(x.size), x.reshape(-1), out.reshape(-1), *x.shape[1:])
+    return out
+
+
+def channels_last(x):
+    """Images (N, C, H, W) as an array (N, H, W, C)."""
+    n, c, h, w = x.shape
+    if c > 1 and h * w > 1 and x.flags.carray and x.size:
+        return transposed(x.reshape(n, c, h * w), (n, h, w, c))
+    return contiguous(x.transpose(0, 2, 3, 1))
+
+
+def channels_first(x):
+    """Images (N, H, W, C) as a view (N, C, H, W)."""
+    return x.transpose(0, 3, 1, 2)
+
+
+def in_order(x):
+    if x.ndim != 4 or not x.size or x.flags.c_contiguous or not x.transpose(0, 2, 3, 1).flags.carray:
+        return NotImplemented
+    n, c, h, w = x.shape
+    return transposed(x.transpose(0, 2, 3, 1).reshape(n, h * w, c), x.shape)
+
+
+def pad_channels(x, groups=1):
+    """Images (N, H, W, C) with zeros after the channels of each group, up to a whole number of registers."""
+    n, h, w, c = x.shape
+    missing = -(c // groups) % lanes(x.dtype)
+    if not missing:
+        return x
+    return np.pad(x.reshape(n, h, w, groups, c // groups), ((0, 0),) * 4 + ((0, missing),)).reshape(
+        n, h, w, c + groups * missing
+    )

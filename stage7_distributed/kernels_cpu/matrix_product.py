@@ -1,0 +1,120 @@
+"""Matrix products of linear layers and of batches of matrices: blocks of rows of a times packed panels of b."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from .jit import empty, jit, parallel, thread_count
+from .layout import check_shapes, contiguous, transposed
+from .micro_kernel import micro_kernel
+from .packing import pack_bias, pack_panel, row_offsets
+from .registers import NARROW_ROWS, ONE, OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, clamp_min, lanes, store
+
+__all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "product"]
+THRESHOLDS = dict.fromkeys(__all__, 2048)
+
+FIRST = np.zeros(1, np.int64)
+BLOCK = 5 * PRODUCT_ROWS  # rows of a that a thread multiplies by one packed panel
+STRIDE = 1024  # bytes: addresses at such strides map to so few cache sets that they evict each other
+SMALL = 500_000  # multiply-adds; below that BLAS is faster
+
+
+@jit
+def _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, a_step, width, columns, floor):
+    """The loop around the micro-kernel: tiles of a's rows `first` to `last` times one packed panel of b, + bias."""
+    height = PRODUCT_ROWS if columns == PRODUCT else NARROW_ROWS
+    for p in range(first, last, height):
+        tile = broadcast_row(bias, j, columns, OUTER)
+        tile = micro_kernel(tile, a, a_rows, p, FIRST, 0, packed, 0, k, a_step, width)
+        store(clamp_min(tile, floor), out, out_rows, p, min(height, last - p), j, n - j)
+
+
+@parallel
+def _multiply(
+    t, threads, count, a, b, bias, out, scratch, a_rows, out_rows, b_rows, packed_rows, m, n, k, a_step, b_step, floor
+):
+    """max((m, k) @ (k, n) + bias, floor): blocks of rows for each panel of columns, which is packed once."""
+    packed, width = scratch[t], scratch.shape[1] // k
+    blocks, panels, panel = -(-m // BLOCK), -(-n // width), -1
+    units = count * panels * blocks
+    for u in range(t * units // threads, (t + 1) * units // threads):
+        i, j, first = u // (panels * blocks), u // blocks % panels * width, u % blocks * BLOCK
+        if u // blocks != panel:
+            pack_panel(b[i * k * n : (i + 1) * k * n], j, n, k, b_step, packed, width, b_rows, packed_rows)
+            panel = u // blocks
+        a_i, out_i, last = a[i * m * k : (i + 1) * m * k], out[i * m * n : (i + 1) * m * n], min(first + BLOCK, m)
+        if n - j > width // 2:
+            _macro_kernel(
+                a_i, packed, bias, out_i, a_rows, out_rows, j, first, last, n, k, a_step, width, PRODUCT, floor
+            )
+        else:
+            _macro_kernel(a_i, packed, bias, out_i, a_rows, out_rows, j, first, last, n, k, a_step, width, ONE, floor)
+
+
+@lru_cache(maxsize=1024)
+def _product_plan(m, n, k, a_in_rows, b_in_rows, width):
+    """The offsets of the rows of both matrices, of the product and of a packed panel; and the strides within a row."""
+    a_row, a_step = (k, 1) if a_in_rows else (1, m)
+    b_row, b_step = (n, 1) if b_in_rows else (1, k)
+    tables = row_offsets(m, a_row), row_offsets(m, n), row_offsets(k, b_row), row_offsets(k, width)
+    return tables, (m, n, k, a_step, b_step)
+
+
+def _flat(x):
+    """The numbers of matrices as a 1-D array, and whether they are row-major."""
+    in_rows = x.strides[-1] == x.itemsize
+    return contiguous(x if in_rows else x.swapaxes(-1, -2)).reshape(-1), in_rows
+
+
+def multiply(a, b, bias=None, floor=-np.inf, out=None):
+    """max(a b + bias, floor): (…, m, k), (…, k, n), (n,) or None -> (…, m, n), perhaps into `out`."""
+    (*batch, m, k), n, width = a.shape, b.shape[-1], 2 * lanes(a.dtype)
+    (a, a_in_rows), (b, b_in_rows), count = _flat(a), _flat(b), math.prod(batch)
+    if not a_in_rows and m * a.itemsize > STRIDE and k > 256:
+        a, a_in_rows = transposed(a.reshape(count, k, m), (count, m, k)).reshape(-1), True
+    tables, sizes = _product_plan(m, n, k, a_in_rows, b_in_rows, width)
+    if bias is None or n % width or not bias.flags.carray:
+        bias = pack_bias(bias, 1, n, a.dtype).ravel()
+    threads = thread_count(count * m * n * k // 16)
+    out = empty((*batch, m, n), a.dtype) if out is None else out
+    _multiply(threads, count, a, b, bias, out.reshape(-1), empty((threads, k * width), a.dtype), *tables, *sizes, floor)
+    return out
+
+
+def product(x, y):
+    if x.ndim < 2 or y.ndim < 2 or not y.size or x.dtype != y.dtype or x.size * y.shape[-1] < SMALL:
+        return NotImplemented
+    check_shapes(x.shape[-1] == y.shape[-2], x, y)
+    if y.ndim == 2:
+        return multiply(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[1])
+    return multiply(x, y) if x.shape[:-2] == y.shape[:-2] else NotImplemented
+
+
+def _affine(floor, x, weight, bias):
+    if x.size * len(weight) < SMALL:
+        return NotImplemented
+    check_shapes(x.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1]), x, weight)
+    return multiply(x.reshape(-1, x.shape[-1]), weight.T, bias, floor).reshape(*x.shape[:-1], len(weight))
+
+
+def affine(x, weight, bias):
+    return _affine(-np.inf, x, weight, bias)
+
+
+def affine_relu(x, weight, bias):
+    return _affine(0.0, x, weight, bias)
+
+
+def affine_to_x(g, weight):
+    if g.size * weight.shape[1] < SMALL:
+        return NotImplemented
+    check_shapes(g.shape[-1] == len(weight), g, weight)
+    return multiply(g.reshape(-1, g.shape[-1]), weight).reshape(*g.shape[:-1], weight.shape[1])
+
+
+def affine_to_weight(g, x):
+    if g.size * x.shape[-1] < SMALL:
+        return NotImplemented
+    check_shapes(g.shape[:-1] == x.shape[:-1], g, x)
+    return multiply(g.reshape(-1, g.shape[-1]).T, x.reshape(-1, x.shape[-1]))

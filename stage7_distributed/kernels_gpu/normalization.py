@@ -1,0 +1,118 @@
+"""Batch norm. Arrays are treated as (images, channels, pixels)."""
+
+# ruff: noqa: F821 - a name in capitals, or `real`, is one that `specialized` adds
+
+import math
+
+import numpy as np
+from numba import cuda
+
+from ..kernels_cpu.layout import check_shapes
+from .launch import MOST, contiguous, device, empty, grid_size, same_dtype, specialized, split
+from .reduction import two_sums
+
+__all__ = ["moments", "normalized", "normalized_gradient"]
+
+
+@device
+def _shifted_term(x, g, mean, i, c, start):
+    """The difference from the channel's first number, and its square: sums of these lose no digits."""
+    d = np.float64(x[i]) - _shift(x, start)
+    return d, d * d
+
+
+@device
+def _shift(x, start):
+    first = np.float64(x[start])
+    return first if first - first == 0 else 0.0  # where it is infinite or NaN
+
+
+@device
+def _times_centred(x, g, mean, i, c, start):
+    return np.float64(g[i]), np.float64(g[i]) * (np.float64(x[i]) - np.float64(mean[c]))
+
+
+@device
+def _as_moments(a, b, x, var, c, start, n, eps):
+    """The mean and the variance."""
+    variance = b / n - a / n * (a / n)
+    return _shift(x, start) + a / n, 0.0 if variance < 0 else variance
+
+
+@device
+def _as_scaled(a, b, x, var, c, start, n, eps):
+    return a, b / math.sqrt(np.float64(var[c]) + eps)
+
+
+def _normalized(x, weight, bias, mean, var, out, n, channels, pixels, eps):
+    """weight·(x − mean)/√(var + ε) + bias of each number's channel.
+
+    Grid: a thread for each number. Shared memory: none. Bytes: x and out once each, the minimum.
+    """
+    i = cuda.grid(1)
+    if i < n:
+        c = split(split(i, pixels)[0], channels)[1]
+        out[i] = (x[i] - mean[c]) * (weight[c] / real(math.sqrt(var[c] + real(eps)))) + bias[c]
+
+
+def _normalized_gradient(g, x, weight, mean, var, to_bias, to_weight, out, n, channels, pixels, eps):
+    """(g − mean g − x̂·mean(g·x̂))·weight/√(var + ε), where to_bias is Σg and to_weight Σg·x̂.
+
+    Grid: a thread for each number. Shared memory: none. Bytes: g, x and out once each, the minimum.
+    """
+    i = cuda.grid(1)
+    if i < n:
+        c = split(split(i, pixels)[0], channels)[1]
+        count = real(n // channels)
+        scale = real(1) / real(math.sqrt(var[c] + real(eps)))
+        unit = (x[i] - mean[c]) * scale
+        out[i] = (g[i] - to_bias[c] / count - unit * (to_weight[c] / count)) * (weight[c] * scale)
+
+
+def _by_channel(x, *others):
+    """Whether the others are a number for each channel, dim 1 of x."""
+    channels = (1, *x.shape[1:2], *(1,) * (x.ndim - 2))
+    return x.ndim > 1 and 0 < x.size < MOST and all(other.shape == channels for other in others)
+
+
+def _over_the_rest(x, dim):
+    return isinstance(dim, tuple) and sorted(dim) == [0, *range(2, x.ndim)]
+
+
+def _as_planes(x):
+    return contiguous(x).reshape(*x.shape[:2], -1)
+
+
+def _vectors(x, *others):
+    return [contiguous(other.astype(x.dtype, copy=False)) for other in others]
+
+
+def moments(x, dim):
+    if not _by_channel(x) or not _over_the_rest(x, dim):
+        return NotImplemented
+    x, shape = _as_planes(x), (1, x.shape[1], *(1,) * (x.ndim - 2))
+    mean, var = two_sums(x, x, x, x, 0.0, _shifted_term, _as_moments)
+    return mean.reshape(shape), var.reshape(shape)
+
+
+def normalized(x, weight, bias, mean, var, eps):
+    if not _by_channel(x, weight, bias, mean, var):
+        return NotImplemented
+    planes, out = _as_planes(x), empty(x, *x.shape)
+    size = x.size, *planes.shape[1:], float(eps)
+    specialized(_normalized, x.dtype)(grid_size(x.size), planes, *_vectors(x, weight, bias, mean, var), out, *size)
+    return out
+
+
+def normalized_gradient(g, x, weight, mean, var, eps, dim):
+    if not _by_channel(x, weight, mean, var) or not _over_the_rest(x, dim):
+        return NotImplemented
+    check_shapes(g.shape == x.shape, g, x)
+    if not same_dtype(x, g):
+        return NotImplemented
+    g, planes, out = _as_planes(g), _as_planes(x), empty(x, *x.shape)
+    scale, mean, var = _vectors(x, weight, mean, var)
+    to_bias, to_weight = two_sums(planes, g, mean, var, float(eps), _times_centred, _as_scaled)
+    arrays = g, planes, scale, mean, var, to_bias, to_weight, out
+    specialized(_normalized_gradient, x.dtype)(grid_size(x.size), *arrays, x.size, *planes.shape[1:], float(eps))
+    return out, to_weight.reshape(weight.shape), to_bias.reshape(weight.shape)

@@ -1,0 +1,253 @@
+"""Containers: modules that hold others in order or by name."""
+
+from itertools import groupby
+
+from ..engine import Tensor
+from .activation import ReLU
+from .module import Module, _printed
+from .parameter import Parameter
+
+
+class _Numbered(Module):
+    """Modules named "0", "1", …, which can be used as a list."""
+
+    def __len__(self):
+        return len(self._modules)
+
+    def __iter__(self):
+        return iter(self._modules.values())
+
+    def __getitem__(self, index):
+        return self._modules[self._name(index)]
+
+    def __setitem__(self, index, module):
+        self.add_module(self._name(index), module)
+
+    def __delitem__(self, index):
+        modules = list(self)
+        del modules[index]
+        self._modules.clear()
+        self.extend(modules)
+
+    def _name(self, index):
+        names = list(self._modules)
+        if not -len(names) <= index < len(names):
+            raise IndexError(f"index {index} is out of range of {len(names)} modules")
+        return names[index]
+
+    def append(self, module):
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules):
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index, module):
+        modules = list(self)
+        modules.insert(index, module)
+        self._modules.clear()
+        self.extend(modules)
+
+    def pop(self, key):
+        module = self[key]
+        del self[key]
+        return module
+
+    def __add__(self, other):
+        return type(self)().extend(self).extend(other)
+
+    def __iadd__(self, other):
+        return self.extend(other)
+
+
+class Sequential(_Numbered):
+    """Modules applied one after the other, numbered or, from a dict, with names."""
+
+    def __init__(self, *args):
+        super().__init__()
+        named = args[0] if len(args) == 1 and isinstance(args[0], dict) else {str(i): x for i, x in enumerate(args)}
+        for name, module in named.items():
+            self.add_module(name, module)
+
+    def forward(self, input):
+        modules = list(self._modules.values())
+        while modules:
+            both = _with_relu(*modules[:2])
+            input = both(input) if both else modules[0](input)
+            modules = modules[2 if both else 1 :]
+        return input
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return type(self)(dict(list(self._modules.items())[index]))
+        return super().__getitem__(index)
+
+
+def _with_relu(first, second=None):
+    """The method that runs two modules in one go, if one of them is ReLU and the class of the other has it; or None."""
+    if type(first) is ReLU and "after_relu" in vars(type(second)) and not first.inplace:
+        relu, other, both = first, second, second.after_relu
+    elif type(second) is ReLU and "then_relu" in vars(type(first)):
+        relu, other, both = second, first, first.then_relu
+    else:
+        return None
+    return both if _runs(relu, _RELU) and _runs(other, type(other).alone) else None
+
+
+_CALL, _RELU = Module.__call__, ReLU.forward
+
+
+def _runs(module, forward):
+    """Whether to call the module is to run this forward: nobody gave another to it, or to its class."""
+    kind = type(module)
+    return kind.forward is forward and kind.__call__ is _CALL and "forward" not in vars(module)
+
+
+class ModuleList(_Numbered):
+    """A list of modules, which are registered as children; those in a plain list aren't."""
+
+    def __init__(self, modules=None):
+        super().__init__()
+        self.extend(modules or ())
+
+    def __getitem__(self, index):
+        return type(self)(list(self)[index]) if isinstance(index, slice) else super().__getitem__(index)
+
+    def __repr__(self):
+        """Repeated modules are printed once, with their number."""
+        below, first = [], 0
+        for text, equal in groupby(map(repr, self)):
+            n = len(list(equal))
+            below.append(f"({first}): {text}" if n == 1 else f"({first}-{first + n - 1}): {n} x {text}")
+            first += n
+        return _printed(self, below)
+
+
+class ModuleDict(Module):
+    """A dict of modules, which are registered as children; those in a plain dict aren't."""
+
+    def __init__(self, modules=None):
+        super().__init__()
+        self.update(modules or {})
+
+    def __len__(self):
+        return len(self._modules)
+
+    def __iter__(self):
+        return iter(self._modules)
+
+    def __contains__(self, key):
+        return key in self._modules
+
+    def __getitem__(self, key):
+        return self._modules[key]
+
+    def __setitem__(self, key, module):
+        self.add_module(key, module)
+
+    def __delitem__(self, key):
+        del self._modules[key]
+
+    def keys(self):
+        return self._modules.keys()
+
+    def values(self):
+        return self._modules.values()
+
+    def items(self):
+        return self._modules.items()
+
+    def update(self, modules):
+        for name, module in dict(modules).items():
+            self[name] = module
+
+    def pop(self, key):
+        return self._modules.pop(key)
+
+    def clear(self):
+        self._modules.clear()
+
+
+class ParameterList(Module):
+    """Parameters in a list; a plain Tensor becomes one."""
+
+    def __init__(self, values=None):
+        super().__init__()
+        self.extend(values or ())
+
+    def __len__(self):
+        return len(self._parameters)
+
+    def __iter__(self):
+        return iter(self._parameters.values())
+
+    def __getitem__(self, index):
+        found = list(self)[index]
+        return type(self)(found) if isinstance(index, slice) else found
+
+    def __setitem__(self, index, value):
+        self.register_parameter(list(self._parameters)[index], _parameter(value))
+
+    def append(self, value):
+        self.register_parameter(str(len(self)), _parameter(value))
+        return self
+
+    def extend(self, values):
+        for value in values:
+            self.append(value)
+        return self
+
+    def extra_repr(self):
+        return "\n".join(_described(name, value) for name, value in self._parameters.items())
+
+
+class ParameterDict(Module):
+    """Parameters by name; a plain Tensor becomes one."""
+
+    def __init__(self, parameters=None):
+        super().__init__()
+        self.update(parameters or {})
+
+    def __len__(self):
+        return len(self._parameters)
+
+    def __iter__(self):
+        return iter(self._parameters)
+
+    def __contains__(self, key):
+        return key in self._parameters
+
+    def __getitem__(self, key):
+        return self._parameters[key]
+
+    def __setitem__(self, key, value):
+        self.register_parameter(key, _parameter(value))
+
+    def __delitem__(self, key):
+        delattr(self, key)
+
+    def keys(self):
+        return self._parameters.keys()
+
+    def values(self):
+        return self._parameters.values()
+
+    def items(self):
+        return self._parameters.items()
+
+    def update(self, parameters):
+        for name, value in dict(parameters).items():
+            self[name] = value
+
+    def extra_repr(self):
+        return "\n".join(_described(name, value) for name, value in self._parameters.items())
+
+
+def _parameter(value):
+    return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
+
+
+def _described(name, value):
+    return f"({name}): Parameter containing: [{value.dtype} of size {'x'.join(map(str, value.shape))}]"
