@@ -11,6 +11,7 @@ import math
 import random
 import sys
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -183,8 +184,6 @@ def write(model, tokens, count, temperature=0.8):
 
 
 def main_of_plays(flags):
-    if flags.plot:
-        sys.exit("--plot: of what writes plays there is no picture")
     what, text = shakespeare()
     characters = sorted(set(text))
     number = {character: i for i, character in enumerate(characters)}
@@ -203,9 +202,10 @@ def main_of_plays(flags):
         places = random.Random(f"{flags.seed} {step}").choices(range(len(train) - CONTEXT), k=BATCH)
         return pieces(train, places, flags.device)
 
-    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "losses": losses}
-    log = Log(flags, data="shakespeare", examples=len(train), parameters=size)
-    seconds = fit(flags, log, parts, len(train), BATCH, loss_of_pieces, batch_at, clip=1.0)
+    log = Log(flags, data=what, examples=len(train), parameters=size)
+    training = Training(model, optimizer, scheduler, losses, loss_of_pieces, batch_at)
+    seconds = training.fit(flags, log, len(train), BATCH, clip=1.0)
+    log.end({})
     with no_grad():
         begun = [number[character] for character in flags.prompt or "\n" if character in number]
         began = perf_counter()
@@ -216,7 +216,6 @@ def main_of_plays(flags):
         parts = np.array_split(places, -(-len(places) // 100))
         loss = sum(loss_of_pieces(model, *pieces(test, part, flags.device)).item() * len(part) for part in parts)
         say(f"Result: test loss {loss / len(places):.4f}, in {seconds:.1f} s; {speed:,.0f} characters a second")
-    log.end({})
 
 
 def rate(step, steps):
@@ -226,39 +225,47 @@ def rate(step, steps):
     return LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP))) / 2
 
 
-def fit(flags, log, parts, examples, batch, loss_at, batch_at, clip=math.inf):
-    """Train the model of the parts for the steps that are left, saving and reporting; returns the seconds it took.
+class Training(NamedTuple):
+    """What a run consists of: besides its state the loss of a batch, and the batch of each step."""
 
-    `loss_at` makes the loss of the model and of what `batch_at` gives for a step.
-    """
-    model, optimizer, scheduler, losses = parts.values()
+    model: nn.Module
+    optimizer: optim.Optimizer
+    scheduler: object
+    losses: Losses
+    loss_of: object
+    batch_at: object
 
-    def train_on(*inputs):
-        loss = loss_at(model, *inputs)
-        optimizer.zero_grad()
-        loss.backward()
-        if clip < math.inf:
-            nn.utils.clip_grad_norm_(model.parameters(), clip)
-        optimizer.step()
-        return loss
+    def fit(self, flags, log, examples, batch, clip=math.inf):
+        """Train for the steps that are left, saving and reporting; returns the seconds that it took."""
+        model, optimizer, scheduler, losses, loss_of, batch_at = self
 
-    repeated = captured(train_on, flags)
-    checkpoint = Checkpoint(flags, examples, **parts)
-    done = checkpoint.resume()
-    checkpoint.save(done)
-    began = perf_counter()
-    for step in progress(range(done + 1, flags.steps + 1), "gpt"):
-        start, rate = perf_counter(), scheduler.get_last_lr()[0]
-        loss = repeated(*batch_at(step))
-        scheduler.step()
-        losses.append(loss.item())
-        seconds = perf_counter() - start
-        check_finite(step, losses[-1], sum(p.detach().sum() for p in model.parameters()).item(), "step")
-        if due(step, flags.steps, "step"):
-            checkpoint.save(step)
-        report(step, flags.steps, batch, seconds, "step", loss=f"{losses[-1]:.4f}")
-        log.report(step, batch, seconds, learning_rate=rate, loss=losses[-1])
-    return perf_counter() - began
+        def train_on(tokens, targets):
+            loss = loss_of(model, tokens, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            if clip < math.inf:
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
+            optimizer.step()
+            return loss
+
+        repeated = captured(train_on, flags)
+        parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "losses": losses}
+        checkpoint = Checkpoint(flags, examples, **parts)
+        done = checkpoint.resume()
+        checkpoint.save(done)
+        began = perf_counter()
+        for step in progress(range(done + 1, flags.steps + 1), "gpt"):
+            start, rate = perf_counter(), scheduler.get_last_lr()[0]
+            loss = repeated(*batch_at(step))
+            scheduler.step()
+            losses.append(loss.item())
+            seconds = perf_counter() - start
+            check_finite(step, losses[-1], sum(p.detach().sum() for p in model.parameters()).item(), "step")
+            if due(step, flags.steps, "step"):
+                checkpoint.save(step)
+            report(step, flags.steps, batch, seconds, "step", loss=f"{losses[-1]:.4f}")
+            log.report(step, batch, seconds, learning_rate=rate, loss=losses[-1])
+        return perf_counter() - began
 
 
 def main_of_names(flags):
@@ -277,9 +284,9 @@ def main_of_names(flags):
     def batch_at(step):
         return example(model, train[(step - 1) % len(train)], length)
 
-    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "losses": losses}
     log = Log(flags, data="names", examples=len(train), parameters=size)
-    seconds = fit(flags, log, parts, len(train), 1, loss_at, batch_at)
+    training = Training(model, optimizer, scheduler, losses, loss_at, batch_at)
+    seconds = training.fit(flags, log, len(train), 1)
     with no_grad():
         invented = [invent(model, flags.prompt) for _ in range(20)]
         say(f"New names: {', '.join(invented[:10])},\n           {', '.join(invented[10:])}")
@@ -290,11 +297,13 @@ def main_of_names(flags):
 
 
 def main(flags):
+    if flags.plot and flags.data == "shakespeare":
+        sys.exit("--plot draws what a network of names attends to: leave out --data shakespeare")
     (main_of_plays if flags.data == "shakespeare" else main_of_names)(flags)
 
 
 if __name__ == "__main__":
     plays = any(flag.endswith("shakespeare") for flag in sys.argv)
     usual = {"steps": 2000, "lr": 1e-3, "seed": 1337} if plays else {"steps": 1000, "lr": 0.01, "seed": 42}
-    more = {"save": None, "resume": None, "device": "cpu", "capture": False, "log": None, "plot": None}
-    run(main, __doc__, data="names", **usual, prompt="", **more)
+    files = {"save": None, "resume": None, "log": None, "plot": None}
+    run(main, __doc__, data="names", **usual, prompt="", device="cpu", capture=False, **files)

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from .elementary import dot, exponential, larger, largest, sum_of
-from .jit import empty, jit, parallel, share
+from .jit import empty, jit, parallel, thread_count
 from .layout import check_shapes, contiguous
 from .micro_kernel import micro_kernel
 from .packing import pack_panel, row_offsets
@@ -267,7 +267,7 @@ def attend(q, k, v, mask, causal, scale):
     size, shape, kept = q.shape[-1], (*q.shape[:-1], v.shape[-1]), (*q.shape[:-1], 1)
     (q, step), (k, _), (v, values) = (_rows(x, width) for x in (q, k, v))
     out, lse = empty(heads * rows * values, q.dtype), empty(heads * rows, q.dtype)
-    parts = min(share(heads * rows * keys * (size + values) // 16), heads * -(-rows // QUERIES))
+    parts = min(thread_count(heads * rows * keys * (size + values) // 16), heads * -(-rows // QUERIES))
     _attend(
         parts,
         *(q, k, v, masks, which, out, lse, q.dtype.type(scale)),
@@ -289,7 +289,7 @@ def attend_gradient(g, q, k, v, out, lse, mask, causal, scale):
     size, shapes = q.shape[-1], (q.shape, k.shape, v.shape)
     (g, _), (q, step), (k, _), (v, values), (out, _) = (_rows(x, width) for x in (g, q, k, v, out))
     found = [empty(x.size, q.dtype) for x in (q, k, v)]
-    parts, panels = min(share(heads * rows * keys * (size + values) // 16), heads), -(-keys // width) * width
+    parts, panels = min(thread_count(heads * rows * keys * (size + values) // 16), heads), -(-keys // width) * width
     _attend_gradient(
         parts,
         *(g, q, k, v, masks, which, out, contiguous(lse).reshape(-1), *found, q.dtype.type(scale)),

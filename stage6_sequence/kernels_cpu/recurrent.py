@@ -9,7 +9,7 @@ from numba import types
 from numba.extending import overload
 
 from .elementary import FLOAT32, FLOAT64, exponential, specialized, tanh
-from .jit import empty, jit, parallel, share
+from .jit import empty, jit, parallel, thread_count
 from .layout import check_shapes, contiguous
 from .micro_kernel import micro_kernel
 from .packing import pack_panel, row_offsets
@@ -205,9 +205,9 @@ def _plan(weight, transposed, batch, steps):
     panels, padded = empty(-(-n // width) * width * k, weight.dtype), -(-n // width) * width
     weight_rows, lane_step = (row_offsets(k, 1), k) if transposed else (row_offsets(k, n), 1)
     weight = contiguous(weight).reshape(-1)
-    _pack(share(weight.size), weight, n, k, lane_step, panels, width, weight_rows, row_offsets(k, width))
+    _pack(thread_count(weight.size), weight, n, k, lane_step, panels, width, weight_rows, row_offsets(k, width))
     factor = panels, row_offsets(batch, k), np.zeros(width, weight.dtype)
-    return min(share(steps * batch * weight.size // 16), batch), (
+    return min(thread_count(steps * batch * weight.size // 16), batch), (
         *factor,
         empty((batch, padded), weight.dtype),
         row_offsets(batch, padded),
