@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -301,5 +301,5 @@ def transformers():
 GROUPS = {
     "recurrent layers": [*layers(), *cells()],
     "attention": [*attention()],
-    "transformers": [*transformers()],
+    "transformers": [replace(case, float32=False) for case in transformers()],
 }

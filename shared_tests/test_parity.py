@@ -16,7 +16,8 @@ def _parameters():
         name, own = f"{case.capability}: {case.name}", [pytest.mark.capability(case.capability)]
         own += [pytest.mark.host] if case.host else []
         yield pytest.param(case, "float64", marks=own, id=name)
-        yield pytest.param(case, "float32", marks=[FLOAT32, *own], id=f"{name} float32")
+        if case.float32:
+            yield pytest.param(case, "float32", marks=[FLOAT32, *own], id=f"{name} float32")
 
 
 @pytest.mark.parametrize("case, dtype", [*_parameters()])
