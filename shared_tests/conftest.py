@@ -221,11 +221,11 @@ def _below(number, arrived, apart):
 
 
 def _same_programs(item, number):
-    """Whether a test is of a demo, or of all that run programs, whose file stands on the rung below as well."""
+    """Whether a test isn't of a demo that the lesson changes: that of the test's parameter, or of its file's name."""
     here, below = (next(stage for stage in STAGES if stage.number == each) for each in (number, number - 1))
-    file = f"{item.callspec.params.get('name')}.py"
-    file = file if (here.folder / file).exists() else "demo.py"
-    return (here.folder / file).read_bytes() == (below.folder / file).read_bytes()
+    names = item.callspec.params.get("name"), item.path.stem.removeprefix("test_")
+    files = [f"{name}.py" for name in names if name in here.demos]
+    return all((here.folder / file).read_bytes() == (below.folder / file).read_bytes() for file in files)
 
 
 def _left_out(item):

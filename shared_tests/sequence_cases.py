@@ -299,7 +299,7 @@ def transformers():
 
 
 GROUPS = {
-    "recurrent layers": [*layers(), *cells()],
+    "recurrent layers": [*[replace(case, float32="two layers" not in case.name) for case in layers()], *cells()],
     "attention": [*attention()],
     "transformers": [replace(case, float32=False) for case in transformers()],
 }
