@@ -221,11 +221,15 @@ def _below(number, arrived, apart):
 
 
 def _same_programs(item, number):
-    """Whether a test isn't of a demo that the lesson changes: that of the test's parameter, or of its file's name."""
+    """Whether a test isn't of the first demo that the lesson changes; the others change as it does.
+
+    A test is of the demo that its parameter names, or its file.
+    """
     here, below = (next(stage for stage in STAGES if stage.number == each) for each in (number, number - 1))
     names = item.callspec.params.get("name"), item.path.stem.removeprefix("test_")
-    files = [f"{name}.py" for name in names if name in here.demos]
-    return all((here.folder / file).read_bytes() == (below.folder / file).read_bytes() for file in files)
+    files = [f"{name}.py" for name in here.demos]
+    changed = [file for file in files if (here.folder / file).read_bytes() != (below.folder / file).read_bytes()]
+    return not {f"{name}.py" for name in names} & set(changed[:1])
 
 
 def _left_out(item):
