@@ -61,14 +61,14 @@ def test_ranks_train_together_as_one_process_does_alone(answers, stage, n):
     alone = {kind: ranks.weights(lib, kind, 12, ranks=False) for kind in ranks.OPTIMIZERS}
     for found in answers(n, "trained"):
         for kind, weights in found.items():
-            np.testing.assert_allclose(weights, alone[kind], rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(weights, alone[kind], rtol=1e-5, atol=1e-6)
 
 
 def test_batch_norm_over_all_ranks_is_that_of_the_whole_batch(answers, stage):
     lib = ranks.library(stage.name)
     alone = ranks.weights(lib, "SGD", 16, False, lib.nn.BatchNorm2d)
     for weights in answers(2, "normalized"):
-        np.testing.assert_allclose(weights, alone, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(weights, alone, rtol=1e-5, atol=1e-6)
 
 
 def test_tensors_are_reduced_and_broadcast(answers):
