@@ -87,7 +87,7 @@ STAGES = (
         max_added=655,
         max_changed=36,
         touched=("draw.py", "engine.py", "gpt.py", "grad_mode.py", "moons.py", "ops.py"),
-        beside=("creation.py", "device.py", "functions.py", "inplace.py", "names.py", "pointwise.py")
+        beside=("creation.py", "device.py", "functions.py", "inplace.py", "aliases.py", "pointwise.py")
         + ("random.py", "selection.py"),
     ),
     Stage(

@@ -1,4 +1,4 @@
-"""PyTorch's functions that do more than call a rule; `names.py` exports them, also as methods.
+"""PyTorch's functions that do more than call a rule; `aliases.py` exports them, also as methods.
 
 Indices, masks and other inputs without a gradient are passed to a rule as arrays. Functions that return several tensors
 call rules that return one: `sort` finds the indices and gathers at them, `split` takes slice after slice.

@@ -1,19 +1,19 @@
 """Gradual, rung 4: convolution as one matrix product, pooling and batch norm."""
 
-from . import creation, datasets, names, nn, optim, random, utils
+from . import aliases, creation, datasets, nn, optim, random, utils
+from .aliases import *
 from .checkpoint import load, save
 from .creation import *
 from .device import device
 from .engine import Size, Tensor, cat, stack
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
-from .names import *
 from .random import *
 
 Value = Tensor  # micrograd's name for it
 
 __all__ = [
     *creation.__all__,
-    *names.__all__,
+    *aliases.__all__,
     *random.__all__,
     "Size",
     "Tensor",

@@ -1,4 +1,4 @@
-"""Names: aliases of PyTorch, its methods as functions and its in-place methods.
+"""Aliases: PyTorch's other names, its methods as functions and its in-place methods.
 
 Nothing here computes anything. Each table says what a name is made from; the functions below the tables take PyTorch's
 arguments where a plain other name won't do.
