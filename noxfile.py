@@ -17,8 +17,8 @@ from ladder.stages import STAGES  # noqa: E402
 
 BUILT = [stage for stage in STAGES if stage.exists]
 TORCH = "torch==2.13.0"  # what the rungs are compared with
-NEEDS = [TORCH, "graphviz", "hypothesis", "matplotlib", "micrograd", "numpy>=2.0", "pytest", "pytest-xdist"]
-NEEDS += ["pillow", "pooch", "safetensors", "tensorboard", "tqdm", "wandb"]
+NEEDS = [TORCH, "hypothesis", "matplotlib", "micrograd", "numpy>=2.0", "pytest", "pytest-xdist"]
+NEEDS += ["pillow", "pooch", "pygraphviz", "safetensors", "tensorboard", "tqdm", "wandb"]
 NEEDS += ["numba", "threadpoolctl"]  # for rung 5
 NEEDS += ["numba-cuda>=0.30; sys_platform != 'darwin'"]  # whose simulator its kernels for the GPU are tested in
 NEEDS += ["expecttest"]  # what PyTorch's own samples are imported with

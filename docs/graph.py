@@ -12,4 +12,4 @@ from stage1_scalar.draw import draw  # noqa: E402
 a, b, c = Tensor(2.0), Tensor(-0.5), Tensor(1.5)
 out = (a * b + c).tanh()
 out.backward()
-draw(out).render(here / "graph", format="png", cleanup=True)
+draw(out).draw(here / "graph.png")

@@ -72,7 +72,7 @@ STAGES = (
         package="stage1_scalar",
         adds="one number that remembers how it was computed, and `backward()`",
         dependencies=(),
-        optional=("graphviz", "matplotlib", "tqdm"),
+        optional=("matplotlib", "pygraphviz", "tqdm"),
         demos=("moons", "gpt"),
         max_lines=240,
     ),
@@ -81,11 +81,11 @@ STAGES = (
         package="stage2_tensor",
         adds="arrays: `unbroadcast`, matmul, reductions, shapes, indexing",
         dependencies=("numpy",),
-        optional=("graphviz", "matplotlib", "tqdm"),
+        optional=("matplotlib", "pygraphviz", "tqdm"),
         demos=("moons", "gpt"),
         max_lines=2300,
         max_added=655,
-        max_changed=36,
+        max_changed=37,
         touched=("draw.py", "engine.py", "gpt.py", "grad_mode.py", "moons.py", "ops.py"),
         beside=("creation.py", "device.py", "functions.py", "inplace.py", "aliases.py", "pointwise.py")
         + ("random.py", "selection.py"),
@@ -95,7 +95,7 @@ STAGES = (
         package="stage3_nn",
         adds="modules, losses, optimizers, data, checkpoints",
         dependencies=("numpy",),
-        optional=("graphviz", "matplotlib", "pillow", "pooch", "tensorboard", "tqdm", "wandb"),
+        optional=("matplotlib", "pillow", "pooch", "pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist"),
         max_lines=6400,
         max_added=1680,
@@ -135,7 +135,7 @@ STAGES = (
         package="stage4_cnn",
         adds="convolution as matrix multiplication: im2col, pooling, batch norm",
         dependencies=("numpy",),
-        optional=("graphviz", "matplotlib", "pillow", "pooch", "tensorboard", "tqdm", "wandb"),
+        optional=("matplotlib", "pillow", "pooch", "pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
         max_lines=7180,
         max_added=420,
@@ -150,8 +150,8 @@ STAGES = (
         package="stage5_fast",
         adds="the same mathematics, compiled: Numba kernels on the CPU, CUDA kernels on the GPU",
         dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
-        optional=("cupy-cuda12x", "cupy-cuda13x", "graphviz", "matplotlib", "numba-cuda", "pillow", "pooch")
-        + ("tensorboard", "tqdm", "wandb"),
+        optional=("cupy-cuda12x", "cupy-cuda13x", "matplotlib", "numba-cuda", "pillow", "pooch")
+        + ("pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
         max_lines=11250,
         max_added=4100,
@@ -181,8 +181,8 @@ STAGES = (
         package="stage6_sequence",
         adds="what depends on what came before: recurrent networks, and attention by tiles",
         dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
-        optional=("cupy-cuda12x", "cupy-cuda13x", "graphviz", "matplotlib", "numba-cuda", "pillow", "pooch")
-        + ("tensorboard", "tqdm", "wandb"),
+        optional=("cupy-cuda12x", "cupy-cuda13x", "matplotlib", "numba-cuda", "pillow", "pooch")
+        + ("pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
         max_lines=12650,
         max_added=1400,
@@ -206,8 +206,8 @@ STAGES = (
         package="stage7_distributed",
         adds="many processes and machines: gradients are sums, which MPI and NCCL add up",
         dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
-        optional=("cupy-cuda12x", "cupy-cuda13x", "graphviz", "impi-rt", "matplotlib", "mpi4py", "mpich", "numba-cuda")
-        + ("pillow", "pooch", "tensorboard", "tqdm", "wandb"),
+        optional=("cupy-cuda12x", "cupy-cuda13x", "impi-rt", "matplotlib", "mpi4py", "mpich", "numba-cuda")
+        + ("pillow", "pooch", "pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
         max_lines=13100,
         max_added=420,

@@ -389,7 +389,7 @@ def test_a_plot_that_can_not_be_written_is_refused_before_training(name, demo):
 @pytest.fixture
 def bare(demo, tmp_path):
     """The demo where none of the optional packages is installed."""
-    for package in ("PIL", "graphviz", "matplotlib", "pooch", "tensorboard", "tqdm", "wandb"):
+    for package in ("PIL", "matplotlib", "pooch", "pygraphviz", "tensorboard", "tqdm", "wandb"):
         (tmp_path / "bare" / package).mkdir(parents=True)
         (tmp_path / "bare" / package / "__init__.py").write_text(f"raise ImportError('no {package} here')")
     demo.env["PYTHONPATH"] = str(tmp_path / "bare")

@@ -1,47 +1,31 @@
-"""Pictures of computation graphs, drawn by Graphviz."""
-
-from shutil import which
-
-try:
-    from graphviz import Digraph
-except ImportError as error:
-    raise ImportError("draw: pictures of graphs need the graphviz package: pip install graphviz") from error
+"""Pictures of computation graphs, drawn by Graphviz, which comes with the pygraphviz package."""
 
 from .engine import topological_order
 
 
-class Graph(Digraph):
-    """A Digraph that says what to install where the Graphviz program itself is missing."""
-
-    def pipe(self, *args, **kwargs):
-        _need_graphviz()
-        return super().pipe(*args, **kwargs)
-
-    def render(self, *args, **kwargs):
-        _need_graphviz()
-        return super().render(*args, **kwargs)
-
-
-def _need_graphviz():
-    if not which("dot"):
-        raise RuntimeError(
-            "draw: the Graphviz program `dot` was not found; install Graphviz: "
-            "`apt install graphviz`, `brew install graphviz` or `winget install graphviz`"
-        )
-
-
 def draw(tensor):
-    """The graph that made `tensor`, as a `graphviz.Digraph`: a notebook shows it, `.render("graph")` writes a PDF.
+    """The graph that made `tensor`, as a `pygraphviz.AGraph`: a notebook shows it, `.draw("graph.pdf")` writes a file.
 
     Each box is a tensor: the op that made it, its shape and its dtype. Leaves are blue, constants grey.
     """
-    graph = Graph(graph_attr={"rankdir": "LR"}, node_attr={"shape": "record"})
-    made = topological_order(tensor)
-    for x in dict.fromkeys([x for tensor in made for x in tensor.inputs] + [tensor]):
-        graph.node(str(id(x)), _label(x), color="black" if x.op else "blue" if x.requires_grad else "grey")
-    for out in made:
-        graph.edges((str(id(x)), str(id(out))) for x in out.inputs)
+    try:
+        from pygraphviz import AGraph
+    except ImportError as error:
+        raise ImportError("draw: pictures of graphs need the pygraphviz package: pip install pygraphviz") from error
+    graph = AGraph(source(tensor))
+    graph.layout("dot")
     return graph
+
+
+def source(tensor):
+    """The graph that made `tensor`, in Graphviz's own language."""
+    made, lines = topological_order(tensor), []
+    for x in dict.fromkeys([x for tensor in made for x in tensor.inputs] + [tensor]):
+        color = "black" if x.op else "blue" if x.requires_grad else "grey"
+        lines.append(f'{id(x)} [label="{_label(x)}", color={color}]')
+    for out in made:
+        lines += [f"{id(x)} -> {id(out)}" for x in out.inputs]
+    return "\n".join(["digraph {", "rankdir=LR", "node [shape=record]", *lines, "}"])
 
 
 def _label(x):
