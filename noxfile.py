@@ -23,6 +23,7 @@ NEEDS += ["numba", "threadpoolctl"]  # for rung 5
 NEEDS += ["numba-cuda>=0.30; sys_platform != 'darwin'"]  # whose simulator its kernels for the GPU are tested in
 NEEDS += ["expecttest"]  # what PyTorch's own samples are imported with
 NEEDS += ["mpi4py>=4.1", "mpich>=5; sys_platform != 'win32'", "impi-rt; sys_platform == 'win32'"]  # for rung 7
+NEEDS += ["furo", "ipykernel", "jupytext", "linkchecker", "myst-nb>=1.4", "sphinx>=9", "sphinx-copybutton"]  # for the book
 NEEDS += ["scikit-learn"]  # has the digits that ours are compared with
 
 nox.needs_version = ">=2025.2.9"
@@ -167,6 +168,13 @@ def lint(session):
     session.install("ruff==0.17.5")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def book(session):
+    """Build the book, running all its code, into build/book/index.html; a warning fails it, and so does a dead link."""
+    in_environment(session, "-m", "sphinx", "-W", "--keep-going", "-j", "auto", "-q", "docs", "build/book", **THREADS)
+    in_environment(session, "-m", "linkcheck", "--no-status", "--no-robots", "--no-warnings", "build/book/index.html")
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)
