@@ -23,7 +23,15 @@ NEEDS += ["numba", "threadpoolctl"]  # for rung 5
 NEEDS += ["numba-cuda>=0.30; sys_platform != 'darwin'"]  # whose simulator its kernels for the GPU are tested in
 NEEDS += ["expecttest"]  # what PyTorch's own samples are imported with
 NEEDS += ["mpi4py>=4.1", "mpich>=5; sys_platform != 'win32'", "impi-rt; sys_platform == 'win32'"]  # for rung 7
-NEEDS += ["furo", "ipykernel", "jupytext", "linkchecker", "myst-nb>=1.4", "sphinx>=9", "sphinx-copybutton"]  # for the book
+NEEDS += [
+    "furo",
+    "ipykernel",
+    "jupytext",
+    "linkchecker",
+    "myst-nb>=1.4",
+    "sphinx>=9",
+    "sphinx-copybutton",
+]  # for the book
 NEEDS += ["scikit-learn"]  # has the digits that ours are compared with
 
 nox.needs_version = ">=2025.2.9"

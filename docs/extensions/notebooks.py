@@ -35,7 +35,7 @@ def notebook(page):
 def _plain(text):
     text = re.sub(r"```\{literalinclude\} (\S+)\n(.*?)```", _code, text, flags=re.DOTALL)
     text = re.sub(r"\{download\}`([^`<]*) <[^`]*>`", r"`\1`", text)
-    text = re.sub(r":::\{(\w+)\} ?(.*?)\n((?::\w+:.*\n)*)(.*?):::", _quotation, text, flags=re.DOTALL)
+    text = re.sub(r":::\{(\w+)\} ?(.*?)\n(.*?):::", _quotation, text, flags=re.DOTALL)
     text = re.sub(r"!\[(.*?)\]\(([\w./]+\.png)\)", _picture, text, flags=re.DOTALL)
     return re.sub(r"\[([^]]*)\]\([\w./-]*\.md(?:#[\w-]*)?\)", r"\1", text)  # pages that aren't beside it
 
@@ -54,7 +54,7 @@ def _code(found):
 
 def _quotation(found):
     title = found[2].strip() or found[1].capitalize()
-    return "\n".join(f"> {line}".rstrip() for line in [f"**{title}.**", *found[4].strip().splitlines()])
+    return "\n".join(f"> {line}".rstrip() for line in [f"**{title}.**", *found[3].strip().splitlines()])
 
 
 def _picture(found):
