@@ -1,6 +1,6 @@
 """An n-dimensional array in one flat list: a position is a sum, and a view is the same list read otherwise.
 
-As NumPy's `ndarray`, whose strides are in bytes: here `strides[i]` is how many numbers two neighbours along dim i are apart.
+As NumPy's `ndarray`, but for strides in numbers, where NumPy's are in bytes.
 """
 
 from itertools import product
@@ -8,7 +8,7 @@ from math import prod
 
 
 class Array:
-    """Numbers of a flat list, in a shape; that at index (i, j, …) is memory[offset + i·strides[0] + j·strides[1] + …]."""
+    """Numbers of a list in a shape: that at index (i, j, …) is memory[offset + i·strides[0] + j·strides[1] + …]."""
 
     def __init__(self, memory, shape, strides=None, offset=0):
         self.memory, self.shape, self.offset = memory, tuple(shape), offset
