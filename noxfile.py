@@ -185,6 +185,32 @@ def book(session):
     in_environment(session, "-m", "linkcheck", "--no-status", "--no-robots", "--no-warnings", "build/book/index.html")
 
 
+NOTEBOOKS = {  # the book's pages that run without PyTorch, and what each needs
+    "rung1": {"stage1_scalar": "demo"},
+    "array": {"stage2_tensor": "demo"},
+    "rung2": {"stage1_scalar": "demo", "stage2_tensor": "demo"},  # beside each other
+    "rung3": {"stage3_nn": "demo"},
+    "rung4": {"stage4_cnn": "demo"},
+    "rung5_cpu": {"stage4_cnn": "demo", "stage5_fast": "demo"},
+    "rung5_gpu": {"stage5_fast": "demo"},
+    "rung6": {"stage6_sequence": "demo"},
+    "rung7": {"stage7_distributed": "demo,mpi"},
+    "micrograd": {stage.package: "demo" for stage in BUILT[:5]},
+    "step": {stage.package: "demo" for stage in BUILT},
+}
+
+
+@nox.session(requires=["environment"], default=False)
+@nox.parametrize("page", [*NOTEBOOKS], ids=[*NOTEBOOKS])
+def notebooks(session, page):
+    """Write the book's pages as notebooks, and run each where only its rung is installed, with its extra `demo`."""
+    folder = ROOT / "build" / "notebooks"
+    in_environment(session, "docs/notebooks.py", "write", str(folder))
+    session.install("nbclient", "ipykernel", *[f"./{rung}[{extra}]" for rung, extra in NOTEBOOKS[page].items()])
+    with session.chdir(folder):  # where no rung lies beside it
+        session.run("python", str(ROOT / "docs" / "notebooks.py"), "run", str(folder / f"{page}.ipynb"))
+
+
 @nox.session(venv_backend="none", requires=["environment"], default=False)
 def standalone(session):
     """Build each rung as a wheel from a copy elsewhere, install it alone, and run its demos; `tools` does it too."""

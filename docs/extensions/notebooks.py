@@ -68,7 +68,8 @@ def write(folder):
     written = [folder / f"{page.stem}.ipynb" for page in sorted(DOCS.glob("*.md")) if executed(page)]
     for path in written:
         nbformat.write(notebook(DOCS / f"{path.stem}.md"), path)
-    (folder / "strided.py").write_bytes((DOCS / "strided.py").read_bytes())  # which the page on arrays imports
+    for beside in (DOCS / "strided.py", DOCS.parent / "benchmarks" / "gpu.json"):  # which pages read
+        (folder / beside.name).write_bytes(beside.read_bytes())
     return written
 
 
