@@ -37,7 +37,7 @@ OF_EACH_RUNG = {
 
 LAST_FOR_ALL = 5  # the rung up to which a lesson can change how any program comes out; above, only those it touches
 DEMO_OF_A_LESSON = {2: "gpt", 5: "mnist", 6: "gpt", 7: "mnist"}  # on which all that demos do is tested again
-OF_DATA = {"data", "training", "samples of networks", "many processes"}  # what depends on utils/
+OF_DATA = {"data", "many processes"}  # what depends on utils/
 
 CELL = "cell of the table"  # under this name a report holds the capability and the stage that it counts for
 LEFT_OUT = pytest.StashKey()  # how many tests were left out: by capability, stage and outcome

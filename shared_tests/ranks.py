@@ -6,6 +6,7 @@ It runs the function of that name; what it returns on rank r goes into r.json in
 import importlib
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -124,6 +125,30 @@ def gradients(lib):
     model(x).sum().backward()
     out["twice"] = net.always.weight.grad.tolist()
     return out
+
+
+def names(lib, steps=4):
+    """The losses of one process that takes, in each step, the names that two ranks of the demo would have."""
+    gpt, demo = (importlib.import_module(f"{lib.package.__name__}.{name}") for name in ("gpt", "demo"))
+    _, every = demo.names()
+    random.seed(42)
+    random.shuffle(every)
+    model = gpt.GPT()
+    optimizer = lib.optim.Adam(model.parameters(), lr=0.01, betas=(0.85, 0.99))
+    scheduler, losses = lib.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps), []
+    for step in range(steps):
+        logits, targets = [], []
+        for name in every[2 * step : 2 * step + 2]:
+            tokens, wanted = gpt.example(model, name)
+            logits.append(model(tokens)[0])
+            targets.append(wanted)
+        loss = lib.cross_entropy(lib.package.cat(logits), lib.package.cat(targets))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        losses.append(loss.item())
+    return losses
 
 
 def numbers(lib):
