@@ -49,7 +49,6 @@ def pytest_addoption(parser):
         "--stage", action="append", metavar="PACKAGE", help="rung or engine to test, repeatable (default: every rung)"
     )
 
-    parser.addoption("--whole", action="store_true", help="test also what other tests would show, in all likelihood")
     parser.addoption("--device", choices=["cpu", "cuda", "stand-in"], default="cpu", help="where its tensors are")
 
 
@@ -57,8 +56,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "capability(name): the row of capabilities.py that the test belongs to")
     config.addinivalue_line("markers", "every_demo: what is tested with each demo on each rung that changes its file")
     config.addinivalue_line("markers", "once: what is tested on the rung where it arrives alone")
-    config.addinivalue_line("markers", "whole: what is tested with --whole alone, as other tests ask nearly the same")
-    config.addinivalue_line("markers", "whole_on_standin: the same on the stand-in")
+    config.addinivalue_line("markers", "whole_on_standin: on the stand-in, what is tested with --whole alone")
     config.addinivalue_line("markers", "host: what it is about are arrays in the host's memory, so no device is needed")
     if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
         _spare_simulated_threads()

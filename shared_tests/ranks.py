@@ -174,6 +174,7 @@ def failing(how):
                 if how == "exit":
                     sys.exit("no more of it")
                 if how == "kill":
+                    time.sleep(1)  # until the process that is to say so has begun
                     os.kill(os.getpid(), signal.SIGKILL)
                 if how == "late":
                     time.sleep(60)

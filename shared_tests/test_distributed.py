@@ -154,7 +154,7 @@ def test_ranks_divide_the_pieces_of_a_play(start, stage, alone, monkeypatch):
     [
         ("raise", r"rank 1: Traceback(?s:.*)ZeroDivisionError: one has gone wrong"),
         ("exit", r"rank 1: no more of it"),
-        ("kill", r"(?s:.*)EXIT CODE: 9"),
+        ("kill", r"killed: (rank 0 .*, )?rank 1 \(process \d+\)(?s:.*)EXIT CODE: 9"),
         ("late", r"rank 0: all_reduce: waited 2 s for rank 1\n"),
         (
             "another model",
@@ -165,7 +165,7 @@ def test_ranks_divide_the_pieces_of_a_play(start, stage, alone, monkeypatch):
 )
 def test_a_rank_that_fails_ends_all_and_is_named(start, stage, how, says):
     status, out, err, seconds = start(3, "shared_tests.ranks", stage.name, how, check=False)
-    assert status != 0 and re.match(rf"\s*{says}", err or out), (out, err)
+    assert status != 0 and re.match(rf"\s*{says}", err + out), (out, err)
     assert seconds < 30
 
 
