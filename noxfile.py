@@ -111,12 +111,12 @@ def kernels(session, settings):
         if "True" not in session.run(environment_python(session), "-c", ask, silent=True):
             session.skip("this processor has nothing newer than AVX2 itself: stage5 tests what is compiled for it")
     with TemporaryDirectory() as folder:
-        files = {"stage5_fast": "test_kernels"}
-        if "NUMBA_BOUNDSCHECK" in settings:
-            chosen = "float32 and (body_gives or pytorchs) or is_none or do_not_fit"
-            files["stage6_sequence"] = "test_sequence_kernels"
-        else:  # what a processor has are registers, in which these kernels work; the others leave them to LLVM
+        chosen = "float32 and (body_gives or pytorchs) or is_none or do_not_fit"
+        files = {"stage5_fast": "test_kernels", "stage6_sequence": "test_sequence_kernels"}
+        if "NUMBA_BOUNDSCHECK" not in settings and "--whole" not in session.posargs:
+            # What a processor has are registers, in which these kernels work; the others leave them to LLVM.
             chosen = "float32 and body_gives and (affine or convolve or in_order or pool or product)"
+            files = {"stage5_fast": "test_kernels"}
         for rung, file in files.items():
             tests = [f"shared_tests/{file}.py", "--stage", rung, "-k", chosen, *session.posargs]
             test(session, *tests, **settings, NUMBA_CACHE_DIR=folder)

@@ -62,7 +62,7 @@ class Demo:
         self.env = {**os.environ, **proxies, "GRADUAL_DATA": str(folder)}
         self.env["OPENBLAS_NUM_THREADS"] = "1"  # products this small are slower on two
         if stage.number > 5:  # the kernels are those of rung 5, and would be compiled again
-            self.env["GRADUAL_KERNELS"] = "numpy"
+            self.env.setdefault("GRADUAL_KERNELS", "numpy")
 
     def start(self, name, *flags, **options):
         command = [sys.executable, "-m", f"{self.package}.{name}", *self.flags, *map(str, flags)]

@@ -36,7 +36,7 @@ def start(stage):
         began = time.perf_counter()
         line = [MPIEXEC, "-n", str(n), sys.executable, "-m", *map(str, command)]
         threads = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        settings = {**os.environ, "GRADUAL_KERNELS": "numpy", **threads, **environment}
+        settings = {"GRADUAL_KERNELS": "numpy", **os.environ, **threads, **environment}
         done = subprocess.run(line, capture_output=True, text=True, timeout=LONG, env=settings)
         err = re.sub(r".*compiling a kernel, once.*\n", "", done.stderr)
         assert not check or done.returncode == 0, err
@@ -178,7 +178,7 @@ def test_kills_lose_no_checkpoint(stage, tmp_path):
     for _ in range(3):
         again = ["--resume", str(path)] if path.exists() else []
         line = [MPIEXEC, "-n", "2", sys.executable, "-m", f"{stage.name}.mnist", *flags, *again]
-        settings = {**os.environ, "NUMBA_NUM_THREADS": "1", "GRADUAL_KERNELS": "numpy"}
+        settings = {"GRADUAL_KERNELS": "numpy", **os.environ, "NUMBA_NUM_THREADS": "1"}
         process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=settings)
         for text in process.stdout:
             if text.startswith("epoch"):
