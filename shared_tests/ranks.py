@@ -75,6 +75,32 @@ def trained(lib):
     return {kind: weights(lib, kind, 12 // n, ranks=True) for kind in OPTIMIZERS}
 
 
+FAULTS = {  # name -> what stands in nn/parallel.py, and what is put there
+    "none": {},
+    "a mean of means": {"np.multiply(p._grad, examples": "np.multiply(p._grad, 1", "[0] = examples": "[0] = 1"},
+    "gradients of the step before": {"self.array[...] = 0": "pass"},
+    "not divided": {"/= self.counts[0]": "/= 1"},
+    "not waited for": {"self.work.wait()": "pass", "bucket.work.is_completed()": "pass"},
+    "each rank its own": {"p._grad[...] = self.array[start:end].reshape(p.shape)": "pass"},
+}
+
+
+def faulty(lib):
+    """The weights with each of the faults."""
+    parallel, found = importlib.import_module(f"{lib.package.__name__}.nn.parallel"), {}
+    right = Path(parallel.__file__).read_text(encoding="utf-8")
+    for name, changes in FAULTS.items():
+        wrong = right
+        for old, new in changes.items():
+            assert wrong.count(old) == 1, f"{old!r} stands there {wrong.count(old)} times"
+            wrong = wrong.replace(old, new)
+        exec(compile(wrong, parallel.__file__, "exec"), vars(parallel))
+        lib.DDP = parallel.DistributedDataParallel
+        with np.errstate(all="ignore"):
+            found[name] = weights(lib, "SGD", 12 // lib.distributed.get_world_size(), ranks=True)
+    return found
+
+
 def normalized(lib):
     return weights(lib, "SGD", 16 // lib.distributed.get_world_size(), True, lib.nn.BatchNorm2d)
 

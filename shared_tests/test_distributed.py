@@ -69,6 +69,16 @@ def test_ranks_train_together_as_one_process_does_alone(answers, stage, n):
             np.testing.assert_allclose(weights, alone[kind], rtol=1e-5, atol=1e-6)
 
 
+def test_a_fault_of_the_sum_would_be_noticed(answers, stage):
+    """Planted in the rung's text: such as a mean of the ranks' means, which differs where the last batch is uneven."""
+    alone = ranks.weights(ranks.library(stage.name), "SGD", 12, ranks=False)
+    for found in answers(2, "faulty"):
+        assert found.keys() == ranks.FAULTS.keys()
+        for name, weights in found.items():
+            right = np.allclose(weights, alone, rtol=1e-5, atol=1e-6)
+            assert right == (name == "none"), name
+
+
 def test_batch_norm_over_all_ranks_is_that_of_the_whole_batch(answers, stage):
     lib = ranks.library(stage.name)
     alone = ranks.weights(lib, "SGD", 16, False, lib.nn.BatchNorm2d)
@@ -144,6 +154,58 @@ def test_ranks_divide_the_pieces_of_a_play(start, stage, alone, monkeypatch):
     monkeypatch.setattr(stage.part("gpt"), "get_world_size", lambda: 13)
     with pytest.raises(SystemExit, match="a step takes 12 pieces of the text, so that at most 12 ranks have one"):
         stage.part("gpt").main_of_plays(None)
+
+
+HOSTS = """
+set -e
+mount -t tmpfs none /run  # where ip keeps the names
+ip link add one type veth peer name two
+for host in 10.7.7.1/one 10.7.7.2/two; do
+    address=${host%/*} device=${host#*/}
+    ip netns add $address
+    ip link set $device netns $address
+    ip -n $address addr add $address/24 dev $device
+    ip -n $address link set $device up
+    ip -n $address link set lo up
+done
+timeout 60 ip netns exec 10.7.7.1 "$@"
+ip netns exec 10.7.7.1 cat /sys/class/net/one/statistics/rx_bytes
+"""
+AS_SSH = """#!/bin/sh
+shift; host=$1; shift
+exec ip netns exec $host sh -c "$*"
+"""
+OWN_NETWORK = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"]
+
+
+def test_two_hosts_of_their_own_addresses_train_together(start, stage, alone, tmp_path):
+    """Two network namespaces with a cable between them, through which the gradients go; all end with the test."""
+    for program in ("unshare", "ip"):
+        if not shutil.which(program):
+            pytest.skip(f"not run: there is no {program}")
+    if (
+        allowed := subprocess.run([*OWN_NETWORK, "mount", "-t", "tmpfs", "none", "/run"], capture_output=True)
+    ).returncode:
+        pytest.skip(f"not run: the system allows no namespaces: {allowed.stderr.decode().strip()}")
+    (tmp_path / "as_ssh").write_text(AS_SSH)
+    (tmp_path / "as_ssh").chmod(0o755)
+    program = [sys.executable, "-m", f"{stage.name}.gpt", "--steps", "3"]
+    hosts = ["-launcher-exec", tmp_path / "as_ssh", "-localhost", "10.7.7.1", "-hosts", "10.7.7.1,10.7.7.2", "-n", "2"]
+    settings = {
+        **os.environ,
+        "GRADUAL_KERNELS": "numpy",
+        "NUMBA_NUM_THREADS": "1",
+        "UCX_TLS": "tcp",
+        "FI_PROVIDER": "tcp",
+    }
+    command = [*OWN_NETWORK, "sh", "-c", HOSTS, "hosts", MPIEXEC, "-launcher", "ssh", *hosts, *program]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=LONG, env=settings)
+    assert done.returncode == 0, done.stderr
+    *apart, received = done.stdout.splitlines()
+    together = start(2, *program[2:])[1].splitlines()
+    figures = [re.findall(r"loss (\S+)", "\n".join(lines)) for lines in (apart, together)]
+    assert figures[0] == figures[1] and len(figures[0]) == 4
+    assert int(received) > 3 * 4 * 4192, "the gradients of three steps"
 
 
 # Ended together
