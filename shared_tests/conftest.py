@@ -36,7 +36,8 @@ OF_EACH_RUNG = {
 }  # what may come out otherwise though the text is the same
 
 LAST_FOR_ALL = 5  # the rung up to which a lesson can change how any program comes out; above, only those it touches
-OF_DATA = {"data", "training", "samples of networks", "many processes"}  # what depends on utils/
+DEMO_OF_A_LESSON = {2: "gpt", 5: "mnist", 6: "gpt", 7: "mnist"}  # on which all that demos do is tested again
+OF_DATA = {"data", "many processes"}  # what depends on utils/
 
 CELL = "cell of the table"  # under this name a report holds the capability and the stage that it counts for
 LEFT_OUT = pytest.StashKey()  # how many tests were left out: by capability, stage and outcome
@@ -48,12 +49,14 @@ def pytest_addoption(parser):
         "--stage", action="append", metavar="PACKAGE", help="rung or engine to test, repeatable (default: every rung)"
     )
 
-    parser.addoption("--whole", action="store_true", help="test also what can't differ from the rung below")
     parser.addoption("--device", choices=["cpu", "cuda", "stand-in"], default="cpu", help="where its tensors are")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "capability(name): the row of capabilities.py that the test belongs to")
+    config.addinivalue_line("markers", "every_demo: what is tested with each demo on each rung that changes its file")
+    config.addinivalue_line("markers", "once: what is tested on the rung where it arrives alone")
+    config.addinivalue_line("markers", "whole_on_standin: on the stand-in, what is tested with --whole alone")
     config.addinivalue_line("markers", "host: what it is about are arrays in the host's memory, so no device is needed")
     if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
         _spare_simulated_threads()
@@ -209,8 +212,10 @@ def _same_below(item, names):
     number = _target(_stage_of(item)).number
     if number is None or item.config.getoption("whole") or on_device(item.config):
         return False
+    if item.get_closest_marker("once"):
+        return number > max([CAPABILITIES[name] for name in names])
     if OF_EACH_RUNG & set(names):
-        return number > LAST_FOR_ALL and "planted faults" not in names and _same_programs(item, number)
+        return "planted faults" not in names and _tested_with_another_demo(item, number)
     apart = () if OF_DATA & set(names) else ("utils/",)
     return _below(number, max([CAPABILITIES[name] for name in names]), apart) is not None
 
@@ -220,20 +225,27 @@ def _below(number, arrived, apart):
     return same_below(next(stage for stage in STAGES if stage.number == number), arrived, apart=apart)
 
 
-def _same_programs(item, number):
-    """Whether a test isn't of the first demo that the lesson changes; the others change as it does.
+def _tested_with_another_demo(item, number):
+    """Whether what a test asks of a demo is asked on the rung where the demo arrives, and here of another one.
 
-    A test is of the demo that its parameter names, or its file.
+    What demos do stands in one file, which most have in common; so each is tested in everything where it arrives, and
+    each lesson with one demo. The others whose file it changes are tested in what is marked `every_demo`. A test is of
+    the demo that its parameter names, or its file.
     """
-    here, below = (next(stage for stage in STAGES if stage.number == each) for each in (number, number - 1))
-    names = item.callspec.params.get("name"), item.path.stem.removeprefix("test_")
-    files = [f"{name}.py" for name in here.demos]
-    changed = [file for file in files if (here.folder / file).read_bytes() != (below.folder / file).read_bytes()]
-    return not {f"{name}.py" for name in names} & set(changed[:1])
+    here, below = (next(stage for stage in STAGES if stage.number == each) for each in (number, max(number - 1, 1)))
+    named = {item.callspec.params.get("name"), item.path.stem.removeprefix("test_")} & set(here.demos)
+    if not named:
+        return number > LAST_FOR_ALL
+    (demo,) = named
+    if demo not in below.demos or number == 1:
+        return False
+    if (here.folder / f"{demo}.py").read_bytes() == (below.folder / f"{demo}.py").read_bytes():
+        return True
+    return DEMO_OF_A_LESSON.get(number) != demo and not item.get_closest_marker("every_demo")
 
 
 def _left_out(item):
-    """What the table says of a test that isn't run, as it hasn't arrived or has run on the same text; else None."""
+    """What the table says of a test that isn't run; None if it is."""
     names = _capabilities_of(item)
     if _stage_of(item) is None or not names or not CAPABILITIES.keys() >= set(names):
         return None
@@ -241,7 +253,15 @@ def _left_out(item):
         return "not yet"
     if on_device(item.config) and item.get_closest_marker("host"):
         return "on the host"
+    if not item.config.getoption("whole") and _nearly_tested(item):
+        return "with --whole"
     return "as below" if _same_below(item, names) else None
+
+
+def _nearly_tested(item):
+    """Whether other tests ask nearly the same, so that this one waits for --whole."""
+    on_standin = item.config.getoption("device") == "stand-in"
+    return bool(item.get_closest_marker("whole") or on_standin and item.get_closest_marker("whole_on_standin"))
 
 
 @pytest.hookimpl(trylast=True)  # of what -k has left
@@ -355,7 +375,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def _cell(counter, capability, stage):
-    order = ("failed", "passed", "as below", "not yet", "on the host", "not there", "skipped")
+    order = ("failed", "passed", "as below", "with --whole", "not yet", "on the host", "not there", "skipped")
     counts = ", ".join(f"{counter[outcome]} {outcome}" for outcome in order if counter[outcome])
     arrives, number = CAPABILITIES[capability], _target(stage).number
     return counts or (f"arrives in stage {arrives}" if number and number < arrives else "no test")

@@ -6,6 +6,7 @@ It runs the function of that name; what it returns on rank r goes into r.json in
 import importlib
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -74,6 +75,32 @@ def trained(lib):
     return {kind: weights(lib, kind, 12 // n, ranks=True) for kind in OPTIMIZERS}
 
 
+FAULTS = {  # name -> what stands in nn/parallel.py, and what is put there
+    "none": {},
+    "a mean of means": {"np.multiply(p._grad, examples": "np.multiply(p._grad, 1", "[0] = examples": "[0] = 1"},
+    "gradients of the step before": {"self.array[...] = 0": "pass"},
+    "not divided": {"/= self.counts[0]": "/= 1"},
+    "not waited for": {"self.work.wait()": "pass", "bucket.work.is_completed()": "pass"},
+    "each rank its own": {"p._grad[...] = self.array[start:end].reshape(p.shape)": "pass"},
+}
+
+
+def faulty(lib):
+    """The weights with each of the faults."""
+    parallel, found = importlib.import_module(f"{lib.package.__name__}.nn.parallel"), {}
+    right = Path(parallel.__file__).read_text(encoding="utf-8")
+    for name, changes in FAULTS.items():
+        wrong = right
+        for old, new in changes.items():
+            assert wrong.count(old) == 1, f"{old!r} stands there {wrong.count(old)} times"
+            wrong = wrong.replace(old, new)
+        exec(compile(wrong, parallel.__file__, "exec"), vars(parallel))
+        lib.DDP = parallel.DistributedDataParallel
+        with np.errstate(all="ignore"):
+            found[name] = weights(lib, "SGD", 12 // lib.distributed.get_world_size(), ranks=True)
+    return found
+
+
 def normalized(lib):
     return weights(lib, "SGD", 16 // lib.distributed.get_world_size(), True, lib.nn.BatchNorm2d)
 
@@ -126,6 +153,30 @@ def gradients(lib):
     return out
 
 
+def names(lib, steps=4):
+    """The losses of one process that takes, in each step, the names that two ranks of the demo would have."""
+    gpt, demo = (importlib.import_module(f"{lib.package.__name__}.{name}") for name in ("gpt", "demo"))
+    _, every = demo.names()
+    random.seed(42)
+    random.shuffle(every)
+    model = gpt.GPT()
+    optimizer = lib.optim.Adam(model.parameters(), lr=0.01, betas=(0.85, 0.99))
+    scheduler, losses = lib.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps), []
+    for step in range(steps):
+        logits, targets = [], []
+        for name in every[2 * step : 2 * step + 2]:
+            tokens, wanted = gpt.example(model, name)
+            logits.append(model(tokens)[0])
+            targets.append(wanted)
+        loss = lib.cross_entropy(lib.package.cat(logits), lib.package.cat(targets))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        losses.append(loss.item())
+    return losses
+
+
 def numbers(lib):
     """Which examples this rank has in two epochs, and random numbers of its own."""
     dataset = lib.data.TensorDataset(np.arange(11))
@@ -149,6 +200,7 @@ def failing(how):
                 if how == "exit":
                     sys.exit("no more of it")
                 if how == "kill":
+                    time.sleep(1)  # until the process that is to say so has begun
                     os.kill(os.getpid(), signal.SIGKILL)
                 if how == "late":
                     time.sleep(60)

@@ -211,6 +211,7 @@ def agree(ours, wanted):
 
 
 @pytest.mark.capability("compiled kernels")
+@pytest.mark.host
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.filterwarnings("ignore")
 def test_random_calls_give_the_same_on_rungs_4_and_5_and_in_pytorch(name, stage):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from . import ranks
+from .test_demos import NOBODY
 
 pytestmark = [pytest.mark.capability("many processes"), pytest.mark.host]
 
@@ -24,14 +25,18 @@ LONG = 120  # seconds, in which a busy machine compiles kernels
 
 @pytest.fixture
 def start(stage):
-    """Start a program in n ranks, of one thread each: its exit status, output and errors, and seconds."""
+    """Start a program in n ranks, of one thread each: its exit status, output and errors, and seconds.
+
+    Kernels are compiled where they are asked for, as they are those of rung 5, and would be compiled again.
+    """
     if not MPIEXEC:
         pytest.skip("not run: there is no mpiexec")
 
     def start(n, *command, check=True, **environment):
         began = time.perf_counter()
         line = [MPIEXEC, "-n", str(n), sys.executable, "-m", *map(str, command)]
-        settings = {**os.environ, "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", **environment}
+        threads = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        settings = {"GRADUAL_KERNELS": "numpy", **os.environ, **threads, **environment}
         done = subprocess.run(line, capture_output=True, text=True, timeout=LONG, env=settings)
         err = re.sub(r".*compiling a kernel, once.*\n", "", done.stderr)
         assert not check or done.returncode == 0, err
@@ -44,8 +49,8 @@ def start(stage):
 def answers(start, stage, tmp_path):
     """What a function of ranks.py returns on each of n ranks, in order."""
 
-    def answers(n, what):
-        start(n, "shared_tests.ranks", stage.name, what, tmp_path)
+    def answers(n, what, **environment):
+        start(n, "shared_tests.ranks", stage.name, what, tmp_path, **environment)
         return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(n)]
 
     return answers
@@ -59,9 +64,19 @@ def test_ranks_train_together_as_one_process_does_alone(answers, stage, n):
     """49 examples, 12 a step: in the last step of an epoch some ranks have none."""
     lib = ranks.library(stage.name)
     alone = {kind: ranks.weights(lib, kind, 12, ranks=False) for kind in ranks.OPTIMIZERS}
-    for found in answers(n, "trained"):
+    for found in answers(n, "trained", GRADUAL_KERNELS="compiled"):
         for kind, weights in found.items():
             np.testing.assert_allclose(weights, alone[kind], rtol=1e-5, atol=1e-6)
+
+
+def test_a_fault_of_the_sum_would_be_noticed(answers, stage):
+    """Planted in the rung's text: such as a mean of the ranks' means, which differs where the last batch is uneven."""
+    alone = ranks.weights(ranks.library(stage.name), "SGD", 12, ranks=False)
+    for found in answers(2, "faulty"):
+        assert found.keys() == ranks.FAULTS.keys()
+        for name, weights in found.items():
+            right = np.allclose(weights, alone, rtol=1e-5, atol=1e-6)
+            assert right == (name == "none"), name
 
 
 def test_batch_norm_over_all_ranks_is_that_of_the_whole_batch(answers, stage):
@@ -111,6 +126,88 @@ def test_a_run_goes_on_with_another_number_of_ranks(start, stage, tmp_path):
     assert lines[0] == lines[1]
 
 
+@pytest.fixture
+def alone(monkeypatch, tmp_path):
+    """Demos find no data and no network, and run on what ships with the package."""
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, NOBODY)
+    monkeypatch.setenv("GRADUAL_DATA", str(tmp_path))
+
+
+def test_ranks_learn_the_names_of_a_step_as_one_process_does_that_has_them_all(answers, start, stage, alone, tmp_path):
+    """Each has one, and their lengths differ: the mean is that over all letters."""
+    path, flags = tmp_path / "run.npz", (f"{stage.name}.gpt", "--steps", 4)
+    out = start(2, *flags, "--save", path)[1]
+    assert ", 2 ranks\n" in out and out.count("\n") == 8
+    losses = stage.package.load(path)["losses"]["losses"]
+    np.testing.assert_allclose(losses, answers(1, "names")[0], rtol=1e-5)
+    status, _, err, _ = start(1, *flags, "--resume", path, check=False)
+    assert status == 1 and err.endswith("that run had batch_size 2, this one has 1\n")
+
+
+def test_ranks_divide_the_pieces_of_a_play(start, stage, alone, monkeypatch):
+    """So that their losses are those of one process."""
+    flags = f"{stage.name}.gpt", "--data", "shakespeare", "--steps", "2"
+    alone, together = (start(n, *flags)[1].splitlines() for n in (1, 2))
+    figures = [[*[line[:23] for line in lines[2:4]], lines[-1][:25]] for lines in (alone, together)]
+    assert figures[0] == figures[1] and figures[0][1].startswith("step 2/2   loss 3.")
+    monkeypatch.setattr(stage.part("gpt"), "get_world_size", lambda: 13)
+    with pytest.raises(SystemExit, match="a step takes 12 pieces of the text, so that at most 12 ranks have one"):
+        stage.part("gpt").main_of_plays(None)
+
+
+HOSTS = """
+set -e
+mount -t tmpfs none /run  # where ip keeps the names
+ip link add one type veth peer name two
+for host in 10.7.7.1/one 10.7.7.2/two; do
+    address=${host%/*} device=${host#*/}
+    ip netns add $address
+    ip link set $device netns $address
+    ip -n $address addr add $address/24 dev $device
+    ip -n $address link set $device up
+    ip -n $address link set lo up
+done
+timeout 60 ip netns exec 10.7.7.1 "$@"
+ip netns exec 10.7.7.1 cat /sys/class/net/one/statistics/rx_bytes
+"""
+AS_SSH = """#!/bin/sh
+shift; host=$1; shift
+exec ip netns exec $host sh -c "$*"
+"""
+OWN_NETWORK = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"]
+
+
+def test_two_hosts_of_their_own_addresses_train_together(start, stage, alone, tmp_path):
+    """Two network namespaces with a cable between them, through which the gradients go; all end with the test."""
+    for program in ("unshare", "ip"):
+        if not shutil.which(program):
+            pytest.skip(f"not run: there is no {program}")
+    if (
+        allowed := subprocess.run([*OWN_NETWORK, "mount", "-t", "tmpfs", "none", "/run"], capture_output=True)
+    ).returncode:
+        pytest.skip(f"not run: the system allows no namespaces: {allowed.stderr.decode().strip()}")
+    (tmp_path / "as_ssh").write_text(AS_SSH)
+    (tmp_path / "as_ssh").chmod(0o755)
+    program = [sys.executable, "-m", f"{stage.name}.gpt", "--steps", "3"]
+    hosts = ["-launcher-exec", tmp_path / "as_ssh", "-localhost", "10.7.7.1", "-hosts", "10.7.7.1,10.7.7.2", "-n", "2"]
+    settings = {
+        **os.environ,
+        "GRADUAL_KERNELS": "numpy",
+        "NUMBA_NUM_THREADS": "1",
+        "UCX_TLS": "tcp",
+        "FI_PROVIDER": "tcp",
+    }
+    command = [*OWN_NETWORK, "sh", "-c", HOSTS, "hosts", MPIEXEC, "-launcher", "ssh", *hosts, *program]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=LONG, env=settings)
+    assert done.returncode == 0, done.stderr
+    *apart, received = done.stdout.splitlines()
+    together = start(2, *program[2:])[1].splitlines()
+    figures = [re.findall(r"loss (\S+)", "\n".join(lines)) for lines in (apart, together)]
+    assert figures[0] == figures[1] and len(figures[0]) == 4
+    assert int(received) > 3 * 4 * 4192, "the gradients of three steps"
+
+
 # Ended together
 
 
@@ -119,7 +216,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(start, stage, tmp_path):
     [
         ("raise", r"rank 1: Traceback(?s:.*)ZeroDivisionError: one has gone wrong"),
         ("exit", r"rank 1: no more of it"),
-        ("kill", r"(?s:.*)EXIT CODE: 9"),
+        ("kill", r"killed: (rank 0 .*, )?rank 1 \(process \d+\)(?s:.*)EXIT CODE: 9"),
         ("late", r"rank 0: all_reduce: waited 2 s for rank 1\n"),
         (
             "another model",
@@ -130,7 +227,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(start, stage, tmp_path):
 )
 def test_a_rank_that_fails_ends_all_and_is_named(start, stage, how, says):
     status, out, err, seconds = start(3, "shared_tests.ranks", stage.name, how, check=False)
-    assert status != 0 and re.match(rf"\s*{says}", err or out), (out, err)
+    assert status != 0 and re.match(rf"\s*{says}", err + out), (out, err)
     assert seconds < 30
 
 
@@ -143,7 +240,7 @@ def test_kills_lose_no_checkpoint(stage, tmp_path):
     for _ in range(3):
         again = ["--resume", str(path)] if path.exists() else []
         line = [MPIEXEC, "-n", "2", sys.executable, "-m", f"{stage.name}.mnist", *flags, *again]
-        settings = {**os.environ, "NUMBA_NUM_THREADS": "1"}
+        settings = {"GRADUAL_KERNELS": "numpy", **os.environ, "NUMBA_NUM_THREADS": "1"}
         process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=settings)
         for text in process.stdout:
             if text.startswith("epoch"):

@@ -29,6 +29,7 @@ def demo(stage, tmp_path, request):
     return Demo(stage, tmp_path, request.config.getoption("device"))
 
 
+@pytest.mark.every_demo
 def test_the_first_losses_are_those_that_microgpt_was_published_with(demo):
     if not TEXT.is_file():
         pytest.skip("needs text/names.txt in $GRADUAL_DATA")
@@ -96,6 +97,7 @@ def by_matrix(state):
     return {name.partition(".")[0]: np.ravel(as_lists(numbers)) for name, numbers in state.items()}
 
 
+@pytest.mark.every_demo
 @pytest.mark.parametrize("name", ["emma", "abcdefghijklmno"])
 def test_the_loss_and_its_gradients_are_pytorchs(stage, name):
     """Also of the longest name there can be."""
@@ -114,6 +116,7 @@ def test_the_loss_and_its_gradients_are_pytorchs(stage, name):
     )
 
 
+@pytest.mark.every_demo
 def test_it_trains_as_in_pytorch(stage, demo, tmp_path):
     """The whole demo: its names in their order, its weights as drawn, Adam and its rate, against PyTorch's."""
     steps, path = 8, tmp_path / "run.npz"

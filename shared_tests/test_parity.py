@@ -15,7 +15,8 @@ def _parameters():
     for case in CASES:
         name, own = f"{case.capability}: {case.name}", [pytest.mark.capability(case.capability)]
         own += [pytest.mark.host] if case.host else []
-        yield pytest.param(case, "float64", marks=own, id=name)
+        first = [*own, pytest.mark.whole_on_standin] if case.float32 else own
+        yield pytest.param(case, "float64", marks=first, id=name)
         if case.float32:
             yield pytest.param(case, "float32", marks=[FLOAT32, *own], id=f"{name} float32")
 

@@ -83,6 +83,7 @@ def test_a_dot_and_a_line_are_pictures_too(scan, tmp_path):
 
 
 @pytest.mark.capability("demos")
+@pytest.mark.host
 def test_a_trained_network_says_which_digit_it_sees_and_how_sure_it_is(stage, scan, tmp_path):
     images, labels = [x.numpy() for x in stage.part("datasets").digits("test")]
     demo, run = Demo(stage, tmp_path), tmp_path / "run.npz"

@@ -5,10 +5,13 @@ Without one there is a single process, and nothing here needs MPI. A process tha
 `timeout` seconds, or that fails, ends all of them.
 """
 
+import atexit
 import os
 import pickle
+import signal
 import sys
 import time
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -20,6 +23,14 @@ from .inplace import changed, memory
 
 SIZES = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"  # in which launchers say how many they started
 SUM, AVG, MIN, MAX = "SUM", "AVG", "MIN", "MAX"
+WATCH = """
+import os, select, sys
+ranks = {os.pidfd_open(int(pid)): f"rank {rank} (process {pid})" for rank, pid in zip(sys.argv[1::2], sys.argv[2::2])}
+poll = select.poll()
+for descriptor in ranks:
+    poll.register(descriptor, select.POLLIN)
+print("killed:", ", ".join([ranks[descriptor] for descriptor, _ in poll.poll()]), file=sys.stderr)
+"""
 _group = None
 
 
@@ -106,6 +117,8 @@ def broadcast_object(value, src=0):
 
 def agree(what, mine):
     """RuntimeError, on all ranks, unless every rank has the dict that rank 0 has: it names the first difference."""
+    if get_world_size() == 1:
+        return
     theirs, mine = broadcast_object(mine), dict(mine)
     names = [name for name in {**theirs, **mine} if theirs.get(name) != mine.get(name)]
     found = (
@@ -179,16 +192,31 @@ class _Group:
                 f"{launched()} processes were started, but MPI knows of {self.size}: the launcher is another MPI's "
                 f"than mpi4py uses here, {library}"
             )
+        self.here = self.comm.Split_type(MPI.COMM_TYPE_SHARED)  # the ranks on this machine
+        self._watcher = self._watched()
+        atexit.register(self._unwatched)
         self._divide_cores()
+
+    def _watched(self):
+        """Start a process that says which rank of this machine was killed, or which: MPI ends the others soon."""
+        ranks, watcher = self.here.gather((str(self.rank), str(os.getpid()))), None
+        if ranks and hasattr(os, "pidfd_open"):
+            command = [sys.executable, "-S", "-c", WATCH, *[text for pair in ranks for text in pair]]
+            watcher = os.posix_spawn(sys.executable, command, os.environ, setsid=True)  # MPI doesn't end it with us
+        return self.here.bcast(watcher)
+
+    def _unwatched(self):
+        if self._watcher:
+            with suppress(ProcessLookupError):
+                os.kill(self._watcher, signal.SIGKILL)
 
     def _divide_cores(self):
         if os.environ.keys() & {"NUMBA_NUM_THREADS", "OMP_NUM_THREADS"}:
             return
         import numba
 
-        here = self.comm.Split_type(self.mpi.COMM_TYPE_SHARED).size  # ranks on this machine
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        threads = max(1, min(cores // here, numba.config.NUMBA_NUM_THREADS))
+        threads = max(1, min(cores // self.here.size, numba.config.NUMBA_NUM_THREADS))
         numba.set_num_threads(threads)
         threadpool_limits(threads)
 
@@ -227,6 +255,7 @@ class _Group:
         self.abort(1)
 
     def abort(self, status):
+        self._unwatched()
         self.comm.Abort(status)
 
 

@@ -5,6 +5,8 @@ https://karpathy.github.io/2026/02/12/microgpt/
 With `--data shakespeare` it is a GPT of 804,096 numbers that writes plays: nanoGPT's, as it is set up for a processor.
 
 https://github.com/karpathy/nanoGPT
+
+Many ranks take a name each in a step, or divide the 12 pieces of a play.
 """
 
 import math
@@ -12,6 +14,7 @@ import random
 import sys
 from time import perf_counter
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -26,13 +29,16 @@ from .demo import (
     due,
     names,
     progress,
+    ranks,
     report,
     run,
     say,
     shakespeare,
     show,
 )
+from .distributed import agree, all_reduce, get_rank, get_world_size
 from .nn import functional as F
+from .nn.parallel import DistributedDataParallel
 from .reporters import Log
 
 TOKENS, END = 27, 26  # a to z are 0 to 25, and 26 begins and ends a name
@@ -184,7 +190,10 @@ def write(model, tokens, count, temperature=0.8):
 
 
 def main_of_plays(flags):
+    if get_world_size() > BATCH:
+        sys.exit(f"a step takes {BATCH} pieces of the text, so that at most {BATCH} ranks have one")
     what, text = shakespeare()
+    agree("the data", {"characters": len(text), "checksum": crc32(text.encode())})
     characters = sorted(set(text))
     number = {character: i for i, character in enumerate(characters)}
     text = np.array([number[character] for character in text])
@@ -196,11 +205,11 @@ def main_of_plays(flags):
     optimizer = optim.AdamW(groups, lr=flags.lr, betas=(0.9, 0.99), weight_decay=0.1)
     scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, flags.steps))
     size = sum(p.numel() for p in model.parameters())
-    say(f"GPT: {what}, a tenth to test, {size:,} parameters, seed {flags.seed}, on {flags.device}")
+    say(f"GPT: {what}, a tenth to test, {size:,} parameters, seed {flags.seed}, on {flags.device}{ranks()}")
 
     def batch_at(step):
         places = random.Random(f"{flags.seed} {step}").choices(range(len(train) - CONTEXT), k=BATCH)
-        return pieces(train, places, flags.device)
+        return pieces(train, places[get_rank() :: get_world_size()], flags.device)
 
     log = Log(flags, data=what, examples=len(train), parameters=size)
     training = Training(model, optimizer, scheduler, losses, loss_of_pieces, batch_at)
@@ -212,10 +221,11 @@ def main_of_plays(flags):
         written = write(model, begun, 500)
         speed = 500 / (perf_counter() - began)
         say("".join([characters[token] for token in written]).strip("\n"))
-        places = np.arange(0, len(test) - CONTEXT, CONTEXT)
+        places = np.arange(0, len(test) - CONTEXT, CONTEXT)[get_rank() :: get_world_size()]
         parts = np.array_split(places, -(-len(places) // 100))
         loss = sum(loss_of_pieces(model, *pieces(test, part, flags.device)).item() * len(part) for part in parts)
-        say(f"Result: test loss {loss / len(places):.4f}, in {seconds:.1f} s; {speed:,.0f} characters a second")
+        loss, count = totals(loss, len(places))
+        say(f"Result: test loss {loss / count:.4f}, in {seconds:.1f} s; {speed:,.0f} characters a second")
 
 
 def rate(step, steps):
@@ -223,6 +233,13 @@ def rate(step, steps):
     if step < WARM_UP:
         return (step + 1) / (WARM_UP + 1)
     return LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP))) / 2
+
+
+def totals(*numbers):
+    """The sum of each number over all ranks."""
+    sums = np.array(numbers, float)
+    all_reduce(sums)
+    return sums.tolist()
 
 
 class Training(NamedTuple):
@@ -236,11 +253,15 @@ class Training(NamedTuple):
     batch_at: object
 
     def fit(self, flags, log, examples, batch, clip=math.inf):
-        """Train for the steps that are left, saving and reporting; returns the seconds that it took."""
+        """Train for the steps that are left, saving and reporting; returns the seconds that it took.
+
+        `batch` is how many examples all ranks have in a step.
+        """
         model, optimizer, scheduler, losses, loss_of, batch_at = self
+        parallel = DistributedDataParallel(model)
 
         def train_on(tokens, targets):
-            loss = loss_of(model, tokens, targets)
+            loss = loss_of(parallel, tokens, targets)
             optimizer.zero_grad()
             loss.backward()
             if clip < math.inf:
@@ -251,14 +272,17 @@ class Training(NamedTuple):
         repeated = captured(train_on, flags)
         parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "losses": losses}
         checkpoint = Checkpoint(flags, examples, **parts)
+        checkpoint.settings["batch_size"] = batch
         done = checkpoint.resume()
         checkpoint.save(done)
         began = perf_counter()
         for step in progress(range(done + 1, flags.steps + 1), "gpt"):
             start, rate = perf_counter(), scheduler.get_last_lr()[0]
-            loss = repeated(*batch_at(step))
+            tokens, targets = batch_at(step)
+            loss = repeated(tokens, targets).item()
             scheduler.step()
-            losses.append(loss.item())
+            total, count = totals(loss * len(tokens), len(tokens))
+            losses.append(total / count)
             seconds = perf_counter() - start
             check_finite(step, losses[-1], sum(p.detach().sum() for p in model.parameters()).item(), "step")
             if due(step, flags.steps, "step"):
@@ -270,6 +294,7 @@ class Training(NamedTuple):
 
 def main_of_names(flags):
     what, every = names()
+    agree("the data", {"names": len(every), "checksum": crc32("".join(every).encode())})
     random.seed(flags.seed)
     random.shuffle(every)
     train, test = every[:-100], every[-100:]
@@ -277,21 +302,22 @@ def main_of_names(flags):
     optimizer = optim.Adam(model.parameters(), lr=flags.lr, betas=(0.85, 0.99))
     scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / flags.steps)
     size = sum(p.numel() for p in model.parameters())
-    say(f"GPT: {what}, {len(test)} of them to test, {size:,} parameters, seed {flags.seed}, on {flags.device}")
+    say(f"GPT: {what}, {len(test)} of them to test, {size:,} parameters, seed {flags.seed}, on {flags.device}{ranks()}")
 
     length = BLOCK if flags.capture else 0  # so that all names have one shape, and one recording does
 
     def batch_at(step):
-        return example(model, train[(step - 1) % len(train)], length)
+        number = (step - 1) * get_world_size() + get_rank()
+        return example(model, train[number % len(train)], length)
 
     log = Log(flags, data="names", examples=len(train), parameters=size)
     training = Training(model, optimizer, scheduler, losses, loss_at, batch_at)
-    seconds = training.fit(flags, log, len(train), 1)
+    seconds = training.fit(flags, log, len(train), get_world_size())
     with no_grad():
         invented = [invent(model, flags.prompt) for _ in range(20)]
         say(f"New names: {', '.join(invented[:10])},\n           {', '.join(invented[10:])}")
-        loss = sum(loss_of(model, name).item() for name in test) / len(test)
-        say(f"Result: test loss {loss:.4f}, in {seconds:.1f} s")
+        (loss,) = totals(sum(loss_of(model, name).item() for name in test[get_rank() :: get_world_size()]))
+        say(f"Result: test loss {loss / len(test):.4f}, in {seconds:.1f} s")
         _, attention = model(tensor(tokens_of(test[0]), device=flags.device))
         show(flags, log, "attention", draw_gpt, losses, test[0], attention.tolist())
 
@@ -306,4 +332,4 @@ if __name__ == "__main__":
     plays = any(flag.endswith("shakespeare") for flag in sys.argv)
     usual = {"steps": 2000, "lr": 1e-3, "seed": 1337} if plays else {"steps": 1000, "lr": 0.01, "seed": 42}
     files = {"save": None, "resume": None, "log": None, "plot": None}
-    run(main, __doc__, data="names", **usual, prompt="", device="cpu", capture=False, **files)
+    run(main, __doc__, data="names", **usual, prompt="", device="cpu", capture=False, timeout=600.0, **files)

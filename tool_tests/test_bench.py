@@ -16,6 +16,8 @@ from benchmarks.workloads import ALL, COMPUTE_BOUND, SINGLE_OPS, WORKLOADS, Cont
 from ladder.stages import ROOT, STAGES
 from shared_tests.conftest import without_gpu
 
+whole = pytest.mark.whole  # what whoever measures would notice, and takes long
+
 
 def workload_of(*names, **targets):
     """A workload of contenders, the last of which has the targets."""
@@ -222,7 +224,7 @@ def measured(path, *flags, threads=1):
 
 @pytest.mark.parametrize(
     ("workload", "reference", "threads"),
-    [("moons-scalar-gc-off", "micrograd", 2), ("moons", "torch", 1), ("cnn-64", "torch", 1)],
+    [("moons-scalar-gc-off", "micrograd", 2), ("moons", "torch", 1), pytest.param("cnn-64", "torch", 1, marks=whole)],
 )
 def test_the_benchmark_runs_and_writes_what_it_prints(tmp_path, workload, reference, threads):
     pytest.importorskip(reference)
@@ -247,7 +249,8 @@ def test_the_benchmark_runs_and_writes_what_it_prints(tmp_path, workload, refere
         assert report.figure(row["milliseconds"]) in printed and report.figure(row["ratio"]) in printed
 
 
-NETWORKS = [workload for workload in WORKLOADS if workload.name in ("resnet", "gpt", "microgpt", "small-cnn")]
+NETWORKS = [workload for workload in WORKLOADS if workload.name in ("microgpt", "small-cnn")]
+NETWORKS += [pytest.param(workload, marks=whole) for workload in WORKLOADS if workload.name in ("resnet", "gpt")]
 SMALL_OPS = [workload for workload in SINGLE_OPS if workload.name.endswith(f" {SIZES[0]}")]
 
 
@@ -279,6 +282,7 @@ def test_the_resnet_that_is_measured_is_the_demos():
     assert shapes == [p.shape for p in ResNet20().parameters()]
 
 
+@whole
 def test_the_benchmark_measures_an_op_on_arrays_of_each_size(tmp_path):
     pytest.importorskip("torch")
     results, printed = measured(tmp_path / "results.json", "--only", "dropout")
@@ -314,6 +318,7 @@ def test_the_benchmark_measures_the_limits_of_the_machine(tmp_path):
     assert [row["milliseconds"] for row in results["floors"]] == [row["milliseconds"] for row in built]
 
 
+@whole
 def test_the_benchmark_measures_memory(tmp_path):
     pytest.importorskip("torch")
     results, _ = measured(tmp_path / "results.json", "--only", "memory")
@@ -326,6 +331,7 @@ def test_the_benchmark_measures_memory(tmp_path):
         assert row["peak"] > row["above"] > 0 and row["growth"] >= 0
 
 
+@whole
 def test_the_benchmark_runs_whole_programs(tmp_path):
     pytest.importorskip("torch")
     results, _ = measured(tmp_path / "results.json", "--only", "programs")
