@@ -140,8 +140,8 @@ def test_backward_is_gone_through_node_by_node(page):
     page.run("a, b = Tensor(2.0), Tensor(3.0)\nc = a * b\nd = c + a\n")
     expected = [
         ("", "backward() begins with d: its gradient with respect to itself is 1.", {"d": "1"}),
-        ("d: add", "c.grad = 1 · 1, which makes 1\na.grad = 1 · 1, which makes 1", {"d": "1", "c": "1", "a": "1"}),
-        ("c: mul", "a.grad += 1 · 3, which makes 4\nb.grad = 1 · 2, which makes 2", dict(zip("abcd", "4211"))),
+        ("d: add", "c: grad = 1 · 1, which makes 1\na: grad = 1 · 1, which makes 1", {"d": "1", "c": "1", "a": "1"}),
+        ("c: mul", "a: grad += 1 · 3, which makes 4\nb: grad = 1 · 2, which makes 2", dict(zip("abcd", "4211"))),
     ]
     for there, (now, says, gradients) in enumerate(expected):
         assert page.text(".count") == f"{there} of 2"

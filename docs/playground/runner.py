@@ -154,5 +154,5 @@ def said(tensor, changed, names):
         if x.requires_grad:
             slope = slope() if callable(slope) else slope
             how = "=" if x.grad is None else "+="
-            says.append(f"{called(x)}.grad {how} {tensor.grad:.4g} · {slope:.4g}, which makes {changed[x]:.4g}")
+            says.append(f"{called(x)}: grad {how} {tensor.grad:.4g} · {slope:.4g}, which makes {changed[x]:.4g}")
     return says
