@@ -33,6 +33,7 @@ NEEDS += [
     "sphinx-copybutton",
 ]  # for the book
 NEEDS += ["scikit-learn"]  # has the digits that ours are compared with
+NEEDS += ["selenium"]  # drives the browser that the page where you type is tested in
 
 nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"

@@ -17,8 +17,7 @@ author = "the authors of Gradual"
 copyright = "MIT license"
 html_title = "Gradual"
 
-extensions = ["myst_nb", "sphinx_copybutton", "mathml", "notebooks"]
-exclude_patterns = ["playground/node_modules"]
+extensions = ["myst_nb", "sphinx_copybutton", "mathml", "notebooks", "playground"]
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3

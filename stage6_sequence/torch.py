@@ -17,7 +17,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
-from . import autograd, creation, distributions, engine, names, nn, optim, random, utils
+from . import aliases, autograd, creation, distributions, engine, nn, optim, random, utils
 from .device import device as device_named, moved
 
 LATER = {
@@ -136,12 +136,12 @@ def compile(model=None, *, fullgraph=False, dynamic=None, backend="inductor", mo
 
 def get_default_dtype():
     """float32, which Python's floats become."""
-    return names.float32
+    return aliases.float32
 
 
 def set_default_dtype(d):
     """Nothing for float32; any other is refused."""
-    if d != names.float32:
+    if d != aliases.float32:
         raise NotImplementedError(f"set_default_dtype: Python's floats become float32 here, not {d}; give dtype=")
 
 
@@ -230,7 +230,7 @@ def places():
     """PyTorch's modules by name, as far as this rung has something of them."""
     here = offered(sys.modules[__package__])
     here |= {name: getattr(np, name) for name in ("e", "finfo", "iinfo", "inf", "nan", "newaxis", "pi")}
-    here |= {name.removeprefix("torch."): partial(legacy, dtype) for name, dtype in names.TYPES.items()}
+    here |= {name.removeprefix("torch."): partial(legacy, dtype) for name, dtype in aliases.TYPES.items()}
     here |= {f"{name}_": getattr(engine.Tensor, f"{name}_") for name in IN_PLACE.split()}
     here |= {"dtype": np.dtype, "compile": compile, "set_printoptions": set_printoptions, "__version__": "2.13.0"}
     here |= {"get_default_dtype": get_default_dtype, "set_default_dtype": set_default_dtype}
@@ -254,7 +254,7 @@ def places():
         Place("torch.utils.data", utils.data),
         Place("torch.autograd", autograd, **modes),
         Place("torch.autograd.function", Function=autograd.Function, once_differentiable=autograd.once_differentiable),
-        Place("torch.linalg", matmul=names.matmul),
+        Place("torch.linalg", matmul=aliases.matmul),
         Place("torch.distributions", distributions),
         Place("torch.random", **seeds),
         Place("torch.amp", **mixed),
