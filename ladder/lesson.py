@@ -1,4 +1,4 @@
-"""The diff of one lesson: the files of two neighbouring rungs, side by side, with the comments that are written on them.
+"""The diff of one lesson: the files of two neighbouring rungs, side by side, with comments on what has changed.
 
 The comments on a step stand in a TOML file, one table a file, in the order in which they are to be read:
 

@@ -8,12 +8,12 @@ a comment, and a comment whose hunk is gone, fail the build.
 """
 
 import re
-import tomllib
 from difflib import SequenceMatcher
 from html import escape
 from itertools import accumulate, groupby
 from pathlib import Path
 
+import tomllib
 from docutils import nodes
 from pygments.lexers import PythonLexer, TOMLLexer
 from pygments.token import STANDARD_TYPES, Name, Punctuation, Text
@@ -103,7 +103,7 @@ def _summary(file):
         return "new, data"
     if file.what == "new":
         return f"new, {len(file.new)} lines"
-    return f"changed, +{file.changed('new')} −{file.changed('old')}"
+    return "changed, " + " ".join(f"{SIGNS[side][1]}{n}" for side in ("new", "old") if (n := file.changed(side)))
 
 
 def _skipped(count):
@@ -131,7 +131,8 @@ def _part(file, part, sides):
         first, *others = [row.new for row in part.rows]
         lines = _line(sides["new"][first], "new", (), first + 1)
         lines += "".join([_line(sides["new"][at], "new") for at in others])
-        title = f"Lines {first + 1} to {part.rows[-1].new + 1}"
+        begins = next((line.strip() for line in file.new[first:] if line.strip()), "")
+        title = f"Lines {first + 1} to {part.rows[-1].new + 1}: <code>{escape(begins, quote=False)}</code>"
         return (
             f"<details><summary>{title}</summary>"
             f'<div class="diff highlight"><div class="new">{lines}</div></div></details>'
