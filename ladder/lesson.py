@@ -167,10 +167,10 @@ def _place(comments, file):
             yield f"{file.name}: no line that changed has {piece!r}, so the hunk of this comment is gone: {comment}"
         elif len({hunk for hunk, _ in places}) > 1:
             yield f"{file.name}: {piece!r} is in several hunks; take a longer piece for this comment: {comment}"
-        elif places[0] in found:
+        elif (place := _begin(file, *places[0])) in found:
             yield f"{file.name}: {piece!r} and the comment before it are on the same line: {comment}"
         else:
-            found[places[0]] = comment
+            found[place] = comment
     for number, hunk in enumerate(file.hunks):
         marks = {row: comment for (at, row), comment in sorted(found.items()) if at == number}
         if marks and not on_file:
@@ -195,6 +195,14 @@ def _where(piece, file):
                 if row.kind != "same" and 0 <= (line + after).find(piece) < len(line):
                     places.append((number, at))
     return sorted(places)
+
+
+def _begin(file, hunk, at):
+    """The place from which a comment on this row is true: that of the decorators above it."""
+    rows = file.hunks[hunk][0].rows
+    while at and (row := rows[at - 1]).new is not None and file.new[row.new].lstrip().startswith("@"):
+        at -= 1
+    return hunk, at
 
 
 def _has(row, side):

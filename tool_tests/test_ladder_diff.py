@@ -18,7 +18,10 @@ PAGES = ROOT / "docs" / "diffs"
 STEPS = [pytest.param(*step, id=f"{step[0].number}-{step[1].number}") for step in pairwise(STAGES)]
 
 OLD = "import math\n\n\ndef add(x, y):\n    return x + y\n\n\ndef mul(x, y):\n    return x * y\n\n\nONE = 1\nTWO = 2\n"
-NEW = OLD.replace("import math", "import numpy") + "\n\ndef neg(x):\n    return -x\n"
+NEW = (
+    OLD.replace("import math", "import numpy")
+    + "\n\ndef neg(x):\n    return -x\n\n\n@cache\ndef sub(x, y):\n    return x - y\n"
+)
 COMMENTS = {"ops.py": {"import numpy": "Arrays.", "def neg": "One more."}, "net.py": {"*": "A network."}}
 
 
@@ -53,16 +56,15 @@ def test_a_small_step_is_divided_into_its_files_and_hunks(rungs):
     assert not faults
     assert [(file.name, file.what) for file in files] == [("ops.py", "changed"), ("net.py", "new"), ("same.py", "same")]
     assert [[part.comment for part in hunk] for hunk in files[0].hunks] == [["Arrays."], ["One more."]]
-    assert (files[0].changed("old"), files[0].changed("new")) == (1, 5)
+    assert (files[0].changed("old"), files[0].changed("new")) == (1, 10)
 
 
-def test_several_comments_divide_a_hunk_at_their_lines(rungs):
-    more = {**COMMENTS["ops.py"], "+ return -x": "The body."}
-    files, faults = lesson.read(*rungs, {**COMMENTS, "ops.py": more})
+def test_several_comments_divide_a_hunk_at_their_lines_and_the_decorators_above(rungs):
+    files, faults = lesson.read(*rungs, {**COMMENTS, "ops.py": {**COMMENTS["ops.py"], "def sub": "The other way."}})
     assert not faults
     first, second = files[0].hunks[1]
-    assert (first.comment, second.comment) == ("One more.", "The body.")
-    assert files[0].new[second.rows[0].new] == "    return -x"
+    assert (first.comment, second.comment) == ("One more.", "The other way.")
+    assert files[0].new[second.rows[0].new] == "@cache"
 
 
 @pytest.mark.parametrize(
