@@ -131,11 +131,12 @@ def _part(file, part, sides):
         first, *others = [row.new for row in part.rows]
         lines = _line(sides["new"][first], "new", (), first + 1)
         lines += "".join([_line(sides["new"][at], "new") for at in others])
-        begins = next((line.strip() for line in file.new[first:] if line.strip()), "")
+        texts = [file.new[at].strip() for at in (first, *others)]
+        begins = next((text for text in texts if text and not text.startswith("@")), "")
         title = f"Lines {first + 1} to {part.rows[-1].new + 1}: <code>{escape(begins, quote=False)}</code>"
         return (
             f"<details><summary>{title}</summary>"
-            f'<div class="diff highlight"><div class="new">{lines}</div></div></details>'
+            f'<div class="diff highlight" style="--rows:{len(part.rows)}"><div class="new">{lines}</div></div></details>'
         )
     blocks = []
     for same, rows in groupby(part.rows, key=lambda row: row.kind == "same"):
@@ -155,7 +156,8 @@ def _part(file, part, sides):
                 lines.pop()
             blocks.append(f'<div class="{side}">{"".join(lines)}</div>')
         blocks.append("</div>")
-    return f'<div class="diff highlight">{"".join(blocks)}</div>'
+    height = f"--rows:{len(part.rows)}"  # about, for the browser, which lays out what is seen
+    return f'<div class="diff highlight" style="{height}">{"".join(blocks)}</div>'
 
 
 def _line(pieces, side, edits=(), number=None):
