@@ -17,7 +17,7 @@ author = "the authors of Gradual"
 copyright = "MIT license"
 html_title = "Gradual"
 
-extensions = ["myst_nb", "sphinx_copybutton", "mathml", "notebooks"]
+extensions = ["myst_nb", "sphinx_copybutton", "mathml", "notebooks", "ladder_diff"]
 exclude_patterns = ["playground/node_modules"]
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
