@@ -9,8 +9,7 @@ The comments on a step stand in a TOML file, one table a file, in the order in w
 A key is a piece of a line that the hunk changes, by which the comment finds its hunk; with `+ ` or `- ` before the
 line's text it also says on which side, and it may go on in the next line, after a blank. So the line may move, and the
 rest of it change. Several comments on one hunk divide it: each stands above its own line, the first above the hunk.
-`"*"` is the comment on a file that is new.
-Standard library only.
+`"*"` is the comment on a file that is new. Standard library only.
 """
 
 import re
@@ -46,7 +45,7 @@ class Part:
 
 @dataclass
 class File:
-    """A file of a step. `what` is "same", "data" (new, but not shown), "new" or "changed".
+    """A file of a step. `what` is "same", "new", "changed" or, for one that isn't shown, "data".
 
     `old` and `new` are its lines on both rungs, `hunks` lists of parts; lines that are in no hunk are the same.
     A new file is one hunk, whose first part has the comment on the file.
@@ -67,7 +66,8 @@ class File:
 def read(lower, upper, comments):
     """The files of the step between two stages, in reading order, and what is wrong with their comments, as sentences.
 
-    `comments` is {file: {piece of a line: comment}}; files that it doesn't have come last.
+    `comments` is {file: {piece of a line: comment}}; files that it doesn't have come last. Each rung's README is left
+    out. No rung lacks a file of the one below: `python -m ladder` would say so.
     """
     old, new = ({name for name in stage.files() if not name.endswith("README.md")} for stage in (lower, upper))
     files = [_compared(lower, upper, name, name in old) for name in sorted(new)]
@@ -212,7 +212,7 @@ def _has(row, side):
 def _named(file, hunk):
     """A hunk in words: where it is, and how the first line that changes begins."""
     if file.what in ("new", "data"):
-        return "the new file; its key is '*'"
+        return "the file, whose key is '*'"
     row = next(row for row in hunk[0].rows if row.kind != "same")
     side, at = ("+", row.new) if row.new is not None else ("-", row.old)
     line = (file.new if side == "+" else file.old)[at].strip()

@@ -79,7 +79,7 @@ def test_several_comments_divide_a_hunk_at_their_lines_and_the_decorators_above(
             {"ops.py": {**COMMENTS["ops.py"], "numpy": "Again."}},
             "'numpy' and the comment before it are on the same line",
         ),
-        ({"net.py": {}}, "net.py: no comment on the new file"),
+        ({"net.py": {}}, "net.py: no comment on the file, whose key"),
         ({"same.py": {"a = 1": "One."}}, "same.py has comments, but is the same on both rungs"),
         ({"lost.py": {"*": "New."}}, "lost.py has comments, but two has no such file"),
     ],

@@ -43,7 +43,7 @@ class LadderDiff(SphinxDirective):
             raise ExtensionError(f"{source}:\n" + "\n".join(faults))
         shown = [file for file in files if file.what != "same"]
         same = [file.name for file in files if file.what == "same"]
-        return [*self._overview(shown, same, upper), *[self._section(file, lower, upper) for file in shown]]
+        return [self._overview(shown, same, upper), *[self._section(file) for file in shown]]
 
     def _stage(self, package):
         try:
@@ -52,26 +52,23 @@ class LadderDiff(SphinxDirective):
             raise self.error(f"ladder-diff: wanted two rungs, got {package}") from None
 
     def _overview(self, shown, same, upper):
-        """What became of each file, with links to those that are shown."""
+        """What became of each file, with links to those that are shown; the others are named."""
         listed = nodes.bullet_list()
         for file in shown:
             link = nodes.reference("", "", nodes.literal("", file.name), refid=_anchor(file.name))
-            what = nodes.inline("", f" {_summary(file)}", classes=[f"diff-{file.what}"])
-            beside = nodes.inline("", ", beside the lesson" if file.name in upper.beside else "")
-            listed += nodes.list_item("", nodes.paragraph("", "", link, what, beside))
-        overview = nodes.container("", listed, classes=["diff-overview"])
-        if not same:
-            return [overview]
-        names = [nodes.literal("", name) for name in same]
-        spaced = [node for name in names for node in (nodes.Text(", "), name)][1:]
-        return [overview, nodes.paragraph("", "The same, byte for byte: ", *spaced, nodes.Text("."))]
+            what = f" {_summary(file)}{', beside the lesson' if file.name in upper.beside else ''}"
+            listed += nodes.list_item("", nodes.paragraph("", "", link, nodes.Text(what)))
+        spaced = [node for name in same for node in (nodes.Text(", "), nodes.literal("", name))][1:]
+        said = f"{len(same)} {'file is' if len(same) == 1 else 'files are'} the same, byte for byte"
+        names = nodes.paragraph("", "", *spaced, nodes.Text("."))
+        folded = [Html(f"<details><summary>{said}</summary>"), names, Html("</details>")] if same else []
+        return nodes.container("", listed, *folded, classes=["diff-overview"])
 
-    def _section(self, file, lower, upper):
+    def _section(self, file):
         """A file: its comments, and its hunks below them."""
         title = nodes.title("", "", nodes.literal("", file.name))
         what = nodes.paragraph("", _summary(file).capitalize(), classes=["diff-what"])
-        section = nodes.section("", title, what, ids=[_anchor(file.name)], names=[], classes=["diff-file"])
-        section.source, section.line = self.get_source_info()
+        section = nodes.section("", title, what, ids=[_anchor(file.name)], classes=["diff-file"])
         sides = {side: _highlighted(file.name, getattr(file, side)) for side in SIGNS}
         end = 0  # how far the upper rung's file has been shown
         for hunk in file.hunks:
@@ -100,7 +97,7 @@ def _anchor(name):
 
 def _summary(file):
     if file.what == "data":
-        return "new, data"
+        return "data, not shown"
     if file.what == "new":
         return f"new, {len(file.new)} lines"
     return "changed, " + " ".join(f"{SIGNS[side][1]}{n}" for side in ("new", "old") if (n := file.changed(side)))
@@ -134,10 +131,8 @@ def _part(file, part, sides):
         texts = [file.new[at].strip() for at in (first, *others)]
         begins = next((text for text in texts if text and not text.startswith("@")), "")
         title = f"Lines {first + 1} to {part.rows[-1].new + 1}: <code>{escape(begins, quote=False)}</code>"
-        return (
-            f"<details><summary>{title}</summary>"
-            f'<div class="diff highlight" style="--rows:{len(part.rows)}"><div class="new">{lines}</div></div></details>'
-        )
+        block = _whole(part, f'<div class="new">{lines}</div>')
+        return f"<details><summary>{title}</summary>{block}</details>"
     blocks = []
     for same, rows in groupby(part.rows, key=lambda row: row.kind == "same"):
         rows = list(rows)
@@ -156,8 +151,12 @@ def _part(file, part, sides):
                 lines.pop()
             blocks.append(f'<div class="{side}">{"".join(lines)}</div>')
         blocks.append("</div>")
-    height = f"--rows:{len(part.rows)}"  # about, for the browser, which lays out what is seen
-    return f'<div class="diff highlight" style="{height}">{"".join(blocks)}</div>'
+    return _whole(part, "".join(blocks))
+
+
+def _whole(part, blocks):
+    """The blocks as one, which says about how high it will be: the browser lays out only what is seen."""
+    return f'<div class="diff highlight" style="--rows:{len(part.rows)}">{blocks}</div>'
 
 
 def _line(pieces, side, edits=(), number=None):
