@@ -17,7 +17,7 @@ author = "the authors of Gradual"
 copyright = "MIT license"
 html_title = "Gradual"
 
-extensions = ["myst_nb", "sphinx_copybutton", "mathml", "notebooks", "playground"]
+extensions = ["myst_nb", "sphinx_copybutton", "mathml", "notebooks", "ladder_diff", "playground"]
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
@@ -38,4 +38,5 @@ html_css_files = ["book.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True, "footer_icons": []}
-pygments_style, pygments_dark_style = "friendly", "github-dark"
+# Legible on the tints of the diffs too, at 4.5:1 or more.
+pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
