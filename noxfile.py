@@ -23,21 +23,14 @@ NEEDS += ["numba", "threadpoolctl"]  # for rung 5
 NEEDS += ["numba-cuda>=0.30; sys_platform != 'darwin'"]  # whose simulator its kernels for the GPU are tested in
 NEEDS += ["expecttest"]  # what PyTorch's own samples are imported with
 NEEDS += ["mpi4py>=4.1", "mpich>=5; sys_platform != 'win32'", "impi-rt; sys_platform == 'win32'"]  # for rung 7
-NEEDS += [
-    "furo",
-    "ipykernel",
-    "jupytext",
-    "linkchecker",
-    "myst-nb>=1.4",
-    "sphinx>=9",
-    "sphinx-copybutton",
-]  # for the book
+BOOK = ["furo", "ipykernel", "jupytext", "linkchecker", "myst-nb>=1.4", "sphinx>=9", "sphinx-copybutton"]
+NEEDS += [f"{package}; python_version >= '3.11'" for package in BOOK]  # which is the oldest that Sphinx supports
 NEEDS += ["scikit-learn"]  # has the digits that ours are compared with
 NEEDS += ["selenium"]  # drives the browser that the page where you type is tested in
 
 nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "ladder", "suite", "kernels", "simulator", "standin", "tools"]
+nox.options.sessions = ["lint", "ladder", "suite", "kernels", "simulator", "standin", "tools", "book"]
 
 # Tests run side by side, in a process for each core; but each holds PyTorch, and memory may have room for no more. More
 # threads than cores would only wait for each other. Kernels have two: how they share their work is part of the tests.
@@ -182,6 +175,8 @@ def lint(session):
 @nox.session(venv_backend="none", requires=["environment"])
 def book(session):
     """Build the book, running all its code, into build/book/index.html; a warning fails it, and so does a dead link."""
+    if sys.version_info < (3, 11):
+        session.skip("the book needs Python 3.11 or newer, as Sphinx does")
     in_environment(session, "-m", "sphinx", "-W", "--keep-going", "-j", "auto", "-q", "docs", "build/book", **THREADS)
     in_environment(session, "-m", "linkcheck", "--no-status", "--no-robots", "--no-warnings", "build/book/index.html")
 
