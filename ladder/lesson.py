@@ -213,7 +213,9 @@ def _named(file, hunk):
     """A hunk in words: where it is, and how the first line that changes begins."""
     if file.what in ("new", "data"):
         return "the file, whose key is '*'"
-    row = next(row for row in hunk[0].rows if row.kind != "same")
-    side, at = ("+", row.new) if row.new is not None else ("-", row.old)
-    line = (file.new if side == "+" else file.old)[at].strip()
-    return f"the hunk at line {at + 1}: {side} {line}"
+    rows = [row for row in hunk[0].rows if row.kind != "same"]
+    lines = [
+        ("+", row.new, file.new[row.new]) if _has(row, "new") else ("-", row.old, file.old[row.old]) for row in rows
+    ]
+    sign, at, line = next((shown for shown in lines if shown[2].strip()), lines[0])
+    return f"the hunk at line {at + 1}: {sign} {line.strip()}"
