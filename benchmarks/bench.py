@@ -19,10 +19,10 @@ Beside these: single convolutions and other ops forward and backward, the latter
 machine can do, a product of large matrices and a copy, and how often a step of rung 5 takes as long as its
 floating-point operations would at that rate; "later", the same steps after 3,000 others; the peak of memory of a fresh
 process that trains, above what it has after its imports and, where there is Numba, the start of its compiler; whole
-programs. Linux and macOS only.
+programs; two ranks beside one process. Linux and macOS only.
 
-steps.py, networks.py and operations.py have what is timed, workloads.py who runs it and the targets, measure.py and
-programs.py how it is measured.
+steps.py, networks.py and operations.py have what is timed, workloads.py who runs it and the targets, measure.py,
+programs.py and ranks.py how it is measured.
 """
 
 import argparse
@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import ROOT, UNDISTURBED, floor_rows, limit_rows, measure, measure_memory
 from benchmarks.programs import measure_captures, measure_epochs, measure_starts
+from benchmarks.ranks import measure_ranks
 from benchmarks.report import cpu_model, draw_ladder, summary, tables, versions, write
 from benchmarks.workloads import CAPTURED, COMPUTE_BOUND, IN_MEMORY, LIMITS, MNIST_STEP, SINGLE_OPS, WORKLOADS
 
@@ -61,7 +62,7 @@ def put_into_pages(setting, report, root=ROOT):
 def main():
     networks = [workload.name for workload in WORKLOADS]
     single = dict.fromkeys(workload.name.split()[0] for workload in SINGLE_OPS)
-    parts = [*networks, "ops", *single, "limits", "memory", "programs"]
+    parts = [*networks, "ops", *single, "limits", "memory", "programs", "ranks"]
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument(
         "--only",
@@ -85,7 +86,7 @@ def main():
     installed = ", ".join(f"{name} {version}" for name, version in found.items())
     setting = f"{cpu}, {os.cpu_count()} cores; {flags.threads} threads, {rounds} rounds\n{installed}"
     print(setting, flush=True)
-    speed, ops, limits, floors, memory, programs = [], [], [], [], [], []
+    speed, ops, limits, floors, memory, programs, ranks = [], [], [], [], [], [], []
     for workload in WORKLOADS:
         if workload.name in chosen:
             speed += measure(scaled(workload, share), rounds, flags.threads)
@@ -102,7 +103,10 @@ def main():
         programs = measure_epochs(flags.threads, "digits" if flags.quick else "mnist")
         programs += measure_starts(MNIST_STEP, rounds, flags.threads, cold=not flags.quick)
         programs += measure_captures(CAPTURED[:1] if flags.quick else CAPTURED, rounds, flags.threads, not flags.quick)
+    if "ranks" in chosen:
+        ranks = measure_ranks(rounds, 200 // share)
     report = {"speed": speed, "ops": ops, "limits": limits, "floors": floors, "memory": memory, "programs": programs}
+    report["ranks"] = ranks
     print(tables(report))
     others = max((row["others"] for row in speed + ops if row["others"] is not None), default=0)
     if others > UNDISTURBED:
@@ -112,7 +116,7 @@ def main():
     flags.json.write_text(json.dumps({**machine, **report}, indent=1) + "\n")
     if flags.write:
         put_into_pages(setting, report)
-    missed = [row for row in speed + ops + memory + programs if row["met"] is False]
+    missed = [row for row in speed + ops + memory + programs + ranks if row["met"] is False]
     return 1 if flags.check and missed else 0
 
 

@@ -211,10 +211,14 @@ def failing(how):
 
 def run(package, what, folder=None):
     lib = library(package)
-    if what in ("raise", "exit", "kill", "late", "another model", "another flag"):
+    if what in ("raise", "exit", "kill", "late", "another model", "another flag", "other data"):
         demo = importlib.import_module(f"{package}.demo")
         lr = 0.1 + (what == "another flag" and int(os.environ["PMI_RANK"]))
         sys.argv = ["demo"]
+        if what == "other data":
+            gpt = importlib.import_module(f"{package}.gpt")
+            gpt.names = lambda: ("names", ["anna"] * (200 + int(os.environ["PMI_RANK"])))
+            demo.run(gpt.main, "A demo.", data="names", steps=1, lr=lr, seed=0, plot=None, timeout=2.0)
         demo.run(lambda flags: failing(what)(lib, flags), "A demo.", lr=lr, timeout=2.0)
         return
     lib.distributed.init_process_group(timeout=60)

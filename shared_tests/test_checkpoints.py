@@ -659,6 +659,7 @@ while True:
 
 
 @pytest.mark.host
+@pytest.mark.once
 @SUFFIXES
 def test_a_process_killed_while_it_saves_leaves_a_whole_file(suffix, stage, checkpoint, tmp_path):
     path = tmp_path / f"model{suffix}"

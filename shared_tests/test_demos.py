@@ -664,8 +664,10 @@ def real(demo):
 
 
 @capability("training")
-def test_mnist_is_read_as_well_as_promised(stage, real):
-    """Rung 3: the perceptron, at least 97.5 % after its 5 epochs. Rung 4: the CNN, at least 98.7 % after one."""
+def test_mnist_is_read_as_well_as_promised(stage, real, request):
+    """Rung 3: the perceptron, at least 97.5 % after its 5 epochs. Above: the CNN, at least 98.7 % after one."""
+    if stage.number == 4 and not request.config.getoption("whole"):
+        pytest.skip("half a minute: rung 5 trains the same network")
     flags, wanted = ([], 97.5) if stage.number == 3 else (["--epochs", 1], 98.7)
     first, *_, result = real.lines("mnist", *flags)
     assert first.startswith("MNIST: 60,000 training and 10,000 test images")

@@ -222,6 +222,7 @@ def test_two_hosts_of_their_own_addresses_train_together(start, stage, alone, tm
             "another model",
             r"rank 0: (?s:.*)weight is \(2, 4\) .* on rank 1, \(2, 3\)",
         ),
+        ("other data", r"rank 0: the data: names is 201 on rank 1, 200 on rank 0\n"),
         ("another flag", r"rank 0: demo: the flags: lr is 1.1 on rank 1, 0.1 on rank 0\n"),
     ],
 )

@@ -222,6 +222,14 @@ FLAGS = {
 }
 
 
+def same_on_all(what, mine):
+    """End the program with a sentence unless every rank has the dict that this one has."""
+    try:
+        agree(what, mine)
+    except RuntimeError as error:
+        sys.exit(str(error))
+
+
 def ranks():
     """What the first line says of many processes."""
     return f", {get_world_size()} ranks" if get_world_size() > 1 else ""
@@ -387,7 +395,7 @@ def image_sets(choice):
     name, *sets = _image_sets(choice)
     if get_world_size() > 1:
         sums = [zlib.crc32(x.numpy().tobytes()) for dataset in sets for x in dataset.tensors]
-        agree("the data", {"name": name, "examples": [len(dataset) for dataset in sets], "checksums": sums})
+        same_on_all("the data", {"name": name, "examples": [len(dataset) for dataset in sets], "checksums": sums})
     return name, *sets
 
 

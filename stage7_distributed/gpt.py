@@ -32,11 +32,12 @@ from .demo import (
     ranks,
     report,
     run,
+    same_on_all,
     say,
     shakespeare,
     show,
 )
-from .distributed import agree, all_reduce, get_rank, get_world_size
+from .distributed import all_reduce, get_rank, get_world_size
 from .nn import functional as F
 from .nn.parallel import DistributedDataParallel
 from .reporters import Log
@@ -193,7 +194,7 @@ def main_of_plays(flags):
     if get_world_size() > BATCH:
         sys.exit(f"a step takes {BATCH} pieces of the text, so that at most {BATCH} ranks have one")
     what, text = shakespeare()
-    agree("the data", {"characters": len(text), "checksum": crc32(text.encode())})
+    same_on_all("the data", {"characters": len(text), "checksum": crc32(text.encode())})
     characters = sorted(set(text))
     number = {character: i for i, character in enumerate(characters)}
     text = np.array([number[character] for character in text])
@@ -294,7 +295,7 @@ class Training(NamedTuple):
 
 def main_of_names(flags):
     what, every = names()
-    agree("the data", {"names": len(every), "checksum": crc32("".join(every).encode())})
+    same_on_all("the data", {"names": len(every), "checksum": crc32("".join(every).encode())})
     random.seed(flags.seed)
     random.shuffle(every)
     train, test = every[:-100], every[-100:]

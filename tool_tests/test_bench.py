@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import bench, gpu, measure, programs, report
+from benchmarks import bench, gpu, measure, programs, ranks, report
 from benchmarks.operations import SIZES
 from benchmarks.steps import library
 from benchmarks.workloads import ALL, COMPUTE_BOUND, SINGLE_OPS, WORKLOADS, Contender, Workload
@@ -231,7 +231,7 @@ def test_the_benchmark_runs_and_writes_what_it_prints(tmp_path, workload, refere
     results, printed = measured(tmp_path / "results.json", "--only", workload, threads=threads)
     assert results["cpu"] in printed and results["threads"] == threads
     assert results["versions"].keys() >= {"python", reference}
-    assert not any(results[part] for part in ("limits", "floors", "memory", "programs"))
+    assert not any(results[part] for part in ("limits", "floors", "memory", "programs", "ranks"))
     first, *others = results["speed"]
     assert first["contender"].split()[0] == reference and first["ratio"] == 1 and first["target"] is None
     there = {row["contender"] for row in results["speed"] if row["milliseconds"] is not None}
@@ -329,6 +329,24 @@ def test_the_benchmark_measures_memory(tmp_path):
         assert row["against"] == below["contender"] and row["ratio"] == row["above"] / below["above"]
     for row in results["memory"]:
         assert row["peak"] > row["above"] > 0 and row["growth"] >= 0
+
+
+def test_a_row_of_ranks_is_met_by_nine_tenths_and_says_what_was_hidden():
+    one = [{"speed": speed} for speed in (100, 200, 300)]
+    two = [{"speed": speed, "alone": 4.0, "waited": 1.0} for speed in (95, 180, 240)]
+    row = ranks.ranks_row("mnist", one, two)
+    assert (row["ratio"], row["ratio_min"], row["ratio_max"], row["met"]) == (0.9, 0.8, 0.95, True)
+    assert row["hidden"] == 0.75
+    assert report.ranks_table([row]).splitlines()[1].split()[:3] == ["mnist", "180", "200"]
+
+
+@whole
+def test_the_benchmark_runs_two_ranks(tmp_path):
+    pytest.importorskip("mpi4py")
+    results, printed = measured(tmp_path / "results.json", "--only", "ranks")
+    assert [row["network"] for row in results["ranks"]] == [*ranks.NETWORKS]
+    for row in results["ranks"]:
+        assert row["ranks"] > 0 and row["one"] > 0 and row["alone"] > 0 and f"{row['hidden']:.0%}" in printed
 
 
 @whole
