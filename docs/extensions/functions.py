@@ -115,9 +115,12 @@ def arrival(place, name):
 
 
 def rows():
-    """(place, name, what it is here, what it is in PyTorch or None) of every name, each once, whose module is first."""
+    """(place, name, what it is here, what it is in PyTorch or None) of every name, each in one place."""
     known, ours, found = [], [], []
-    for place, names in sorted(places(TOP).items(), key=lambda item: (item[0] != "torch", item[0])):
+    first = ["torch", "torch.Tensor"]
+    order = first + sorted((place for place in places(TOP) if place not in first), key=lambda x: (x == "datasets", x))
+    for place in order:
+        names = places(TOP)[place]
         for name, value in sorted(names.items(), key=lambda item: item[0].lower()):
             theirs = resolved(f"{place}.{name}")
             again = [(theirs, x) for x in known] if callable(theirs) else [(value, x) for x in ours if theirs is None]
