@@ -47,7 +47,7 @@ def fill(folder, packages):
     """Put all that the page loads into its folder: its own files, the packages and the rung."""
     for file in SOURCE.iterdir():
         if file.suffix in (".js", ".css"):
-            shutil.copy(file, folder)
+            _copy(file, folder / file.name)
     for name in PYODIDE:
         _copy(packages / "node_modules" / "pyodide" / name, folder / "pyodide" / name)
     _copy(packages / "node_modules/@hpcc-js/wasm-graphviz/dist/index.js", folder / "graphviz" / "index.js")
@@ -59,7 +59,7 @@ def fill(folder, packages):
 
 
 def _copy(file, target):
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(file, target)
 
 
