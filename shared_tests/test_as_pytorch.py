@@ -806,6 +806,21 @@ def methods_given_to_a_pooling_layer_are_run_after_relu(torch):
     return out, model(x)
 
 
+@same("shapes")
+def operands_and_sizes_by_their_keywords(torch):
+    x, y = torch.tensor([[1.0, 0.0], [3.0, 4.0]]), torch.tensor([[2.0, 0.0], [1.0, 5.0]])
+    whole = x.int()
+    found = [
+        getattr(torch, name)(input=x, other=y) for name in ("maximum", "minimum", "matmul", "eq", "ne", "lt", "ge")
+    ]
+    found += [getattr(x, name)(other=y) for name in ("maximum", "minimum", "matmul", "eq", "le", "gt", "logical_xor")]
+    found += [torch.logical_and(input=x, other=y), torch.bitwise_or(input=whole, other=y.int())]
+    found += [torch.heaviside(input=x, values=y), torch.isnan(input=x)]
+    found += [torch.reshape(input=x, shape=(4,)), torch.permute(input=x, dims=(1, 0)), x.permute(dims=(1, 0))]
+    found += [x.expand(size=(2, 2, 2)), torch.tile(input=x, dims=(2, 1))]
+    return [out.tolist() for out in found]
+
+
 def check(name, package):
     """AssertionError if the program says something else under the package than under PyTorch."""
     _, program = SAME[name]

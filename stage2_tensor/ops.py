@@ -378,10 +378,10 @@ def to(x, device):
 # Shapes: the gradient gets the inverse change of shape
 
 
-def reshape(x, *shape):
+def reshape(x, *sizes, shape=None):
     """The numbers of x, in order, in another shape; a size of -1 is inferred."""
     before = x.shape
-    return in_order(x).reshape(*shape), lambda g: (g.reshape(before),)
+    return in_order(x).reshape(*sizes if shape is None else [shape]), lambda g: (g.reshape(before),)
 
 
 def in_order(x):
@@ -415,15 +415,15 @@ def transpose(x, dim0, dim1):
     return x.swapaxes(*dims), lambda g: (g.swapaxes(*dims),)
 
 
-def permute(x, *dims):
+def permute(x, *each, dims=None):
     """x with its dims in the given order."""
-    dims = normalize_axis_tuple(_sizes(dims), x.ndim)
+    dims = normalize_axis_tuple(_sizes(each) if dims is None else dims, x.ndim)
     return x.transpose(dims), lambda g: (g.transpose(np.argsort(dims)),)
 
 
-def expand(x, *shape):
+def expand(x, *sizes, size=None):
     """x broadcast to a shape, in which -1 keeps a size; new dims are in front."""
-    shape = _sizes(shape)
+    shape = _sizes(sizes) if size is None else size
     new = len(shape) - x.ndim
     shape = [x.shape[i - new] if n == -1 and i >= new else n for i, n in enumerate(shape)]
     return np.broadcast_to(x, shape), lambda g: (g,)

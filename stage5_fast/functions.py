@@ -28,11 +28,21 @@ def _of_two(rule):
 def _asking(function, name=None):
     """The function that returns the result of a NumPy function as a constant."""
 
-    def asked(*inputs):
-        return constant(function(*map(_unwrapped, inputs)))
+    def asked(input):
+        return constant(function(_unwrapped(input)))
 
     asked.__name__ = name or function.__name__
     return asked
+
+
+def _combining(function):
+    """The function that returns the result of a NumPy function of two arrays as a constant."""
+
+    def combined(input, other):
+        return constant(function(_unwrapped(input), _unwrapped(other)))
+
+    combined.__name__ = function.__name__
+    return combined
 
 
 def _row(x):
@@ -303,9 +313,9 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     return apply(selection.index_select, (input,), dim, np.repeat(places, _counts(repeats)))
 
 
-def tile(input, *dims):
+def tile(input, *each, dims=None):
     """input repeated along each dim; missing repeats, of the first dims, are 1."""
-    dims = ops._sizes(dims)
+    dims = ops._sizes(each) if dims is None else dims
     return input.repeat(*(1,) * (input.ndim - len(dims)), *dims)
 
 
@@ -627,10 +637,14 @@ def bucketize(input, boundaries, *, out_int32=False, right=False):
 
 
 isnan, isinf, isfinite, isposinf, isneginf = map(_asking, (np.isnan, np.isinf, np.isfinite, np.isposinf, np.isneginf))
-logical_and, logical_or, logical_xor = map(_asking, (np.logical_and, np.logical_or, np.logical_xor))
-bitwise_and, bitwise_or, bitwise_xor = map(_asking, (np.bitwise_and, np.bitwise_or, np.bitwise_xor))
+logical_and, logical_or, logical_xor = map(_combining, (np.logical_and, np.logical_or, np.logical_xor))
+bitwise_and, bitwise_or, bitwise_xor = map(_combining, (np.bitwise_and, np.bitwise_or, np.bitwise_xor))
 logical_not, bitwise_not = _asking(np.logical_not), _asking(np.invert, "bitwise_not")
-heaviside = _asking(pointwise.heaviside)
+
+
+def heaviside(input, values):
+    """0 where input is below 0, 1 above it, and `values` at 0."""
+    return constant(pointwise.heaviside(_unwrapped(input), _unwrapped(values)))
 
 
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):

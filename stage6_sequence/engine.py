@@ -140,11 +140,10 @@ def _binary(rule):
     op = rule.__name__
 
     @wraps(rule)
-    def method(x, y):
-        if not isinstance(y, Tensor):
-            y = _constant(y)
-            if y is NotImplemented:
-                return y
+    def method(x, other):
+        y = other if isinstance(other, Tensor) else _constant(other)
+        if y is NotImplemented:
+            return y
         try:
             out, backward = rule(x._data, y._data)
         except (RuntimeWarning, FloatingPointError) as error:
@@ -199,8 +198,8 @@ def _viewed(out, x):
 def _comparison(compare):
     """The comparison operator: it returns a Tensor of booleans, which requires no grad."""
 
-    def method(x, y):
-        y = _unwrapped(y)
+    def method(x, other):
+        y = _unwrapped(other)
         if not (isinstance(y, (float, int, np.generic)) or hasattr(y, "__array_function__")):
             return NotImplemented
         check_same_device(compare.__name__, x._data, y)

@@ -47,7 +47,7 @@ def test_what_some_names_say(table):
     rung, link, refused = facts["torch.nn.Conv2d"]
     assert (rung, refused) == (4, []) and link.endswith("/generated/torch.nn.Conv2d.html")
     assert facts["torch.capture"][:2] == (5, None), "PyTorch hasn't got it"
-    assert "other=" in facts["torch.maximum"][2] and "other=" not in facts["torch.add"][2]
+    assert "out=" in facts["torch.cat"][2] and "out=" not in facts["torch.maximum"][2]
 
 
 def test_a_link_leads_to_what_pytorch_has(table):
