@@ -167,7 +167,6 @@ def test_a_demo_says_what_it_runs_then_a_line_an_epoch_then_the_result(name, dem
     assert result.startswith("Result: ")
 
 
-@pytest.mark.every_demo
 @DEMOS
 def test_the_same_seed_gives_the_same_numbers_and_another_gives_others(name, demo):
     once = without_clock(demo.usual(name))
