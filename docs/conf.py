@@ -17,7 +17,16 @@ author = "the authors of Gradual"
 copyright = "MIT license"
 html_title = "Gradual"
 
-extensions = ["myst_nb", "sphinx_copybutton", "mathml", "notebooks", "ladder_diff", "playground", "functions"]
+extensions = [
+    "myst_nb",
+    "sphinx_copybutton",
+    "mathml",
+    "notebooks",
+    "ladder_diff",
+    "exercise_list",
+    "playground",
+    "functions",
+]
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
