@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 
 from ladder.stages import ROOT
 
-LIMIT = 10  # seconds for which a test may compute
+LIMIT = 5  # seconds for which a test may compute
 
 
 class Ended(Exception):
@@ -30,6 +30,8 @@ class Judge:
         self.start()
 
     def start(self):
+        """Start the process; it is `loaded` when it has answered for the first time."""
+        self.loaded = False
         self.errors = TemporaryFile()  # noqa: SIM115 - as long as the process
         apart = (
             {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
@@ -55,6 +57,7 @@ class Judge:
         except BrokenPipeError:
             answer = ""
         if answer:
+            self.loaded = True
             return json.loads(answer)
         code = self.process.wait()
         self.errors.seek(0)

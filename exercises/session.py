@@ -29,7 +29,10 @@ class Session:
         self.judge, self.stamps, self.found = None, {}, False
 
     def ask(self, question, **more):
-        return self.judging().ask(question, **more)
+        """The judge's answer."""
+        if not self.judging().loaded:
+            say("(PyTorch is loaded first, once; that takes a few seconds.)", "dim")
+        return self.judge.ask(question, **more)
 
     def judging(self):
         """The judge, started when it is first needed."""
@@ -172,17 +175,14 @@ class Session:
         n = sum(map(self.progress.is_done, self.names))
         following = self.following(exercise.name)
         say(f"Done: {n} of {len(self.names)}.", "green")
-        if following:
-            say(f"Enter goes on to {following.name}. Or go on trying things in this file: each save is tested.")
-        else:
-            say("That was the last one. The ladder is yours.")
+        more = "" if isinstance(exercise, Prediction) else " Or go on trying things in this file: each save is tested."
+        say(f"Enter goes on to {following.name}.{more}" if following else "That was the last one. The ladder is yours.")
 
     # Faults
 
     def say_found(self, exercise):
         """The line is found: now, which test noticed?"""
-        wrong = self.ask("fault", name=exercise.name)["wrong"]
-        say(f"Found: it says  {wrong}  and should say  {exercise.right}", "green")
+        say(f"Found: it says  {self.workshop.wrong(exercise)}  and should say  {exercise.right}", "green")
         say("Which of these tests notices it?")
         for letter, title in zip("abc", exercise.which):
             say(f"    {letter}  {title}")

@@ -10,7 +10,7 @@ from .table import EXERCISES
 
 
 class Workshop:
-    """The rungs in `folder`, and the progress that belongs to them. `judge` says what a fault is."""
+    """The rungs in `folder`, and the progress that belongs to them. `judge()` knows the faults."""
 
     def __init__(self, folder, progress, judge):
         self.folder, self.progress, self.judge = folder.resolve(), progress, judge
@@ -33,8 +33,12 @@ class Workshop:
     def begin(self, exercise):
         """The text with which the exercise begins: a hole, or a fault."""
         if isinstance(exercise, Hunt):
-            return self.right(exercise).replace(exercise.right, self.judge().ask("fault", name=exercise.name)["wrong"])
+            return self.right(exercise).replace(exercise.right, self.wrong(exercise))
         return source.hole(self.right(exercise))
+
+    def wrong(self, hunt):
+        """What is put in the place of the right text in a hunt."""
+        return dict(self.judge().ask("faults", name=hunt.name)["faults"])[hunt.right]
 
     def open(self, exercise):
         """Make the exercise what is open in its rung: as it was left or, if it is new, as it begins."""
