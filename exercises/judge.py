@@ -49,24 +49,24 @@ class Watch:
         """A test begins: its time counts from now."""
         with self.lock:
             self.computed, self.began, self.running = time.process_time(), time.monotonic(), True
-            self._arm()
+            self._arm(self.limit)
 
     def end(self):
         with self.lock:
             self.running = False
             faulthandler.cancel_dump_traceback_later()
 
-    def _arm(self):
-        faulthandler.dump_traceback_later(self.limit, exit=True, file=2)  # by a thread that waits for nobody
+    def _arm(self, seconds):
+        """By a thread that waits for nobody; and a while more than is left, as the other may come late."""
+        faulthandler.dump_traceback_later(seconds + self.limit / 4, exit=True, file=2)
 
     def _go_on(self):
         while True:
             time.sleep(self.limit / 8)
             with self.lock:
-                if not self.running or time.process_time() - self.computed > self.limit:
-                    continue
-                if time.monotonic() - self.began < 6 * self.limit:
-                    self._arm()
+                left = self.limit - (time.process_time() - self.computed if self.running else self.limit)
+                if left > 0 and time.monotonic() - self.began < 6 * self.limit:
+                    self._arm(left)
 
 
 # The rung
@@ -277,15 +277,22 @@ def inputs(case, given, dtype):
 
 
 class Reports:
-    """A plugin of pytest: it keeps the tests that an exercise names, and what becomes of them."""
+    """A plugin of pytest: it keeps the tests that an exercise names, and what becomes of them.
 
-    def __init__(self, pattern, folder, watch):
-        self.pattern, self.folder, self.watch = pattern, folder, watch
-        self.passed, self.failure = 0, None
+    `patterns` are those of the parameters, by the name of the function; an empty one takes all.
+    """
+
+    def __init__(self, patterns, folder, watch):
+        self.patterns, self.folder, self.watch = patterns, folder, watch
+        self.found, self.passed, self.failure = set(), 0, None
 
     def pytest_collection_modifyitems(self, items):
-        if self.pattern:
-            items[:] = [item for item in items if fnmatch.fnmatchcase(item.callspec.id, self.pattern)]
+        items[:] = [item for item in items if self.is_named(item)]
+        self.found = {item.originalname for item in items}
+
+    def is_named(self, item):
+        pattern = self.patterns[item.originalname]
+        return not pattern or fnmatch.fnmatchcase(item.callspec.id, pattern)
 
     def pytest_runtest_setup(self, item):
         self.watch.begin()
@@ -326,15 +333,15 @@ def run_pytest(arguments, *plugins):
     return pytest.main([*quiet, f"--rootdir={root}", *arguments], plugins=[*plugins])
 
 
-def of_function(test, stage, folder, watch):
-    """How many of the runs of a test function passed, and the first failure."""
-    node, _, pattern = test.partition(": ")
-    file, _, function = node.partition("::")
-    path = Path(check.__file__).with_name(file)
-    reports = Reports(pattern, folder, watch)
-    run_pytest([f"{path}::{function}", "--stage", stage.package], reports)
-    if not reports.passed and not reports.failure:
-        raise LookupError(f"{test}: the suite has no such test")
+def of_functions(tests, stage, folder, watch):
+    """How many of the runs of test functions passed, and the first failure."""
+    nodes = [test.partition(": ")[::2] for test in tests]
+    patterns = {node.partition("::")[2]: pattern for node, pattern in nodes}
+    reports = Reports(patterns, folder, watch)
+    suite = Path(check.__file__).parent
+    run_pytest([*[str(suite / node) for node, _ in nodes], "--stage", stage.package], reports)
+    if missing := patterns.keys() - reports.found:
+        raise LookupError(f"the suite has no such test: {', '.join(missing)}")
     return reports.passed, reports.failure
 
 
@@ -354,8 +361,8 @@ def judged(exercise, folder, watch):
         if found:
             return {"passed": passed, "failure": found}
         passed += 1
-    for test in [test for test in exercise.tests if "::" in test]:
-        n, found = of_function(test, stage, folder, watch)
+    if functions := [test for test in exercise.tests if "::" in test]:
+        n, found = of_functions(functions, stage, folder, watch)
         passed += n
         if found:
             return {"passed": passed, "failure": found}

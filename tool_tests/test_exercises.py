@@ -1,6 +1,5 @@
 """The exercises: that each can be done, by its own rung alone, on the learner's file; and the sessions of a learner."""
 
-import json
 import os
 import re
 import shutil
@@ -17,7 +16,9 @@ from exercises import __main__ as command_line, source
 from exercises.client import Ended, Judge
 from exercises.exercise import Hole, Hunt, Prediction
 from exercises.progress import Progress, summed_up
+from exercises.session import Session
 from exercises.table import EXERCISES
+from exercises.workshop import Workshop
 from ladder.stages import ROOT
 
 HOLES = [exercise for exercise in EXERCISES.values() if isinstance(exercise, Hole)]
@@ -151,17 +152,6 @@ def test_what_is_in_the_repository_does_not_stand_in_for_a_file_that_is_missing(
     assert "__init__.py" in judge.ask("test", folder=folder, name="mul")["failure"]["headline"]
 
 
-def test_a_program_that_ends_python_is_answered(judge, tmp_path):
-    """The last test of this judge, which begins anew then."""
-    folder = mul_in(tmp_path, "    raise SystemExit(3)\n")
-    assert "SystemExit(3)" in judge.ask("test", folder=folder, name="mul")["failure"]["headline"]
-    mul_in(tmp_path, "    def mul2(n): return mul2(n)\n    return mul2(x)\n")
-    assert judge.ask("test", folder=folder, name="mul")["failure"]["headline"].startswith("RecursionError")
-    mul_in(tmp_path, "    import os\n    os._exit(7)\n")
-    with pytest.raises(Ended, match="ended with status 7"):
-        judge.ask("test", folder=folder, name="mul")
-
-
 # Sessions
 
 
@@ -184,7 +174,8 @@ class Run:
             env={**os.environ, "PYTHONUTF8": "1", "TERM": "dumb"},
             **apart,
         )
-        Thread(target=self._read, daemon=True).start()
+        self.reader = Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self):
         for line in self.process.stdout:
@@ -203,6 +194,13 @@ class Run:
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
 
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.reader.join()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
     def interrupt(self):
         self.process.send_signal(signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGINT)
 
@@ -218,8 +216,7 @@ def begin():
 
     yield begin
     for run in runs:
-        run.process.kill()
-        run.process.wait()
+        run.end()
 
 
 def save(path, old, new):
@@ -283,58 +280,90 @@ def test_a_learner_makes_mistakes_asks_for_help_leaves_and_comes_back(begin, tmp
     again.type("next")
     again.until("What does it print? Type it.")
     assert "half = 1" not in path.read_text(encoding="utf-8")  # what is left undone is in nobody's way
-    again.type("6.0")
-    again.until("It prints something else.")
-    again.type(" 12 ")
-    again.until("Done: 2 of 60.")
-    again.type("div")
-    again.until("It is in ")
-    assert "half = 1" in path.read_text(encoding="utf-8")
     again.type("quit")
     again.until("Left. All is kept")
     assert again.process.wait() == 0
 
 
-def test_a_teacher_chooses_and_a_fault_is_found_by_its_line_or_by_mending_it(begin, tmp_path):
-    (tmp_path / "chosen.txt").write_text("swapped  # first\n\noverflow\n", encoding="utf-8")
-    run = begin("--work", tmp_path / "work", "--only", tmp_path / "chosen.txt")
-    run.until("swapped  (1 of 2")
-    run.until("then this one failed:")
-    run.type("24")
-    run.until("Line 24 is as it should be.")
-    run.type("26")
-    run.until("it says  (g * x, g * y)  and should say  (g * y, g * x)")
-    run.type("a")
-    run.until("That one passes")
-    run.type("b")
-    run.until("Done: 1 of 2.")
-    path = tmp_path / "work" / "stage1_scalar" / "ops.py"
+@pytest.fixture
+def session(judge, tmp_path):
+    """Begins a session of which each line is typed here, in this process, with this judge."""
+
+    def begin(*names):
+        progress = command_line.progress_in(tmp_path)
+        progress.chosen = list(names) or None
+        session = Session(Workshop(tmp_path, progress, lambda: judge), progress)
+        session.judge = judge
+        return session
+
+    return begin
+
+
+def test_a_prediction_is_compared_with_what_is_printed(session, capsys):
+    learner = session("twice", "mul")
+    learner.go_to(learner.current)
+    assert learner.obey("6.0") and "It prints something else." in capsys.readouterr().out
+    assert learner.obey(" 12 ") and "Done: 1 of 2." in capsys.readouterr().out
+    assert learner.obey("") and "mul  (2 of 2" in capsys.readouterr().out
+    assert not learner.obey("quit")
+
+
+def test_a_fault_is_found_by_its_line_or_by_mending_it(session, tmp_path, capsys):
+    learner, path = session("swapped", "overflow"), tmp_path / "stage1_scalar" / "ops.py"
     reference = (ROOT / "stage1_scalar" / "ops.py").read_text(encoding="utf-8")
+    learner.go_to(learner.current)
+    assert "then this one failed:" in capsys.readouterr().out
+    learner.obey("24")
+    assert "Line 24 is as it should be." in capsys.readouterr().out
+    learner.obey("26")
+    assert "it says  (g * x, g * y)  and should say  (g * y, g * x)" in capsys.readouterr().out
+    learner.obey("a")
+    assert "That one passes" in capsys.readouterr().out
+    learner.obey("b")
+    assert "Done: 1 of 2." in capsys.readouterr().out
     assert path.read_text(encoding="utf-8") == reference
-    run.type("")
-    run.until("OverflowError")
+    learner.obey("")
+    assert "OverflowError" in capsys.readouterr().out
     save(path, "1 / (1 + _exp(-x))", "_exp(_minimum(x, 0)) / (1 + _exp(-_abs(x)))")
-    run.until("Which of these tests notices it?")
-    run.type("b")
-    run.until("That was the last one.")
-    run.type("quit")
-    run.process.wait()
-    assert path.read_text(encoding="utf-8") == reference
-    status, printed = at_once("--work", tmp_path / "work", "list")
-    assert status == 0 and printed.endswith("2 of 2 done.\n")
-    status, printed = at_once("--work", tmp_path / "work")
-    assert status == 0 and "All are done." in printed
+    learner.obey("")
+    assert "Which of these tests notices it?" in capsys.readouterr().out
+    learner.obey("b")
+    assert "That was the last one." in capsys.readouterr().out
+    assert path.read_text(encoding="utf-8") == reference and learner.current is None
 
 
-def test_a_damaged_file_of_progress_is_kept_and_what_was_written_counts(tmp_path):
-    status, printed = at_once("check", "--work", tmp_path)
-    assert status == 1 and "Nothing is written yet" in printed
+def test_a_draft_waits_until_its_exercise_is_gone_to_again(session, tmp_path):
+    learner, path = session(), tmp_path / "stage1_scalar" / "ops.py"
+    learner.go_to(learner.current)
+    save(path, UNWRITTEN, "    half = 1\n")
+    learner.obey("tanh")
+    assert path.read_text(encoding="utf-8").count(UNWRITTEN) == 1
+    learner.obey("mul")
+    text = path.read_text(encoding="utf-8")
+    assert "half = 1" in text and UNWRITTEN not in text
+
+
+def test_a_damaged_file_of_progress_is_kept_and_what_was_written_counts(session, tmp_path, capsys):
+    learner = session()
+    assert not learner.check(learner.current) and "Nothing is written yet" in capsys.readouterr().out
     save(tmp_path / "stage1_scalar" / "ops.py", UNWRITTEN, RIGHT.replace("y,", "y ,"))
     (tmp_path / "progress.json").write_text('{"current": "mul", "exer', encoding="utf-8")
-    status, printed = at_once("check", "--work", tmp_path)
-    assert status == 0 and "progress.json is damaged" in printed and "Done: 1 of 60." in printed
+    again = session()
+    assert again.check(again.current)
+    printed = capsys.readouterr().out
+    assert "progress.json is damaged" in printed and "Done: 1 of 60." in printed
     assert (tmp_path / "progress.damaged1.json").read_text(encoding="utf-8") == '{"current": "mul", "exer'
     assert "y ," in Progress.load(tmp_path / "progress.json").of["mul"]["text"]
+
+
+def test_a_teachers_choice_is_kept(tmp_path):
+    (tmp_path / "chosen.txt").write_text("swapped  # first\n\noverflow\n", encoding="utf-8")
+    status, printed = at_once("list", "--work", tmp_path, "--only", tmp_path / "chosen.txt")
+    assert status == 0 and [line.split()[0] for line in printed.splitlines()] == ["swapped", "overflow", "0"]
+    assert command_line.main(["list", "--work", str(tmp_path)]) == 0
+    assert Progress.load(tmp_path / "progress.json").chosen == ["swapped", "overflow"]
+    assert command_line.main(["list", "--work", str(tmp_path), "--only", "all"]) == 0
+    assert Progress.load(tmp_path / "progress.json").chosen is None
 
 
 @pytest.mark.parametrize("content", ["[]", '{"current": 1, "chosen": null, "exercises": {}}', "\0", "{"])
@@ -426,4 +455,14 @@ def test_the_table_names_no_exercise_twice():
         '^name = "(.*)"', Path(ROOT, "exercises", "table.toml").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert len(names) == len(set(names)) == len(EXERCISES)
-    assert json.dumps(names)
+
+
+def test_a_program_that_ends_python_is_answered(judge, tmp_path):
+    """The last test of this judge, which begins anew then."""
+    folder = mul_in(tmp_path, "    raise SystemExit(3)\n")
+    assert "SystemExit(3)" in judge.ask("test", folder=folder, name="mul")["failure"]["headline"]
+    mul_in(tmp_path, "    def mul2(n): return mul2(n)\n    return mul2(x)\n")
+    assert judge.ask("test", folder=folder, name="mul")["failure"]["headline"].startswith("RecursionError")
+    mul_in(tmp_path, "    import os\n    os._exit(7)\n")
+    with pytest.raises(Ended, match="ended with status 7"):
+        judge.ask("test", folder=folder, name="mul")
