@@ -108,8 +108,9 @@ def test_every_exercise_has_hints_and_a_text_that_can_be_cut():
         cut = source.hole(right)
         assert source.is_hole(cut) and not source.is_hole(right), hole.name
         assert right.startswith(source.heading(right)) and '"""' in source.heading(right), hole.name
-        assert source.part(source.replaced(whole, hole.function, cut), hole.function) == (cut, line)
-        assert source.replaced(source.replaced(whole, hole.function, cut), hole.function, right) == whole
+        holed = source.replaced(whole, hole.function, cut)
+        assert source.part(holed, hole.function) == (cut, line)
+        assert source.replaced(holed, hole.function, right) == whole
 
 
 # What a learner may write
