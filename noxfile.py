@@ -161,7 +161,7 @@ def ladder(session):
 
 @nox.session(venv_backend="none", requires=["environment"])
 def tools(session):
-    """Test the tools around the ladder: its check, the propagation of fixes, the exercises, the benchmarks; and each rung alone."""
+    """Test the tools around the ladder: the check, propagation, exercises, benchmarks; and each rung alone."""
     test(session, "tool_tests", *session.posargs)
 
 

@@ -34,7 +34,7 @@ from .table import EXERCISES
 HERE = Path(__file__).resolve().parent
 BY_THE_CLOCK = 12  # times the limit, after which a test is ended although it hasn't computed for so long
 SHOWN = 12  # numbers, up to which an array is shown whole
-LINES = 14  # of what an error or a test says
+LINES, LONGEST = 14, 160  # of what an error or a test says, and how long they may be
 PRINTED = 20  # lines of what a learner's own `print` says
 DIGITS = {"float64": 8, "float32": 5}
 
@@ -148,7 +148,8 @@ def place_of(error, folder):
 
 def of_error(test, error, folder):
     """The failure that an error is."""
-    first, *more = [line for line in str(error).splitlines() if line.strip()] or ["without a message"]
+    lines = [line[:LONGEST] for line in str(error).splitlines() if line.strip()]
+    first, *more = dict.fromkeys(lines) or ["without a message"]  # a compiler says some of them several times
     return failure(test, f"{type(error).__name__}: {first}", more[:LINES], place_of(error, folder))
 
 
@@ -321,11 +322,12 @@ class Reports:
         trace = call.excinfo.traceback[-1]
         tests = [each for each in call.excinfo.traceback if Path(each.path).parent.name == "shared_tests"]
         trace = tests[-1] if tests else trace
-        lines = str(error).strip().splitlines() or ["it is not so"]
+        words = str(error).replace("ACTUAL", "yours").replace("DESIRED", "wanted")  # NumPy's
+        lines = [line[:LONGEST] for line in words.splitlines() if line.strip()]
         return failure(
             title,
             f"What the test asks for in line {trace.lineno + 1} of {Path(trace.path).name} isn't so.",
-            [str(trace.statement).strip(), *[line for line in lines if line.strip()][:LINES]],
+            [str(trace.statement).strip(), *lines[:LINES]],
         )
 
 
