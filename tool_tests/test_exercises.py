@@ -451,11 +451,13 @@ def test_without_rich_the_same_is_printed_as_plain_text(tmp_path):
     assert runs[0] == runs[1] and b"mul" in runs[0]
 
 
-def test_the_table_names_no_exercise_twice():
+def test_the_table_names_no_exercise_twice_and_the_readme_counts_them():
     names = re.findall(
         '^name = "(.*)"', Path(ROOT, "exercises", "table.toml").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert len(names) == len(set(names)) == len(EXERCISES)
+    counts = f"{len(HOLES)} holes, {len(HUNTS)} planted faults to find, {len(PREDICTIONS)} programs"
+    assert counts in " ".join(Path(ROOT, "exercises", "README.md").read_text(encoding="utf-8").split())
 
 
 def test_a_program_that_ends_python_is_answered(judge, tmp_path):
