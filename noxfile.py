@@ -27,6 +27,7 @@ BOOK = ["furo", "ipykernel", "jupytext", "linkchecker", "myst-nb>=1.4", "sphinx>
 NEEDS += [f"{package}; python_version >= '3.11'" for package in BOOK]  # which is the oldest that Sphinx supports
 NEEDS += ["scikit-learn"]  # has the digits that ours are compared with
 NEEDS += ["selenium"]  # drives the browser that the page where you type is tested in
+NEEDS += ["rich", "watchfiles"]  # for the exercises
 
 nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"
@@ -160,7 +161,7 @@ def ladder(session):
 
 @nox.session(venv_backend="none", requires=["environment"])
 def tools(session):
-    """Test the tools around the ladder: its check, the propagation of fixes, the benchmarks; and each rung alone."""
+    """Test the tools around the ladder: the check, propagation, exercises, benchmarks; and each rung alone."""
     test(session, "tool_tests", *session.posargs)
 
 

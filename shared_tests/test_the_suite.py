@@ -18,6 +18,7 @@ from types import CodeType, FunctionType
 
 import pytest
 
+from ladder.source import lines_of
 from ladder.stages import STAGES, says_the_same
 
 from . import (
@@ -653,13 +654,7 @@ def parsed(path):
 
 def span(path, function):
     """The lines, counted from 0, on which a function or class stands at the top of a file or of a class, or None."""
-    body = parsed(path)
-    for name in function.split("."):
-        found = [node for node in body if getattr(node, "name", None) == name]
-        if not found:
-            return None
-        body = found[0].body if hasattr(found[0], "body") else []
-    return min(part.lineno for part in (found[0], *found[0].decorator_list)) - 1, found[0].end_lineno
+    return lines_of(parsed(path), function)
 
 
 def noticing(fault, engine):
