@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import itertools
 import tracemalloc
 import warnings
 
@@ -150,17 +151,40 @@ def test_memory_of_attention_grows_with_tokens_and_not_with_their_square(stage):
 
 @attention
 def test_a_cache_gives_what_all_tokens_at_once_give(engine, stage):
+    """Also begun anew, and with several tokens more at a time."""
     cache, attend = stage.part("attention").KVCache(6), engine.F.scaled_dot_product_attention
     q, k, v = (engine.tensor(numbers(2, 3, 6, 4) * n) for n in (1, 2, 3))
     wanted = engine.value(attend(q, k, v, is_causal=True))
-    first = attend(q[..., :3, :], *cache.append(k[..., :3, :], v[..., :3, :]), is_causal=True)
-    np.testing.assert_allclose(engine.value(first), wanted[..., :3, :], rtol=1e-9)
-    for t in range(3, 6):
-        here = np.s_[..., t : t + 1, :]
-        out = attend(q[here], *cache.append(k[here], v[here]))
-        np.testing.assert_allclose(engine.value(out), wanted[here], rtol=1e-9)
-    with pytest.raises(ValueError, match="KVCache: wanted at most 6 tokens, got 7"):
-        cache.append(k[..., :1, :], v[..., :1, :])
+    for places in ((0, 3), (3, 4), (4, 6)), ((0, 1), (1, 6)):
+        for first, end in places:
+            here = np.s_[..., first:end, :]
+            out = attend(q[here], *cache.append(k[here], v[here]))
+            np.testing.assert_allclose(engine.value(out), wanted[here], rtol=1e-9)
+        with pytest.raises(ValueError, match="KVCache: wanted at most 6 tokens, got 7"):
+            cache.append(k[..., :1, :], v[..., :1, :])
+        cache.clear()
+
+
+@attention
+def test_writing_expects_what_the_network_does_with_the_whole_text(stage, monkeypatch):
+    """Token by token, from a cache and by recorded steps, past the network's 64 tokens."""
+    package, gpt = stage.package, stage.part("gpt")
+    package.manual_seed(0)
+    model, seen = gpt.Playwright(11), []
+    for p in model.parameters():
+        p.data *= 3.0  # so that what it has read matters
+
+    def draw(chances, count):
+        seen.append(chances.numpy())
+        return package.multinomial(chances, count)
+
+    monkeypatch.setattr(gpt, "multinomial", draw)
+    with package.no_grad():
+        text = [1, *itertools.islice(gpt.write(model, [1]), 90)]
+        for n in (1, 2, 3, 64, 65, 66, 90):  # tokens so far, of which up to 64 are in the cache
+            read = text[:n] if n <= 64 else text[33:n]
+            wanted = package.nn.functional.softmax(model(package.tensor([read]))[0, -1] / 0.8, -1)
+            np.testing.assert_allclose(seen[n - 1], wanted.numpy(), rtol=1e-4, atol=1e-6)
 
 
 @attention

@@ -21,7 +21,7 @@ from .random import default_generator
 
 HERE = str(Path(__file__).parent)
 UFUNCS = {"add", "subtract", "multiply", "divide", "negative", "maximum", "minimum", "exp", "log", "sqrt", "tanh"}
-UFUNCS |= {"square", "absolute", "power", "reciprocal", "isnan"}
+UFUNCS |= {"square", "absolute", "power", "reciprocal", "isnan", "trunc", "copysign"}
 COMPARISONS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
 COMPARISONS |= {"logical_and", "logical_or", "logical_not"}
 REDUCED = {"add", "maximum", "minimum"}
@@ -36,7 +36,7 @@ INLINED = {
     "product",
 }  # for products of any size
 INLINED_SMALL = {"adadelta", "adagrad", "adam", "in_order", "nll", "nll_gradient", "rectify", "rectify_gradient"}
-INLINED_SMALL |= {"rmsprop", "sgd"}
+INLINED_SMALL |= {"moments", "normalized", "rmsprop", "sgd"}
 
 READ = "it reads a number, which will be another in each step: return the tensor, and read it after the call"
 
@@ -505,6 +505,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
             return record.of_outside(function(*unwrapped(record, args), **unwrapped(record, given)))
         if name == "copy":
             return record.copy(args[0])
+        if name == "clip" and len(args) == 3 and not given and not any(x is None for x in args):
+            return np.minimum(np.maximum(args[0], args[1]), args[2])
         if name == "where" and len(args) == 3:
             return record.each("where", np.where, args)
         if name == "copyto":

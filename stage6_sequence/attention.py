@@ -16,7 +16,8 @@ import math
 
 import numpy as np
 
-from .device import kernel
+from .creation import arange, zeros
+from .device import kernel, within
 from .engine import Tensor, apply, array_of, cat, constant
 from .nn import functional as F
 from .padding import pad
@@ -255,22 +256,32 @@ def _merged(op, attn_mask, padding_mask, q, keys, more):
 class KVCache:
     """The keys and values of all tokens so far, so that a new token is compared with them without making them anew.
 
-    There is room for `capacity` tokens. What is kept has no gradient.
+    There is room for `capacity` tokens. What is kept has no gradient. How many tokens there are, `length`, is a tensor
+    and all places are in memory from the first on, so that a captured step goes on counting.
     """
 
-    def __init__(self, capacity):
-        self.capacity, self.length, self._kept = capacity, 0, None
+    def __init__(self, capacity, device=None):
+        self.capacity, self.length = capacity, zeros(1, dtype=np.int64, device=device)
+        self._places, self._kept = arange(capacity, device=device), None
 
     def append(self, key, value):
-        """Keep keys (…, L, E) and values (…, L, F) of L more tokens; returns those of all so far."""
-        length = self.length + key.shape[-2]
-        if length > self.capacity:
-            raise ValueError(f"KVCache: wanted at most {self.capacity} tokens, got {length}")
+        """Keep keys (…, L, E) and values (…, L, F) of L more tokens; ValueError where there is no room for them.
+
+        Returns the keys and values of all places, (…, capacity, E) and (…, capacity, F), and a mask (L, capacity): each
+        of the L may attend to the tokens before it and to itself.
+        """
         if self._kept is None:
-            self._kept = [
-                np.zeros_like(x._data, shape=(*x.shape[:-2], self.capacity, x.shape[-1])) for x in (key, value)
-            ]
+            self._kept = [x.new_zeros(self.capacity, *x.shape[:-2], x.shape[-1]) for x in (key, value)]
+            self._all = [kept.movedim(0, -2) for kept in self._kept]
+        here = self._places[: key.shape[-2]] + self.length
+        if not within(here._data, self.capacity):
+            tokens = self.length.item() + key.shape[-2]
+            raise ValueError(f"KVCache: wanted at most {self.capacity} tokens, got {tokens}")
         for kept, x in zip(self._kept, (key, value)):
-            kept[..., self.length : length, :] = x._data
-        self.length = length
-        return tuple([constant(kept[..., :length, :]) for kept in self._kept])
+            kept[here] = x.detach().movedim(-2, 0)
+        self.length += key.shape[-2]
+        return *self._all, self._places <= here.unsqueeze(1)
+
+    def clear(self):
+        """Forget all tokens."""
+        self.length.zero_()

@@ -10,13 +10,15 @@ https://github.com/karpathy/nanoGPT
 import math
 import random
 import sys
+from itertools import islice
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 
-from . import full, manual_seed, multinomial, nn, no_grad, optim, tensor
+from . import arange, full, manual_seed, multinomial, nn, no_grad, optim, tensor
 from .attention import KVCache
+from .capture import capture
 from .demo import (
     Checkpoint,
     Losses,
@@ -133,9 +135,10 @@ class Block(nn.Module):
         n, t, width = x.shape
         parts = self.attention(self.norm1(x)).chunk(3, -1)
         query, key, value = (part.reshape(n, t, HEADS, width // HEADS).transpose(1, 2) for part in parts)
-        if cache is not None:
-            key, value = cache.append(key, value)
-        heads = F.scaled_dot_product_attention(query, key, value, is_causal=t > 1)
+        if cache is None:
+            heads = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        else:
+            heads = F.scaled_dot_product_attention(query, *cache.append(key, value))
         x = x + self.projection1(heads.transpose(1, 2).reshape(n, t, width))
         return x + self.projection2(F.gelu(self.linear(self.norm2(x))))
 
@@ -154,7 +157,7 @@ class Playwright(nn.Module):
     def forward(self, tokens, caches=(None,) * LAYERS):
         """The logits of what comes after each token: (n, t) -> (n, t, characters); caches hold those before them."""
         first = caches[0].length if caches[0] else 0
-        x = self.token(tokens) + self.position.weight[first : first + tokens.shape[1]]
+        x = self.token(tokens) + self.position(arange(tokens.shape[1], device=tokens.device) + first)
         for block, cache in zip(self.blocks, caches):
             x = block(x, cache)
         return F.linear(self.norm(x), self.token.weight)  # which one matrix does, both ways
@@ -170,17 +173,30 @@ def loss_of_pieces(model, tokens, wanted):
     return F.cross_entropy(model(tokens).flatten(0, 1), wanted.flatten())
 
 
-def write(model, tokens, count, temperature=0.8):
-    """So many tokens more. What is kept of those before is begun anew from the last half when it is full."""
-    tokens, device = list(tokens), model.token.weight.device
-    caches, unread = [KVCache(CONTEXT) for _ in range(LAYERS)], tokens[-CONTEXT // 2 :]
-    for _ in range(count):
-        if caches[0].length + len(unread) > CONTEXT:
-            caches, unread = [KVCache(CONTEXT) for _ in range(LAYERS)], tokens[-CONTEXT // 2 :]
-        logits = model(tensor([unread], device=device), caches)
-        unread = [multinomial(F.softmax(logits[0, -1] / temperature, -1), 1).item()]
+def write(model, tokens, temperature=0.8):
+    """What comes after these tokens, one after the other, without end.
+
+    The caches are full after 64. As positions are counted from their first token, they can't forget only that: they are
+    begun anew with the last half. So there are steps of 1 token and of 32, which are recorded.
+    """
+    device, tokens = model.token.weight.device, list(tokens)
+    caches = [KVCache(CONTEXT, device) for _ in range(LAYERS)]
+
+    @capture
+    def chances_after(unread):
+        return F.softmax(model(unread, caches)[0, -1] / temperature, -1)
+
+    unread, length = tokens[-CONTEXT // 2 :], 0
+    while True:
+        if length + len(unread) > CONTEXT:
+            for cache in caches:
+                cache.clear()
+            unread, length = tokens[-CONTEXT // 2 :], 0
+        chances = chances_after(tensor([unread], device=device))
+        length += len(unread)
+        unread = [multinomial(chances, 1).item()]
         tokens += unread
-    return tokens
+        yield unread[0]
 
 
 def main_of_plays(flags):
@@ -208,14 +224,16 @@ def main_of_plays(flags):
     log.end({})
     with no_grad():
         begun = [number[character] for character in flags.prompt or "\n" if character in number]
+        writing = write(model, begun)
+        written = list(islice(writing, 200))  # by then its steps are recorded
         began = perf_counter()
-        written = write(model, begun, 500)
-        speed = 500 / (perf_counter() - began)
-        say("".join([characters[token] for token in written]).strip("\n"))
+        written += islice(writing, 300)
+        speed = 300 / (perf_counter() - began)
+        say("".join([characters[token] for token in begun + written]).strip("\n"))
         places = np.arange(0, len(test) - CONTEXT, CONTEXT)
         parts = np.array_split(places, -(-len(places) // 100))
         loss = sum(loss_of_pieces(model, *pieces(test, part, flags.device)).item() * len(part) for part in parts)
-        say(f"Result: test loss {loss / len(places):.4f}, in {seconds:.1f} s; {speed:,.0f} characters a second")
+        say(f"Result: test loss {loss / len(places):.4f}, in {seconds:.1f} s; wrote {speed:,.0f} characters a second")
 
 
 def rate(step, steps):

@@ -42,10 +42,13 @@ EXPRESSIONS = {
     "logical_or": "{} or {}",
     "logical_not": "not {}",
     "isnan": "{0} != {0}",
+    "trunc": "np.trunc({})",
+    "copysign": "np.copysign({}, {})",
     "where": "{1} if {0} else {2}",
     "copy": "{}",
 }
-INLINED = 1 << 15  # products of two numbers, up to which a matrix product is a loop of its own
+INLINED = 1 << 15  # products of two numbers, up to which a matrix product is a loop of its own,
+INLINED_DOWN = 1 << 13  # and up to which one is that has few rows and reads the other matrix down its columns
 THREADED = 1_000_000  # such products, from which the kernel, on all threads, is faster than BLAS on one
 APART = 1 << 14  # numbers, from which a sum of rows is NumPy's, which adds up many at once
 LONGEST = 100  # lines, after which another function begins: how long Numba takes grows faster than a function
@@ -220,7 +223,8 @@ class Program:
     def _product(self, operation):
         out, a, b, label = operation.out, operation.a, operation.b, operation.label
         (m, k), n = a.shape[-2:], b.shape[-1]
-        if out.size * k > INLINED:
+        down = m <= 2 and n >= 8 and b.strides[-1] != b.itemsize
+        if out.size * k > (INLINED_DOWN if down else INLINED):
             planes = out.size * k >= THREADED and out.flags.c_contiguous
             call = Call(multiply if planes else np.matmul, (a, b), {"out": out}, label=label)
             call.arrays = [a, b, out]

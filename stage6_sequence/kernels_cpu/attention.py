@@ -18,6 +18,7 @@ from .packing import pack_panel, row_offsets
 from .registers import OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, lanes, load, store
 
 __all__ = ["attend", "attend_gradient"]
+THRESHOLDS = {"attend": 512}  # as of one query, which has no tiles
 
 QUERIES, KEYS = 5 * PRODUCT_ROWS, 128  # a block and a tile: so many scores are in memory at the same time
 FIRST = np.zeros(1, np.int64)
