@@ -183,7 +183,7 @@ STAGES = (
         dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
         optional=("cupy-cuda12x", "cupy-cuda13x", "matplotlib", "numba-cuda", "pillow", "pooch")
         + ("pygraphviz", "tensorboard", "tqdm", "wandb"),
-        demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
+        demos=("moons", "gpt", "mnist", "autoencoder", "resnet", "names"),
         max_lines=12650,
         max_added=1400,
         max_changed=1,
@@ -192,6 +192,7 @@ STAGES = (
             "attention.py",
             "kernels_cpu/attention.py",
             "kernels_cpu/recurrent.py",
+            "names.py",
             "nn/attention.py",
             "nn/recurrent.py",
             "nn/transformer.py",
@@ -208,7 +209,7 @@ STAGES = (
         dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
         optional=("cupy-cuda12x", "cupy-cuda13x", "impi-rt", "matplotlib", "mpi4py", "mpich", "numba-cuda")
         + ("pillow", "pooch", "pygraphviz", "tensorboard", "tqdm", "wandb"),
-        demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
+        demos=("moons", "gpt", "mnist", "autoencoder", "resnet", "names"),
         max_lines=13100,
         max_added=420,
         max_changed=1,
