@@ -2,6 +2,7 @@
 
 import random
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ class Torchs(torch.nn.Module):
 def torchs_loss(stage, epochs, batch_size, lr=5e-3):
     """The test loss of the same network in PyTorch after training from the same weights, on the same batches."""
     package, part = stage.package, stage.part("names")
-    names = stage.part("demo").names()[1]
+    names = Path(package.__file__).with_name("names.txt").read_text().split()
     random.Random(0).shuffle(names)
     train, test = part.examples(names[: len(names) * 9 // 10]), part.examples(names[len(names) * 9 // 10 :])
     package.manual_seed(0)
@@ -62,7 +63,7 @@ def test_its_number_is_pytorchs_after_the_same_training(stage, demo):
     assert re.match(r"epoch 1/1   loss \d\.\d{4}   test \d\.\d{4}   .* s +[\d,]+/s$", epoch)
     assert re.fullmatch(r"New names:( +[a-z]*,){19} [a-z]*", "".join(names))
     number = float(re.search(r"test loss ([\d.]+)", result)[1])
-    assert f"test {number:.4f} " in epoch and number < 2.5
+    assert f"test {number:.4f} " in epoch and number < 2.6
     assert number == pytest.approx(torchs_loss(stage, 1, 100), abs=2e-4)
 
 
