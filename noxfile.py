@@ -147,10 +147,12 @@ def sanitizer(session):
 
 @nox.session(venv_backend="none", requires=["environment"])
 def simulator(session):
-    """Test rung 5's CUDA kernels without a GPU, in Numba's simulator of one."""
+    """Test the CUDA kernels of rungs 5 and 6 without a GPU, in Numba's simulator of one."""
     tests = ["shared_tests/test_devices.py", "shared_tests/test_kernels_gpu.py", "--stage", "stage5_fast", "-k"]
     chosen = "test_kernels_gpu and not same_bits or simulated"  # whose threads take turns in one order
     test(session, *tests, chosen, *session.posargs, NUMBA_ENABLE_CUDASIM="1")
+    tests = ["shared_tests/test_sequence_kernels_gpu.py", "--stage", "stage6_sequence"]
+    test(session, *tests, *session.posargs, NUMBA_ENABLE_CUDASIM="1")
 
 
 @nox.session(venv_backend="none")
