@@ -1,4 +1,6 @@
-"""The directive `exercises`: a table of all exercises, from their own table."""
+"""The directive `exercises`: a list of all exercises, rung by rung, from their own table."""
+
+from itertools import groupby
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
@@ -7,30 +9,23 @@ KINDS = {"Hole": "write", "Hunt": "find the fault", "Prediction": "predict"}
 
 
 class Exercises(SphinxDirective):
-    """Rung, name and kind of each, and what it asks for."""
+    """Name and kind of each, and what it asks for."""
 
     def run(self):
         from exercises.table import EXERCISES
 
-        table, group = nodes.table(classes=["colwidths-auto"]), nodes.tgroup(cols=4)
-        group += [nodes.colspec() for _ in range(4)]
-        head, body = nodes.thead(), nodes.tbody()
-        head += self._row(*[nodes.Text(title) for title in ("rung", "name", "kind", "what it asks")])
-        for name, exercise in EXERCISES.items():
-            kind = KINDS[type(exercise).__name__]
-            body += self._row(nodes.Text(str(exercise.rung)), nodes.literal("", name), nodes.Text(kind), exercise.task)
-        group += [head, body]
-        table += group
-        return [table]
+        found = []
+        for rung, on_it in groupby(EXERCISES.values(), lambda exercise: exercise.rung):
+            listed = nodes.bullet_list()
+            listed += [self._item(exercise) for exercise in on_it]
+            found += [nodes.rubric("", f"Rung {rung}"), listed]
+        return found
 
-    def _row(self, *cells):
-        row = nodes.row()
-        for cell in cells:
-            entry, paragraph = nodes.entry(), nodes.paragraph()
-            paragraph += self.parse_inline(cell)[0] if isinstance(cell, str) else cell
-            entry += paragraph
-            row += entry
-        return row
+    def _item(self, exercise):
+        text = nodes.paragraph()
+        text += [nodes.literal("", exercise.name), nodes.Text(f" ({KINDS[type(exercise).__name__]}) ")]
+        text += self.parse_inline(exercise.task)[0]
+        return nodes.list_item("", text)
 
 
 def setup(app):
