@@ -256,6 +256,7 @@ class _Group:
 
     def abort(self, status):
         self._unwatched()
+        time.sleep(0.2)  # in which the launcher passes on what was said: it ends with the ranks
         self.comm.Abort(status)
 
 
