@@ -85,7 +85,7 @@ STAGES = (
         demos=("moons", "gpt"),
         max_lines=2300,
         max_added=655,
-        max_changed=40,
+        max_changed=40,  # of 227 lines: the operators' methods are rewritten, as what they return is
         touched=("draw.py", "engine.py", "gpt.py", "grad_mode.py", "moons.py", "ops.py"),
         beside=("creation.py", "device.py", "functions.py", "inplace.py", "aliases.py", "pointwise.py")
         + ("random.py", "selection.py"),

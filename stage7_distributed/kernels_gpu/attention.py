@@ -11,11 +11,18 @@ import math
 from numba import cuda
 
 from ..kernels_cpu.layout import check_shapes
-from .launch import THREADS, contiguous, empty, same_dtype, specialized, split
+from .launch import THREADS, contiguous, device, empty, same_dtype, specialized, split
 
 __all__ = ["attend", "attend_gradient"]
 MOST_NUMBERS = 128  # of a query, and of a value, which a thread keeps in registers
 SHARED = 32 * 1024  # bytes of the two tiles of a block
+
+
+@device
+def load(tile, x, first, count, size, t):
+    """Load rows of x, of so many numbers each, into a tile; thread t has every 256th number."""
+    for n in range(t, count * size, THREADS):
+        tile[n // size, n % size] = x[first * size + n]
 
 
 def _attend(q, k, v, out, lse, blocks, rows, keys, scale):
@@ -38,10 +45,8 @@ def _attend(q, k, v, out, lse, blocks, rows, keys, scale):
     top, total = real(-math.inf), real(0)
     for start in range(0, min(keys, (block + 1) * THREADS) if CAUSAL else keys, TILE):
         count = min(TILE, keys - start)
-        for n in range(t, count * SIZE, THREADS):
-            k_tile[n // SIZE, n % SIZE] = k[(head * keys + start) * SIZE + n]
-        for n in range(t, count * VALUES, THREADS):
-            v_tile[n // VALUES, n % VALUES] = v[(head * keys + start) * VALUES + n]
+        load(k_tile, k, head * keys + start, count, SIZE, t)
+        load(v_tile, v, head * keys + start, count, VALUES, t)
         cuda.syncthreads()
         if CAUSAL:
             count = min(count, i + 1 - start)
@@ -89,10 +94,8 @@ def _to_queries(g, q, k, v, out, lse, to_q, means, blocks, rows, keys, scale):
             mean += incoming[f] * out[(head * rows + i) * VALUES + f]
     for start in range(0, min(keys, (block + 1) * THREADS) if CAUSAL else keys, TILE):
         count = min(TILE, keys - start)
-        for n in range(t, count * SIZE, THREADS):
-            k_tile[n // SIZE, n % SIZE] = k[(head * keys + start) * SIZE + n]
-        for n in range(t, count * VALUES, THREADS):
-            v_tile[n // VALUES, n % VALUES] = v[(head * keys + start) * VALUES + n]
+        load(k_tile, k, head * keys + start, count, SIZE, t)
+        load(v_tile, v, head * keys + start, count, VALUES, t)
         cuda.syncthreads()
         if CAUSAL:
             count = min(count, i + 1 - start)
@@ -133,10 +136,8 @@ def _to_keys(g, q, k, v, lse, means, to_k, to_v, blocks, rows, keys, scale):
             value[f], value_sums[f] = v[(head * keys + j) * VALUES + f], 0
     for start in range(block * THREADS // TILE * TILE if CAUSAL else 0, rows, TILE):
         count = min(TILE, rows - start)
-        for n in range(t, count * SIZE, THREADS):
-            q_tile[n // SIZE, n % SIZE] = q[(head * rows + start) * SIZE + n]
-        for n in range(t, count * VALUES, THREADS):
-            g_tile[n // VALUES, n % VALUES] = g[(head * rows + start) * VALUES + n]
+        load(q_tile, q, head * rows + start, count, SIZE, t)
+        load(g_tile, g, head * rows + start, count, VALUES, t)
         cuda.syncthreads()
         for i in range(max(0, j - start) if CAUSAL else 0, count if j < keys else 0):
             score, product = real(0), real(0)
