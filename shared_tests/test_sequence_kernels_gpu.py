@@ -40,7 +40,8 @@ def drawn(heads, rows, keys, size, values, dtype):
 def near(ours, theirs, dtype):
     for mine, their in zip(ours, theirs, strict=True):
         assert mine.shape == their.shape and mine.dtype == dtype
-        np.testing.assert_allclose(mine, their, rtol=2e-5 if dtype == np.float32 else 1e-12, atol=1e-5)
+        tolerance = 2e-5 if dtype == np.float32 else 1e-12
+        np.testing.assert_allclose(mine, their, rtol=tolerance, atol=tolerance)
 
 
 @dtypes
