@@ -617,8 +617,7 @@ def _accumulate(x, g, incoming, own):
             return
         else:
             g = g.whole()
-            if type(g) is np.ndarray:
-                own.add(x)
+            own.add(x)
     if x._grad is not None:
         if not x.op and x._grad.shape:
             x._grad += g  # in place: others may hold a reference to a leaf's gradient

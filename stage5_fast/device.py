@@ -14,8 +14,6 @@ from weakref import WeakSet
 
 import numpy as np
 
-from .pointwise import error_function
-
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 for _name, _pattern, _wanted in (
@@ -246,16 +244,6 @@ _on_device = WeakSet()  # settings that kernels read from the GPU's memory
 def refresh():
     for setting in _on_device:
         setting.refresh()
-
-
-@elementwise
-def erf(x):
-    """The error function of each number."""
-    if on_host(x) or isinstance(x, Recorded):
-        return error_function(x)
-    from cupyx.scipy.special import erf
-
-    return erf(x)
 
 
 def add_at(x, index, g):

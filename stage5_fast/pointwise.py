@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 
+from .device import device_of, elementwise
+
 # Trigonometry
 
 
@@ -141,6 +143,7 @@ def reciprocal(x):
 
 # The error function: rational approximations for |x| near 0, up to 4 and above 4 (Cody 1969, Math. Comp. 23)
 
+_TWO_BY_ROOT_PI = 2 / math.sqrt(math.pi)
 _NEAR = 0.46875
 _ERF_NEAR = (
     (0.185777706184603153, 3.16112374387056560, 113.864154151050156, 377.485237685302021, 3209.37758913846947),
@@ -162,7 +165,7 @@ _ERFC_FAR = (
 
 def erf(x):
     """2/√π·∫₀ˣ e^(−t²) dt;  d/dx = 2/√π·e^(−x²)."""
-    return error_function(x), lambda g: (g * np.exp(-x * x) * (2 / math.sqrt(math.pi)),)
+    return error_function(x), lambda g: (error_function_gradient(g, x),)
 
 
 def erfc(x):
@@ -170,15 +173,26 @@ def erfc(x):
     size = np.abs(x)
     tail = np.where(size < 4, _erfc_middle(np.clip(size, _NEAR, 4)), _erfc_far(np.clip(size, 4, 30)))
     out = np.where(size <= _NEAR, 1 - error_function(x), np.where(x > 0, tail, 2 - tail))
-    return out, lambda g: (g * np.exp(-x * x) * (-2 / math.sqrt(math.pi)),)
+    return out, lambda g: (-error_function_gradient(g, x),)
 
 
+@elementwise
 def error_function(x):
     """erf of each number, which NumPy doesn't have."""
+    if device_of(x) == "cuda":
+        from cupyx.scipy.special import erf
+
+        return erf(x)
     size = np.abs(x)
     small = np.minimum(size, _NEAR)
     near = small * _rational(small * small, _ERF_NEAR)
     return np.copysign(np.where(size <= _NEAR, near, 1 - _erfc_middle(np.clip(size, _NEAR, 6))), x)
+
+
+@elementwise
+def error_function_gradient(g, x):
+    """g·2/√π·e^(−x²)."""
+    return g * np.exp(-x * x) * _TWO_BY_ROOT_PI
 
 
 def _erfc_middle(x):

@@ -116,6 +116,24 @@ def needed(operations, kept):
     return out[::-1]
 
 
+def _adds_bias(operation, before):
+    """Whether an operation adds a bias to the product that the kernel has just made, which can add it itself."""
+    return (
+        isinstance(before, Call)
+        and before.function is multiply
+        and len(before.arguments) == 2
+        and isinstance(operation, Each)
+        and operation.function == "add"
+        and isinstance(operation.inputs[1], np.ndarray)
+        and operation.inputs[1].shape == operation.out.shape[-1:]
+        and operation.inputs[1].dtype == operation.out.dtype
+        and all(
+            x.__array_interface__ == before.options["out"].__array_interface__
+            for x in (operation.inputs[0], operation.out)
+        )
+    )
+
+
 def can_join(operation, nest):
     """Whether an operation finds in a nest's loops all that it needs, at the time when it needs it."""
     shape = nest.shape
@@ -197,7 +215,11 @@ class Program:
         """The operations, with calls in the place of products and sums that are worth one."""
         out = []
         for operation in operations:
-            if isinstance(operation, Call):
+            if out and _adds_bias(operation, out[-1]):
+                call = out[-1]
+                call.arguments += (operation.inputs[1],)
+                call.arrays.append(operation.inputs[1])
+            elif isinstance(operation, Call):
                 operation.arrays = _arrays(operation.arguments) + _arrays(operation.options)
                 out.append(operation)
             elif isinstance(operation, Product):

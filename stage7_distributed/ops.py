@@ -12,8 +12,8 @@ import numpy as np
 from numpy import abs as _abs, log as _log, power as _pow
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from .device import add_at as _add_at, device_of, elementwise, erf as _erf, kernel, moved
-from .pointwise import signs
+from .device import add_at as _add_at, device_of, elementwise, kernel, moved
+from .pointwise import error_function as _erf, signs
 
 _float32 = np.dtype(np.float32)
 _maximum, _minimum, _add_up, _log1p = np.maximum, np.minimum, np.add.reduce, np.log1p

@@ -21,15 +21,18 @@ def check_shapes(condition, *arrays):
 
 @parallel
 def _transpose(t, threads, x, out, rows, columns):
-    """Matrices (rows, columns) one after the other, each transposed."""
+    """Matrices (rows, columns) in a row, each transposed, in strips of two squares, a cache line of `out`."""
     lane, size = lanes_of(x), rows * columns
-    whole_rows, whole_columns = rows // lane * lane, columns // lane * lane
-    for n in range(t * (x.size // size) // threads, (t + 1) * (x.size // size) // threads):
-        source, target = x[n * size : (n + 1) * size], out[n * size : (n + 1) * size]
-        for i in range(0, whole_rows, lane):
-            for j in range(0, whole_columns, lane):
+    whole_columns, strips = columns // lane * lane, -(-rows // (2 * lane))
+    units = x.size // size * strips
+    for u in range(t * units // threads, (t + 1) * units // threads):
+        n, first = u // strips, u % strips * 2 * lane
+        source, target, last = x[n * size : (n + 1) * size], out[n * size : (n + 1) * size], min(first + 2 * lane, rows)
+        whole_rows = first + (last - first) // lane * lane
+        for j in range(0, whole_columns, lane):
+            for i in range(first, whole_rows, lane):
                 transpose(source, i * columns + j, columns, target, j * rows + i, rows)
-        for i in range(rows):
+        for i in range(first, last):
             for j in range(whole_columns if i < whole_rows else 0, columns):
                 target[j * rows + i] = source[i * columns + j]
 

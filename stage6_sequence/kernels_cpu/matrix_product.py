@@ -16,7 +16,7 @@ THRESHOLDS = dict.fromkeys(__all__, 2048)
 
 FIRST = np.zeros(1, np.int64)
 BLOCK = 5 * PRODUCT_ROWS  # rows of a that a thread multiplies by one packed panel
-STRIDE = 1024  # bytes: addresses at such strides map to so few cache sets that they evict each other
+STRIDE = 512  # bytes: addresses at such strides map to so few cache sets that they evict each other
 SMALL = 500_000  # multiply-adds; below that BLAS is faster
 
 
@@ -71,12 +71,12 @@ def multiply(a, b, bias=None, floor=-np.inf, out=None):
     """max(a b + bias, floor): (…, m, k), (…, k, n), (n,) or None -> (…, m, n), perhaps into `out`."""
     (*batch, m, k), n, width = a.shape, b.shape[-1], 2 * lanes(a.dtype)
     (a, a_in_rows), (b, b_in_rows), count = _flat(a), _flat(b), math.prod(batch)
-    if not a_in_rows and m * a.itemsize > STRIDE and k > 256:
+    if not a_in_rows and m * a.itemsize >= STRIDE and k > 256:
         a, a_in_rows = transposed(a.reshape(count, k, m), (count, m, k)).reshape(-1), True
     tables, sizes = _product_plan(m, n, k, a_in_rows, b_in_rows, width)
     if bias is None or n % width or not bias.flags.carray:
         bias = pack_bias(bias, 1, n, a.dtype).ravel()
-    threads = thread_count(count * m * n * k // 16)
+    threads = thread_count(count * m * n * k // 64)
     out = empty((*batch, m, n), a.dtype) if out is None else out
     _multiply(threads, count, a, b, bias, out.reshape(-1), empty((threads, k * width), a.dtype), *tables, *sizes, floor)
     return out

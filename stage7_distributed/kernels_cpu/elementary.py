@@ -227,7 +227,7 @@ def erf(x):
 
 
 FUNCTIONS = {f.__name__: f for f in (copysign, erf, exp, expm1, log1p, maximum, minimum, tanh, where)}
-FUNCTIONS |= {"abs": abs, "absolute": abs}  # by the names that they have in NumPy
+FUNCTIONS |= {"abs": abs, "absolute": abs, "error_function": erf}  # by the names that they have in NumPy and here
 
 
 def exponential(x):
