@@ -48,8 +48,11 @@ SYMBOLS, WIDTH, HEADS, LAYERS, LENGTH = 65, 128, 4, 4, 64
 NAME = [26, 8, 18, 0, 1, 4, 11, 11, 0, 26]  # isabella, between the tokens that begin and end a name
 
 
-def gpt(lib):
-    """A GPT on 12 texts of 64 characters, with AdamW: four layers, 128 wide, of four heads."""
+def gpt(lib, tiles=False):
+    """A GPT on 12 texts of 64 characters, with AdamW: four layers, 128 wide, of four heads.
+
+    With `tiles`, its attention is one function, and the gradient is clipped, as in nanoGPT.
+    """
     import numpy as np
 
     nn, functional = lib.nn, lib.losses
@@ -64,9 +67,12 @@ def gpt(lib):
         def forward(self, x):
             n, t, d = x.shape
             q, k, v = (y.view(n, t, HEADS, d // HEADS).transpose(1, 2) for y in self.qkv(x).split(d, dim=2))
-            scores = (q @ k.transpose(-2, -1)) * (1 / math.sqrt(d // HEADS))
-            weights = functional.softmax(scores.masked_fill(later, -math.inf), dim=-1)
-            return self.proj((weights @ v).transpose(1, 2).contiguous().view(n, t, d))
+            if tiles:
+                out = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            else:
+                scores = (q @ k.transpose(-2, -1)) * (1 / math.sqrt(d // HEADS))
+                out = functional.softmax(scores.masked_fill(later, -math.inf), dim=-1) @ v
+            return self.proj(out.transpose(1, 2).contiguous().view(n, t, d))
 
     class Block(nn.Module):
         def __init__(self):
@@ -92,7 +98,7 @@ def gpt(lib):
     model = GPT()
     set_parameters(lib, model)
     optimizer = lib.optim.AdamW(model.parameters(), lr=1e-3)
-    return training_step(lib, model, optimizer, functional.cross_entropy, text_batches())
+    return training_step(lib, model, optimizer, functional.cross_entropy, text_batches(), clip=tiles)
 
 
 def microgpt(lib):

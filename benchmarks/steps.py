@@ -251,7 +251,7 @@ def small_cnn_of_numbers(lib):
 SMALL_CNN = {"0": (8, 1, 3, 3), "1": (8,), "2": (16, 8, 3, 3), "3": (16,), "4": (10, 256), "5": (10,)}
 
 
-def training_step(lib, model, optimizer, loss_function, batches):
+def training_step(lib, model, optimizer, loss_function, batches, clip=False):
     """One step of training on the next of the batches, which come round again and again."""
     batches = cycle(batches)
 
@@ -259,6 +259,8 @@ def training_step(lib, model, optimizer, loss_function, batches):
         optimizer.zero_grad()
         loss = loss_function(model(images), labels)
         loss.backward()
+        if clip:
+            lib.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         return loss
 

@@ -7,6 +7,7 @@ from functools import partial
 from . import networks_in_jax, operations_in_jax, steps_in_jax as in_jax
 from .networks import gpt, microgpt, resnet
 from .operations import OPERATIONS, SIZES, adamw, operation
+from .sequences import attention, lstm
 from .steps import (
     COPY_SIZE,
     SGEMM_SIZE,
@@ -103,7 +104,13 @@ def single_op(name, build, build_in_jax, n):
     return Workload(f"{name} {n}", 50, 1e-4, contenders, seconds=0.2)
 
 
-mlp_256, cnn_256 = partial(mlp, size=256), partial(cnn, size=256)
+def sequence(name, build, target, steps, captured=()):
+    """A workload of rung 6, against PyTorch eager."""
+    contenders = Contender("torch eager", build), Contender("stage6_sequence", build, {"torch eager": target})
+    return Workload(name, steps, 1e-4, (*contenders, *captured), seconds=2.0)
+
+
+mlp_256, cnn_256, nanogpt = partial(mlp, size=256), partial(cnn, size=256), partial(gpt, tiles=True)
 WORKLOADS = (
     Workload(
         name="moons-scalar",
@@ -229,6 +236,9 @@ WORKLOADS = (
         steps=500,
         seconds=0.5,
     ),
+    sequence("nanogpt", nanogpt, 0.7, 15, [Contender("stage6_sequence captured", nanogpt, {"torch eager": 0.7})]),
+    sequence("lstm", lstm, 0.9, 10),
+    sequence("attention", attention, 0.9, 10),
     layer("conv-7x7-3-64", 3, 64, 7, 112, images=True, stride=2, padding=3),
     layer("conv-3x3-64-64", 64, 64, 3, 56, padding=1),
     layer("conv-3x3-128-128", 128, 128, 3, 28, padding=1),
