@@ -137,7 +137,10 @@ NORMS = [  # shape, dim, and the shape of weight and bias
     ((1, 1, 1, 1), (0, 2, 3), (1, 1, 1, 1)),
     ((3, 1, 60, 50), (0, 2, 3), (1, 1, 1, 1)),  # enough numbers for more than one part
     ((300, 33), (0,), (1, 33)),
-    ((4, 6), (-1,), (6,)),
+    ((4, 6), (-1,), (6,)),  # layer norm
+    ((2, 3, 4), (-1,), (4,)),
+    ((3, 2, 5), (1, 2), (2, 5)),
+    ((2, 2, 300), (-1,), (300,)),
     ((0, 3, 4), (-1,), (4,)),
 ]
 WINDOWS = [  # kernel, stride, padding, dilation, image
@@ -327,11 +330,13 @@ def test_every_kernel_takes_part(gpu, stage, launched, monkeypatch):
         name for module in modules(gpu) for name, f in vars(module).items() if "Grid:" in (inspect.getdoc(f) or "")
     }
     ran = set()
+    batch_and_layer_norm = {"moments": (5, 8), "normalized": (3, 8), "normalized_gradient": (3, 8)}
     for name in CASES:
-        launched.clear()
-        given(name, gpu, stage, drawn(name, 5 if name == "moments" else USUAL[name], np.dtype("float32")))
-        assert launched, f"{name} launched no kernel"
-        ran |= launched
+        for i in batch_and_layer_norm.get(name, [USUAL[name]]):
+            launched.clear()
+            given(name, gpu, stage, drawn(name, i, np.dtype("float32")))
+            assert launched, f"{name} launched no kernel"
+            ran |= launched
     assert ran == kernels - {"_add_bias"}  # which follows cuBLAS
 
 

@@ -46,6 +46,11 @@ def _normalized_gradient(t, threads, g, x, weight, mean, scale, gradient, sums):
             out[k] = (g_unit[k] - mean_g - unit[k] * mean_gx) * s
 
 
+def last(dim, ndim):
+    """Whether these are the last dims, over which a layer norm goes."""
+    return 0 < len(dim) <= ndim and sorted([d % ndim for d in dim]) == list(range(ndim - len(dim), ndim))
+
+
 def by_row(x, shape, *kept):
     """Whether x ends in the dims `shape`, and the others have one number for each of its arrays of this shape."""
     before = x.ndim - len(shape)

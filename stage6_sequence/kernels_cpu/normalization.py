@@ -110,13 +110,8 @@ def _vectors(table, *others):
     return [np.concatenate([other.ravel()] * times).astype(table.dtype) for other in others]
 
 
-def _last(dim, ndim):
-    """Whether these are the last dims, as those of a layer norm are."""
-    return 0 < len(dim) <= ndim and sorted([d % ndim for d in dim]) == list(range(ndim - len(dim), ndim))
-
-
 def moments(x, dim):
-    if x.size and _last(dim, x.ndim):
+    if x.size and layer_norm.last(dim, x.ndim):
         return layer_norm.moments(x, len(dim))
     if x.ndim < 2 or not x.size or sorted(dim) != [0, *range(2, x.ndim)]:
         return NotImplemented
@@ -145,7 +140,7 @@ def normalized(x, weight, bias, mean, var, eps):
 
 
 def normalized_gradient(g, x, weight, mean, var, eps, dim):
-    if _last(dim, x.ndim) and len(dim) == weight.ndim and layer_norm.by_row(x, weight.shape, mean, var):
+    if layer_norm.last(dim, x.ndim) and len(dim) == weight.ndim and layer_norm.by_row(x, weight.shape, mean, var):
         return layer_norm.normalized_gradient(g, x, weight, mean, var, eps)
     if not _by_channel(x, weight, mean, var) or sorted(dim) != [0, *range(2, x.ndim)]:
         return NotImplemented
