@@ -114,7 +114,7 @@ def main(flags):
     for epoch in range(batches.epoch + 1, flags.epochs + 1):
         start, total, hits, rate = perf_counter(), 0.0, 0, scheduler.get_last_lr()[0]
         for images, labels in progress(batches, f"epoch {epoch}"):
-            images = random_crop(random_horizontal_flip(images, batches.generator), 4, batches.generator)
+            images = random_crop(random_horizontal_flip(images, batches.generator), 2, batches.generator)
             loss, found = step(images, labels)
             scheduler.step()
             total += loss.double() * len(labels)
@@ -138,5 +138,5 @@ def main(flags):
 
 
 if __name__ == "__main__":
-    defaults = {"epochs": 10, "batch_size": 64, "lr": 0.05, "seed": 0, "data": "cifar10", "device": "cpu"}
+    defaults = {"epochs": 10, "batch_size": 32, "lr": 0.05, "seed": 0, "data": "cifar10", "device": "cpu"}
     run(main, __doc__, **defaults, capture=False, save=None, resume=None, plot=None, log=None)
