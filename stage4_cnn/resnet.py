@@ -130,5 +130,5 @@ def main(flags):
 
 
 if __name__ == "__main__":
-    defaults = {"epochs": 10, "batch_size": 32, "lr": 0.05, "seed": 0, "data": "cifar10"}
+    defaults = {"epochs": 10, "batch_size": 32, "lr": 0.1, "seed": 0, "data": "cifar10"}
     run(main, __doc__, **defaults, save=None, resume=None, plot=None, log=None)

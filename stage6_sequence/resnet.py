@@ -138,5 +138,5 @@ def main(flags):
 
 
 if __name__ == "__main__":
-    defaults = {"epochs": 10, "batch_size": 32, "lr": 0.05, "seed": 0, "data": "cifar10", "device": "cpu"}
+    defaults = {"epochs": 10, "batch_size": 32, "lr": 0.1, "seed": 0, "data": "cifar10", "device": "cpu"}
     run(main, __doc__, **defaults, capture=False, save=None, resume=None, plot=None, log=None)
