@@ -53,10 +53,17 @@ def scaled(workload, share):
 def put_into_pages(setting, report, root=ROOT):
     """Write the tables into the READMEs, and draw the picture."""
     machine, libraries = setting.splitlines()
-    write(root / "benchmarks" / "README.md", f"```\n{setting}\n\n{tables(report)}\n```\n")
-    write(root / "README.md", f"{summary(report['speed'])}\nMeasured on {machine}; {libraries}.\n")
+    write(root / "benchmarks" / "README.md", f"```\n{setting}\n\n{tables(report)}{disturbance(report)}\n```\n")
+    write(root / "README.md", f"{summary(report['speed'])}\nMeasured on {machine}; {libraries}.{disturbance(report)}\n")
     rows = [row for row in report["speed"] if row["workload"] == PICTURED]
     draw_ladder(root / "docs" / "ladder.png", rows, machine)
+
+
+def disturbance(report):
+    """What is said below the figures, if other programs ran beside those that were measured."""
+    most = max((row["others"] for row in report["speed"] + report["ops"] if row["others"] is not None), default=0)
+    said = f"\n\nThe machine was not idle: in one round other programs used {most:.0%} of a core."
+    return said if most > UNDISTURBED else ""
 
 
 def main():
@@ -107,10 +114,7 @@ def main():
         ranks = measure_ranks(rounds, 200 // share)
     report = {"speed": speed, "ops": ops, "limits": limits, "floors": floors, "memory": memory, "programs": programs}
     report["ranks"] = ranks
-    print(tables(report))
-    others = max((row["others"] for row in speed + ops if row["others"] is not None), default=0)
-    if others > UNDISTURBED:
-        print(f"\nThe machine was not idle: in one round other programs used {others:.0%} of a core.")
+    print(tables(report) + disturbance(report))
 
     machine = {"cpu": cpu, "cores": os.cpu_count(), "threads": flags.threads, "versions": found}
     flags.json.write_text(json.dumps({**machine, **report}, indent=1) + "\n")

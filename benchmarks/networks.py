@@ -48,10 +48,10 @@ SYMBOLS, WIDTH, HEADS, LAYERS, LENGTH = 65, 128, 4, 4, 64
 NAME = [26, 8, 18, 0, 1, 4, 11, 11, 0, 26]  # isabella, between the tokens that begin and end a name
 
 
-def gpt(lib, tiles=False):
+def gpt(lib, as_nanogpt=False):
     """A GPT on 12 texts of 64 characters, with AdamW: four layers, 128 wide, of four heads.
 
-    With `tiles`, its attention is one function, and the gradient is clipped, as in nanoGPT.
+    As in nanoGPT, attention may be one function and the gradient be clipped.
     """
     import numpy as np
 
@@ -67,7 +67,7 @@ def gpt(lib, tiles=False):
         def forward(self, x):
             n, t, d = x.shape
             q, k, v = (y.view(n, t, HEADS, d // HEADS).transpose(1, 2) for y in self.qkv(x).split(d, dim=2))
-            if tiles:
+            if as_nanogpt:
                 out = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
             else:
                 scores = (q @ k.transpose(-2, -1)) * (1 / math.sqrt(d // HEADS))
@@ -98,7 +98,7 @@ def gpt(lib, tiles=False):
     model = GPT()
     set_parameters(lib, model)
     optimizer = lib.optim.AdamW(model.parameters(), lr=1e-3)
-    return training_step(lib, model, optimizer, functional.cross_entropy, text_batches(), clip=tiles)
+    return training_step(lib, model, optimizer, functional.cross_entropy, text_batches(), clip=as_nanogpt)
 
 
 def microgpt(lib):

@@ -110,7 +110,7 @@ def sequence(name, build, target, steps, captured=()):
     return Workload(name, steps, 1e-4, (*contenders, *captured), seconds=2.0)
 
 
-mlp_256, cnn_256, nanogpt = partial(mlp, size=256), partial(cnn, size=256), partial(gpt, tiles=True)
+mlp_256, cnn_256, nanogpt = partial(mlp, size=256), partial(cnn, size=256), partial(gpt, as_nanogpt=True)
 WORKLOADS = (
     Workload(
         name="moons-scalar",

@@ -322,6 +322,34 @@ def test_the_source_is_the_step(stage, capture):
     assert step.source.count("for i in range(50)") == 1 and "def step(x_in):" in step.source
 
 
+BESIDE_A_PRODUCT = {  # what follows it, and in how many loops
+    "a bias": (lambda nn, x, w, b: nn.functional.linear(x, w, b), 0),
+    "a sum elsewhere": (lambda nn, x, w, b: (lambda y: (y, y + b))(x @ w.T), 1),
+    "a vector elsewhere": (lambda nn, x, w, b: (x @ w.T, b + b), 1),
+    "a matrix in place": (lambda nn, x, w, b: operator.iadd((x @ w.T)._data, w._data), 1),
+    "what takes its place": (lambda nn, x, w, b: np.add(b._data, b._data, out=(x @ w.T)._data), 1),
+    "a number in its place": (lambda nn, x, w, b: np.add(2.0, b._data, out=(x @ w.T)._data), 1),
+}
+
+
+@pytest.mark.parametrize("what", BESIDE_A_PRODUCT)
+def test_a_product_adds_its_bias_itself_and_nothing_else(stage, capture, what):
+    function, loops = BESIDE_A_PRODUCT[what]
+    x, w, b = (
+        stage.package.from_numpy(np.random.default_rng(0).standard_normal(n, "f4"))
+        for n in ((128, 128), (128, 128), 128)
+    )
+    step = capture(lambda x, w, b: function(stage.package.nn, x, w, b))
+    first, *others = (
+        [np.array(y) for y in out] if type(out) is tuple else [np.array(out)]
+        for out in (step(x, w, b) for _ in range(4))
+    )
+    assert "multiply_0(" in step.source and step.source.count("for i in") == loops
+    for other in others:
+        for wanted, found in zip(first, other, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-5)
+
+
 REFUSED = {
     "reads a number": lambda package, x: x * x.sum().item(),
     "it reads a number, which will be another in each step: return": lambda package, x: x if x.sum() > 0 else -x,

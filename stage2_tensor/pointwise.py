@@ -141,7 +141,7 @@ def reciprocal(x):
 
 # The error function: rational approximations for |x| near 0, up to 4 and above 4 (Cody 1969, Math. Comp. 23)
 
-_TWO_BY_ROOT_PI = 2 / math.sqrt(math.pi)
+_TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 _NEAR = 0.46875
 _ERF_NEAR = (
     (0.185777706184603153, 3.16112374387056560, 113.864154151050156, 377.485237685302021, 3209.37758913846947),
@@ -184,7 +184,7 @@ def error_function(x):
 
 def error_function_gradient(g, x):
     """g·2/√π·e^(−x²)."""
-    return g * np.exp(-x * x) * _TWO_BY_ROOT_PI
+    return g * np.exp(-x * x) * _TWO_OVER_ROOT_PI
 
 
 def _erfc_middle(x):

@@ -591,8 +591,9 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
     def __setitem__(self, index, value):
         if _is_basic(index):
             target = self[index]
+            # Python ends x[index] += y with x[index] = x[index], where nothing is left to do.
             if not isinstance(value, Array) or value.array.__array_interface__ != target.array.__array_interface__:
-                self.record.fill(target, value)  # else x[index] += y, which Python ends with x[index] = x[index]
+                self.record.fill(target, value)
         elif indices := _leading(index):
             self.record.indexed("set", self, indices, value)
         else:

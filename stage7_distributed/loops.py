@@ -116,22 +116,24 @@ def needed(operations, kept):
     return out[::-1]
 
 
-def _adds_bias(operation, before):
+def adds_bias(operation, before):
     """Whether an operation adds a bias to the product that the kernel has just made, which can add it itself."""
+    if not isinstance(before, Call) or before.function is not multiply or len(before.arguments) > 2:
+        return False
+    if not isinstance(operation, Each) or operation.function != "add":
+        return False
+    (x, bias), out = operation.inputs, before.options["out"]
     return (
-        isinstance(before, Call)
-        and before.function is multiply
-        and len(before.arguments) == 2
-        and isinstance(operation, Each)
-        and operation.function == "add"
-        and isinstance(operation.inputs[1], np.ndarray)
-        and operation.inputs[1].shape == operation.out.shape[-1:]
-        and operation.inputs[1].dtype == operation.out.dtype
-        and all(
-            x.__array_interface__ == before.options["out"].__array_interface__
-            for x in (operation.inputs[0], operation.out)
-        )
+        isinstance(bias, np.ndarray)
+        and (bias.shape, bias.dtype) == (out.shape[-1:], out.dtype)
+        and is_same(operation.out, out)
+        and is_same(x, out)
     )
+
+
+def is_same(x, y):
+    """Whether an operand is an array of the same numbers in the same memory as another."""
+    return isinstance(x, np.ndarray) and x.__array_interface__ == y.__array_interface__
 
 
 def can_join(operation, nest):
@@ -215,7 +217,7 @@ class Program:
         """The operations, with calls in the place of products and sums that are worth one."""
         out = []
         for operation in operations:
-            if out and _adds_bias(operation, out[-1]):
+            if out and adds_bias(operation, out[-1]):
                 call = out[-1]
                 call.arguments += (operation.inputs[1],)
                 call.arrays.append(operation.inputs[1])

@@ -203,6 +203,10 @@ def test_a_whole_run_is_written_into_both_pages_and_the_picture(tmp_path):
     )
     assert f"A processor, 2 cores; 2 threads\npython 3\n\n{report.speed_table(rows)}" in whole and "old" not in whole
     assert (tmp_path / "docs" / "ladder.png").read_bytes().startswith(b"\x89PNG")
+    rows[-1]["others"] = 0.5
+    bench.put_into_pages("A processor, 2 cores; 2 threads\npython 3", figures, tmp_path)
+    said = "The machine was not idle: in one round other programs used 50% of a core."
+    assert all(page.read_text().count(said) == 1 for page in pages)
 
 
 @pytest.mark.parametrize("part", [["--only", "moons"], ["--quick"]])

@@ -18,6 +18,7 @@ FIRST = np.zeros(1, np.int64)
 BLOCK = 5 * PRODUCT_ROWS  # rows of a that a thread multiplies by one packed panel
 STRIDE = 512  # bytes: addresses at such strides map to so few cache sets that they evict each other
 SMALL = 500_000  # multiply-adds; below that BLAS is faster
+COST = 64  # multiply-adds that take as long as one number in a pass over memory
 
 
 @jit
@@ -76,7 +77,7 @@ def multiply(a, b, bias=None, floor=-np.inf, out=None):
     tables, sizes = _product_plan(m, n, k, a_in_rows, b_in_rows, width)
     if bias is None or n % width or not bias.flags.carray:
         bias = pack_bias(bias, 1, n, a.dtype).ravel()
-    threads = thread_count(count * m * n * k // 64)
+    threads = thread_count(count * m * n * k // COST)
     out = empty((*batch, m, n), a.dtype) if out is None else out
     _multiply(threads, count, a, b, bias, out.reshape(-1), empty((threads, k * width), a.dtype), *tables, *sizes, floor)
     return out

@@ -104,7 +104,7 @@ def _as_rows(x, n):
 
 
 def moments(x, dim):
-    if isinstance(dim, tuple) and last(dim, x.ndim) and 0 < x.size < MOST:
+    if last(dim, x.ndim) and 0 < x.size < MOST:
         kept, n = x.shape[: x.ndim - len(dim)], math.prod(x.shape[x.ndim - len(dim) :])
         x, shape = _as_rows(x, n), (*kept, *(1,) * len(dim))
     elif _by_channel(x) and _over_the_rest(x, dim):
@@ -117,7 +117,7 @@ def moments(x, dim):
 
 def normalized(x, weight, bias, mean, var, eps):
     if x.size < MOST and weight.shape == bias.shape and by_row(x, weight.shape, mean, var):
-        out, arrays = empty(x, *x.shape), _vectors(x, x, weight, bias, mean, var)
+        out, arrays = empty(x, *x.shape), (contiguous(x), *_vectors(x, weight, bias, mean, var))
         specialized(_normalized_rows, x.dtype)(grid_size(x.size), *arrays, out, x.size, weight.size, float(eps))
         return out
     if not _by_channel(x, weight, bias, mean, var):

@@ -21,7 +21,7 @@ def check_shapes(condition, *arrays):
 
 @parallel
 def _transpose(t, threads, x, out, rows, columns):
-    """Matrices (rows, columns) in a row, each transposed, in strips of two squares, a cache line of `out`."""
+    """Matrices (rows, columns) one after the other, each transposed: strips of rows that fill cache lines of `out`."""
     lane, size = lanes_of(x), rows * columns
     whole_columns, strips = columns // lane * lane, -(-rows // (2 * lane))
     units = x.size // size * strips
