@@ -271,7 +271,7 @@ add = SimpleNamespace(at=_add_at)
 random = SimpleNamespace(default_rng=default_rng)
 cuda = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(is_capturing=lambda: False))
 _erf = np.vectorize(math.erf, otypes=[float])
-special = SimpleNamespace(erf=lambda x: Array(_erf(_operand(x)).astype(x.dtype)))
+special = SimpleNamespace(erf=lambda x: Array(_erf(_operand(x)).astype(np.result_type(x.dtype, np.float16))))
 
 
 def as_kernel(function):

@@ -9,6 +9,7 @@ import os
 import re
 import warnings
 from functools import cache, lru_cache, wraps
+from importlib import import_module
 from importlib.util import find_spec
 from weakref import WeakSet
 
@@ -244,6 +245,11 @@ _on_device = WeakSet()  # settings that kernels read from the GPU's memory
 def refresh():
     for setting in _on_device:
         setting.refresh()
+
+
+def special_functions(x):
+    """`cupyx.scipy.special` for an array on the GPU; None for one on the host."""
+    return None if on_host(x) or isinstance(x, Recorded) else import_module("cupyx.scipy.special")
 
 
 def add_at(x, index, g):

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from .device import device_of, elementwise
+from .device import elementwise, special_functions
 
 # Trigonometry
 
@@ -179,10 +179,8 @@ def erfc(x):
 @elementwise
 def error_function(x):
     """erf of each number, which NumPy doesn't have."""
-    if device_of(x) == "cuda":
-        from cupyx.scipy.special import erf
-
-        return erf(x)
+    if special := special_functions(x):
+        return special.erf(x)
     size = np.abs(x)
     small = np.minimum(size, _NEAR)
     near = small * _rational(small * small, _ERF_NEAR)
