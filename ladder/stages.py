@@ -153,8 +153,8 @@ STAGES = (
         optional=("cupy-cuda12x", "cupy-cuda13x", "matplotlib", "numba-cuda", "pillow", "pooch")
         + ("pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
-        max_lines=11320,
-        max_added=4150,
+        max_lines=11350,
+        max_added=4180,
         max_changed=8,
         touched=(
             "activations.py",
@@ -172,7 +172,8 @@ STAGES = (
         new=tuple(f"kernels_{where}/{name}.py" for where in ("cpu", "gpu") for name in ("__init__", *KERNELS))
         + ("kernels_cpu/elementary.py", "kernels_cpu/elementwise.py", "kernels_cpu/indexing.py", "kernels_cpu/jit.py")
         + ("kernels_cpu/layer_norm.py", "kernels_cpu/layout.py", "kernels_cpu/micro_kernel.py")
-        + ("kernels_cpu/packing.py", "kernels_cpu/registers.py", "kernels_gpu/launch.py")
+        + ("kernels_cpu/packing.py", "kernels_cpu/registers.py", "kernels_gpu/elementwise.py")
+        + ("kernels_gpu/launch.py",)
         + ("capture.py", "loops.py", "recording.py"),
         modules=("cuda", "cupy", "cupyx", "numba_cuda", "PIL", "requests"),
     ),
@@ -184,8 +185,8 @@ STAGES = (
         optional=("cupy-cuda12x", "cupy-cuda13x", "matplotlib", "numba-cuda", "pillow", "pooch")
         + ("pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet", "names"),
-        max_lines=12810,
-        max_added=1480,
+        max_lines=12970,
+        max_added=1600,
         max_changed=1,
         touched=("demo.py", "gpt.py", "nn/__init__.py", "nn/functional.py"),
         new=(
@@ -211,7 +212,7 @@ STAGES = (
         optional=("cupy-cuda12x", "cupy-cuda13x", "impi-rt", "matplotlib", "mpi4py", "mpich", "numba-cuda")
         + ("pillow", "pooch", "pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet", "names"),
-        max_lines=13210,
+        max_lines=13370,
         max_added=420,
         max_changed=1,
         touched=("demo.py", "gpt.py", "mnist.py", "nn/__init__.py", "resnet.py", "utils/data/__init__.py")

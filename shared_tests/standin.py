@@ -288,17 +288,14 @@ def as_kernel(function):
 @contextmanager
 def in_place_of_cupy(device, kernels=as_kernel):
     """Let a rung's `device` module find the stand-in where it looks for CuPy, and `kernels` for those of the GPU."""
-    found, modules = (
-        (device.gpu, device.gpu_kernel),
-        {"cupyx.scipy.special": special},
-    )
+    found, modules = (device.gpu, device.gpu_kernel, device.gpu_elementwise), {"cupyx.scipy.special": special}
     kept = {name: sys.modules.get(name) for name in modules}
-    device.gpu, device.gpu_kernel = (lambda: sys.modules[__name__]), kernels
+    device.gpu, device.gpu_kernel, device.gpu_elementwise = (lambda: sys.modules[__name__]), kernels, kernels
     sys.modules.update(modules)
     try:
         yield
     finally:
-        device.gpu, device.gpu_kernel = found
+        device.gpu, device.gpu_kernel, device.gpu_elementwise = found
         for name, module in kept.items():
             if module is None:
                 del sys.modules[name]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from .test_kernels import CHANGED, KERNELS, PARTS, agree, begins_within, misfits
+from .test_kernels import CHANGED, ELEMENTWISE, KERNELS, PARTS, agree, begins_within, counterparts, misfits
 
 pytestmark = [
     pytest.mark.capability("compiled kernels"),
@@ -356,6 +356,26 @@ def test_every_tile_gives_the_matrix_product(gpu, monkeypatch, side, m, k, n, pa
     a, b, bias = new(m, k), new(k, n), new(n)
     there = [gpu.asarray(x.T.copy()).T if t else gpu.asarray(x) for x, t in zip((a, b), transposed)]
     np.testing.assert_array_equal(gpu.host(gpu.kernels.matmul(*there, gpu.asarray(bias))), a @ b + bias)
+
+
+@pytest.mark.parametrize("name", [name for name in ELEMENTWISE if not name.startswith("_")])
+@dtypes
+def test_an_elementwise_function_gives_what_its_text_gives(gpu, stage, launched, name, dtype):
+    """On a GPU its text is compiled, and the simulator runs it."""
+    function, numbers = dict(counterparts(stage))[name], ELEMENTWISE[name]
+    compiled = gpu.kernels.elementwise.elementwise(function.numpy)
+    for shape in [(3,), (2, 3, 5), (1100,)]:
+        count = {"gelu_gradient": 3}.get(name, 2 if name.endswith("gradient") else 1)
+        new = Drawn(dtype, len(shape))
+        arrays = [new(*shape, low=-9, high=10, holes=True) / dtype.type(3) for _ in range(count)]
+        there = [gpu.asarray(laid(x, layout)) for x, layout in zip(arrays, LAYOUTS)]
+        with np.errstate(all="ignore"):
+            agree([gpu.host(compiled(*there, *numbers))], [function.numpy(*arrays, *numbers)])
+    assert launched == {"_map"}
+    assert compiled(gpu.asarray(new(0)), *numbers) is NotImplemented
+    if count > 1:
+        others = [*there[:-1], there[-1][:1]], [*there[:-1], there[-1].astype("f2")]
+        assert all(compiled(*arrays, *numbers) is NotImplemented for arrays in others)
 
 
 @pytest.mark.parametrize("name", ["affine", "affine_relu"])

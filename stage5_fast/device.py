@@ -67,10 +67,7 @@ def kernel(function):
 
 
 def elementwise(function):
-    """Replace an elementwise function by its own text, compiled as one loop, for float32 and float64 on the host.
-
-    On CuPy's arrays the function itself runs.
-    """
+    """Replace an elementwise function by its own text, compiled as one loop, for float32 and float64 arrays."""
     if not COMPILED:
         return function
     from .kernels_cpu.elementwise import LEAST, elementwise
@@ -79,13 +76,15 @@ def elementwise(function):
 
     @wraps(function)
     def choose(x, *others):
-        if x.size >= LEAST and isinstance(x, Recorded) and x.dtype in _FLOATS:
-            return x.record.call(choose, x, *others)
-        if isinstance(x, np.ndarray) and x.size >= LEAST and x.dtype in _FLOATS:
-            out = compiled(x, *others)
-            if out is not NotImplemented:
-                return out
-        return function(x, *others)
+        out = NotImplemented
+        if x.dtype in _FLOATS:
+            if isinstance(x, np.ndarray):
+                out = compiled(x, *others) if x.size >= LEAST else out
+            elif isinstance(x, Recorded):
+                out = x.record.call(choose, x, *others) if x.size >= LEAST else out
+            elif not on_host(x):
+                out = gpu_elementwise(function)(x, *others)
+        return function(x, *others) if out is NotImplemented else out
 
     choose.numpy = function
     return choose
@@ -97,6 +96,14 @@ def gpu_kernel(function):
     from . import kernels_gpu
 
     return getattr(kernels_gpu, function.__name__, function)
+
+
+@cache
+def gpu_elementwise(function):
+    """The elementwise function compiled for the GPU."""
+    from .kernels_gpu.elementwise import elementwise
+
+    return elementwise(function)
 
 
 # Devices

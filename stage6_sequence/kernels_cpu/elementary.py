@@ -40,38 +40,39 @@ LEAST, MOST = {FLOAT32: -104.0, FLOAT64: -746.0}, {FLOAT32: 89.0, FLOAT64: 710.0
 @cache
 def specialized(function, dtype):
     """The function compiled for numbers of the dtype, with all functions of this file that it calls."""
-    names = {name: _of(dtype, value) for name, value in constants_of(function).items()}
+    return numba.njit(of_dtype(function, dtype, FUNCTIONS, specialized), error_model="numpy", forceinline=True)
+
+
+def of_dtype(function, dtype, functions, specialize):
+    """A copy of the function with constants of the dtype, which calls `functions` by their names in NumPy.
+
+    What else it calls is specialized too.
+    """
+
+    def of(value):
+        if isinstance(value, dict):
+            return of(value[dtype])
+        if isinstance(value, tuple):
+            return tuple(map(of, value))
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return dtype.type(value)
+        if value is np:
+            module = ModuleType("numpy")
+            vars(module).update({name: of(function) for name, function in functions.items()})
+            return module
+        value = functions.get(getattr(value, "__name__", None), value)
+        return specialize(getattr(value, "numpy", value), dtype) if isinstance(value, FunctionType) else value
+
+    names = {name: of(value) for name, value in constants_of(function).items()}
     names["__name__"] = __name__  # by which compilation is reported as a kernel's
-    code = function.__code__.replace(co_consts=tuple(_of(dtype, const) for const in function.__code__.co_consts))
-    return numba.njit(FunctionType(code, names, function.__name__), error_model="numpy", forceinline=True)
+    code = function.__code__.replace(co_consts=tuple(map(of, function.__code__.co_consts)))
+    return FunctionType(code, names, function.__name__)
 
 
 def constants_of(function):
     """The global names that a function uses, with their values."""
     names = function.__globals__
     return {name: names[name] for name in function.__code__.co_names if name in names}
-
-
-def _of(dtype, value):
-    """A constant of a function, or a function that it calls, for numbers of the dtype."""
-    if isinstance(value, dict):
-        return _of(dtype, value[dtype])
-    if isinstance(value, tuple):
-        return tuple(_of(dtype, part) for part in value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return dtype.type(value)
-    if value is np:
-        return _module(dtype)
-    value = FUNCTIONS.get(getattr(value, "__name__", None), value)
-    return specialized(getattr(value, "numpy", value), dtype) if isinstance(value, FunctionType) else value
-
-
-@cache
-def _module(dtype):
-    """The module that replaces NumPy in functions of the dtype."""
-    module = ModuleType(f"elementary_{dtype}")
-    vars(module).update({name: _of(dtype, function) for name, function in FUNCTIONS.items()})
-    return module
 
 
 # Functions that are one instruction

@@ -45,13 +45,16 @@ def _loop(function, dtype, arrays):
     loop = (_of_one, _of_two, _of_three)[arrays - 1]
     names = {"__name__": __name__, "FORMULA": specialized(function, dtype)}
     copy = FunctionType(loop.__code__, names, function.__name__.strip("_"))
-    text = hashlib.sha256(_text(function).encode()).hexdigest()[:16]
-    copy.__qualname__ = f"{function.__qualname__}_{dtype}_{text}"  # the key in Numba's cache
+    copy.__qualname__ = f"{function.__qualname__}_{dtype}_{digest(function)}"  # the key in Numba's cache
     return parallel(copy)
 
 
+def digest(function):
+    """Of the code and the constants that a compiled function depends on, as far as they are outside of this package."""
+    return hashlib.sha256(_text(function).encode()).hexdigest()[:16]
+
+
 def _text(function):
-    """The code and the constants that a compiled function depends on, as far as they are outside of this package."""
     code, nested = function.__code__, []
     for value in constants_of(function).values():
         name, value = getattr(value, "__name__", None), getattr(value, "numpy", value)

@@ -40,7 +40,7 @@ def specialized(kernel, dtype, **constants):
         if run is None:
             run = _load(source, arguments, constants)
         if type(arguments[-1]) is tuple:
-            arguments = (*arguments[:-1], *map(int, arguments[-1]))
+            arguments = (*arguments[:-1], *[n if isinstance(n, np.floating) else int(n) for n in arguments[-1]])
         run(blocks, (THREADS,), arguments)
 
     def simulate(blocks, *arguments):
@@ -53,8 +53,8 @@ def specialized(kernel, dtype, **constants):
 def _load(source, arguments, constants):
     """The kernel on CuPy's current device: CuPy launches faster than Numba, and on its current stream.
 
-    To a kernel an array is a pointer, an int and a float have 64 bits, and each is a parameter of its own, in order;
-    so is each int of a tuple, which may come last.
+    To a kernel an array is a pointer, an int and a float have 64 bits, a NumPy float has its own, and each is a
+    parameter, in order; so is each number of a tuple, which may come last.
     """
     import cupy
     from cuda.core import Linker, LinkerOptions, ObjectCode
@@ -81,9 +81,11 @@ def _load(source, arguments, constants):
 
 def _type(argument):
     if isinstance(argument, tuple):
-        return types.UniTuple(types.int64, len(argument))
-    if isinstance(argument, int | float):
-        return types.int64 if isinstance(argument, int) else types.float64
+        return types.Tuple([_type(n) for n in argument])
+    if isinstance(argument, np.floating):
+        return getattr(types, argument.dtype.name)
+    if isinstance(argument, int | float | np.integer):
+        return types.float64 if isinstance(argument, float) else types.int64
     return types.CPointer(getattr(types, argument.dtype.name))
 
 
