@@ -194,6 +194,7 @@ STAGES = (
             "kernels_cpu/attention.py",
             "kernels_cpu/recurrent.py",
             "kernels_gpu/attention.py",
+            "kernels_gpu/recurrent.py",
             "names.py",
             "nn/attention.py",
             "nn/recurrent.py",

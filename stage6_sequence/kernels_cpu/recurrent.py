@@ -214,7 +214,7 @@ def _plan(weight, transposed, batch, steps):
     )
 
 
-def _fit(shares, h, weight, gates, *others):
+def fit(shares, h, weight, gates, *others):
     """Whether there is something to do, and all in one dtype; ValueError if sizes differ."""
     n = weight.shape[-1]
     fits = shares.ndim == 3 and weight.ndim == 2 and len(weight) == gates * n and shares.shape[2] == gates * n
@@ -231,7 +231,7 @@ def _states(shares, rows, *first):
 
 
 def rnn_states(shares, h, weight, relu):
-    if not _fit(shares, h, weight, 1):
+    if not fit(shares, h, weight, 1):
         return NotImplemented
     shares, (states,) = contiguous(shares), _states(shares, (0,), h)
     parts, product = _plan(weight, True, len(h), len(shares))
@@ -240,7 +240,7 @@ def rnn_states(shares, h, weight, relu):
 
 
 def rnn_gradient(g, states, weight, relu):
-    if not _fit(g, states[0], weight, 1, states):
+    if not fit(g, states[0], weight, 1, states):
         return NotImplemented
     check_shapes(len(states) == len(g) + 1, g, states)
     g, states = contiguous(g), contiguous(states)
@@ -251,7 +251,7 @@ def rnn_gradient(g, states, weight, relu):
 
 
 def lstm_states(shares, h, c, weight):
-    if not _fit(shares, h, weight, 4, c):
+    if not fit(shares, h, weight, 4, c):
         return NotImplemented
     check_shapes(c.shape == h.shape, h, c)
     shares, (states, cells) = contiguous(shares), _states(shares, (1, 0), h, c)
@@ -262,7 +262,7 @@ def lstm_states(shares, h, c, weight):
 
 
 def lstm_gradient(g, cells, gates, weight):
-    if not _fit(gates, cells[0], weight, 4, g):
+    if not fit(gates, cells[0], weight, 4, g):
         return NotImplemented
     check_shapes(g.shape == cells.shape and len(cells) == len(gates) + 1, g, cells, gates)
     g, cells, gates = contiguous(g), contiguous(cells), contiguous(gates)
@@ -273,7 +273,7 @@ def lstm_gradient(g, cells, gates, weight):
 
 
 def gru_states(shares, h, weight, bias):
-    if not _fit(shares, h, weight, 3, *[bias] * (bias is not None)):
+    if not fit(shares, h, weight, 3, *[bias] * (bias is not None)):
         return NotImplemented
     bias = np.zeros(len(weight), shares.dtype) if bias is None else contiguous(bias)
     check_shapes(bias.shape == weight.shape[:1], weight, bias)
