@@ -83,7 +83,7 @@ def empty_cache(contender):
 def measure_captures(workloads, rounds, threads, cold=True):
     """A row for the captured step of each workload: seconds that it takes to record, and to compile or load.
 
-    That is the time of the second step and the third: the first runs as it is, and has compiled the kernels.
+    That is by how much the second and the third take longer than two later ones: the first has compiled the kernels.
     """
     rows = []
     for workload in workloads:
@@ -101,7 +101,8 @@ def measure_captures(workloads, rounds, threads, cold=True):
 
 def capture_seconds(workload, contender, threads):
     with Server(workload, contender, threads) as server:
-        return sum(server.run(3)["milliseconds"][1:]) / 1000
+        _, second, third, *later = server.run(8)["milliseconds"]
+        return (second + third - 2 * median(later)) / 1000
 
 
 def start_seconds(workload, contender, threads):

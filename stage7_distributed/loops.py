@@ -136,13 +136,10 @@ def is_same(x, y):
     return isinstance(x, np.ndarray) and x.__array_interface__ == y.__array_interface__
 
 
-def can_join(operation, nest):
-    """Whether an operation finds in a nest's loops all that it needs, at the time when it needs it."""
-    shape = nest.shape
-    if tuple(n for n in size_of(operation) if n != 1) != tuple(n for n in shape if n != 1):
-        return False
+def can_join(operation, others):
+    """Whether an operation finds in the loops of others all that it needs, at the time when it needs it."""
     mine = size_of(operation)
-    for other in nest.operations:
+    for other in others:
         theirs = size_of(other)
         for written in writes(other):
             for x in (*reads(operation), *writes(operation)):
@@ -173,15 +170,18 @@ def can_pass(operation, others):
 def fused(operations):
     """Parts of the program, in order: nests of loops, and single operations that can't be joined."""
     parts = []
+    owners = {id(made): {id(owner_of(x)) for x in (*reads(made), *writes(made))} for made in operations}
     for operation in operations:
         if isinstance(operation, Each | Reduce):
+            shape, mine = [n for n in size_of(operation) if n != 1], owners[id(operation)]
             for part in reversed(parts[-BACK:]):
-                if isinstance(part, Nest) and can_join(operation, part):
+                others = part.operations if isinstance(part, Nest) else [part]
+                others = [other for other in others if not mine.isdisjoint(owners[id(other)])]
+                fits = isinstance(part, Nest) and shape == [n for n in part.shape if n != 1]
+                if fits and can_join(operation, others):
                     part.operations.append(operation)
                     break
-                if isinstance(part, Call) or not can_pass(
-                    operation, part.operations if isinstance(part, Nest) else [part]
-                ):
+                if isinstance(part, Call) or not can_pass(operation, others):
                     parts.append(Nest(size_of(operation), [operation]))
                     break
             else:
