@@ -454,3 +454,27 @@ def test_a_demo_learns_the_same_when_its_step_is_captured(stage, name, count):
     plain, captured = ([re.sub(r" +[\d.]+ s.*", "", line) for line in done.stdout.splitlines()] for done in runs)
     assert captured.pop(1).startswith("The second step is recorded and compiled")
     assert captured == plain and len(plain) > 12
+
+
+def test_what_was_recorded_leaves_memory_without_the_garbage_collector(stage, monkeypatch):
+    """An array of the step's, as large as a network's, isn't held by the record that it knows."""
+    made, package = [], stage.package
+    array = stage.part("recording").Array
+    monkeypatch.setattr(array, "__init__", noted(array.__init__, made))
+    x = package.Tensor(np.ones(5000, np.float32))
+    step = stage.part("capture").capture(lambda y: (x * y).exp().sum())
+    gc.disable()
+    try:
+        for _ in range(3):
+            step(np.full(5000, 0.5, np.float32))
+        assert made and not any(one() is not None for one in made)
+    finally:
+        gc.enable()
+
+
+def noted(method, made):
+    def run(array, *arguments, **options):
+        made.append(weakref.ref(array))
+        return method(array, *arguments, **options)
+
+    return run

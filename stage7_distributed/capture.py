@@ -99,7 +99,9 @@ def recorded(step, arguments, arrays):
             setattr(tensor, slot, array)
         raise
     kept = [end for end in _taken_back() if id(owner_of(end[2])) in record.made]
-    return first, _Plan(record, own, _names(step, len(own)), form, [x.array for x in ends], found, kept)
+    plan = _Plan(record, own, _names(step, len(own)), form, [x.array for x in ends], found, kept)
+    record.release()
+    return first, plan
 
 
 def _exchanged(record):

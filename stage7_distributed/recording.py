@@ -179,6 +179,10 @@ class Record:
             array[...] = before
         default_generator.numpy.bit_generator.state = self.began
 
+    def release(self):
+        """Let go of all arrays, which know the record: they would stay in memory until garbage is collected."""
+        self.operations, self.outside, self.made, self.saved, self._owners = [], {}, {}, {}, {}
+
     # Operations
 
     def each(self, name, function, inputs, out=None, dtype=None):
