@@ -78,10 +78,10 @@ def trained(lib):
 FAULTS = {  # name -> what stands in nn/parallel.py, and what is put there
     "none": {},
     "a mean of means": {"np.multiply(p._grad, examples": "np.multiply(p._grad, 1", "[0] = examples": "[0] = 1"},
-    "gradients of the step before": {"self.array[...] = 0": "pass"},
-    "not divided": {"/= self.counts[0]": "/= 1"},
+    "gradients of the step before": {"self.part(p)[...] = 0": "pass"},
+    "not divided": {"self.counts[0], out=": "1, out="},
     "not waited for": {"self.work.wait()": "pass", "bucket.work.is_completed()": "pass"},
-    "each rank its own": {"p._grad[...] = self.array[start:end].reshape(p.shape)": "pass"},
+    "each rank its own": {"np.divide(self.part(p), self.counts[0], out=p._grad)": "pass"},
 }
 
 

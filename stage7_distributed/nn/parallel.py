@@ -102,41 +102,45 @@ class _Bucket:
 
     def begin(self, examples):
         self.missing = set(self.places)
-        self.array[...] = 0
+        self.counts[...] = 0
         self.counts[0] = examples
 
     def put(self, p, examples):
         if examples:  # of none it may be NaN
-            start, end = self.places[p]
-            np.multiply(p._grad, examples, out=self.array[start:end].reshape(p.shape))
+            np.multiply(p._grad, examples, out=self.part(p))
             self.counts[self.number[p]] = 1
-        self.missing.discard(p)
+            self.missing.discard(p)
+
+    def part(self, p):
+        start, end = self.places[p]
+        return self.array[start:end].reshape(p.shape)
 
     def send(self):
+        for p in self.missing:
+            self.part(p)[...] = 0
         self.work = distributed.all_reduce(self.array, async_op=True)
 
     def take(self):
         self.work.wait()
-        self.array[: -len(self.counts)] /= self.counts[0]
-        for p, (start, end) in self.places.items():
+        for p in self.places:
             if p._grad is not None:
-                p._grad[...] = self.array[start:end].reshape(p.shape)
+                np.divide(self.part(p), self.counts[0], out=p._grad)
                 changed(p._grad)
             elif self.counts[self.number[p]]:
-                p._grad = self.array[start:end].reshape(p.shape).copy()
+                p._grad = self.part(p) / self.counts[0]
 
 
 def _buckets(params, size):
-    """The parameters in the order in which their gradients are likely to come, the last first, by so many bytes.
+    """The parameters in the order in which their gradients are likely to come, the last first.
 
-    The first bucket is small, so that there is something to send early.
+    A bucket ends with the parameter that makes it as large as `size` bytes; the first is small, to be sent early.
     """
-    buckets, most = [], MEGABYTE
+    buckets, full = [], True
     for p in reversed(params):
-        if not buckets or p.dtype != buckets[-1][0].dtype or sum(x._data.nbytes for x in [*buckets[-1], p]) > most:
-            most = size if buckets else MEGABYTE
+        if full or p.dtype != buckets[-1][0].dtype:
             buckets.append([])
         buckets[-1].append(p)
+        full = sum(x._data.nbytes for x in buckets[-1]) >= (size if len(buckets) > 1 else MEGABYTE)
     return [_Bucket(params) for params in buckets]
 
 
