@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -256,6 +257,7 @@ def says_the_same(below, here):
     return {name for name, text in new if (name, text) not in old}.isdisjoint({None, *[name for name, _ in old]})
 
 
+@cache
 def _imports_apart(text):
     """What a file imports at its top, as a set; and the rest, each with the name of what it defines, or None."""
     imports, rest = set(), []

@@ -152,6 +152,7 @@ def stage(request):
     return _target(request.param)
 
 
+@cache
 def _target(name):
     number = {stage.package: stage.number for stage in STAGES}.get(name)
     return Target(name, number, importlib.import_module(name))
@@ -288,8 +289,15 @@ def pytest_sessionfinish(session, exitstatus):
         session.exitstatus = pytest.ExitCode.OK
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session):
+    """Nothing is garbage yet, and to look for it among ever more tests takes longer than to collect them."""
+    gc.disable()
+
+
 def pytest_collection_finish(session):
     """Spare the garbage collector, which some tests ask what is left, the thousands of tests and PyTorch's modules."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 

@@ -396,7 +396,7 @@ KERNELS = {
     "adagrad": Row(steps, adagrad, exact=False),
     "adadelta": Row(steps, adadelta, exact=False),
 }
-every_kernel = pytest.mark.parametrize("name", KERNELS)
+every_kernel = pytest.mark.parametrize("name", KERNELS, scope="module")  # all of one in a row: none waits for its lock
 
 
 # Beside NumPy

@@ -107,7 +107,7 @@ KERNELS = {
         of(3), lambda k, g, states, gates, weight, **_: k.gru_gradient(g, states, gates, weight), False
     ),
 }
-every_kernel = pytest.mark.parametrize("name", KERNELS)
+every_kernel = pytest.mark.parametrize("name", KERNELS, scope="module")  # all of one in a row: none waits for its lock
 
 
 @kernels
