@@ -505,6 +505,14 @@ def dropout_out_of_training(torch):
 
 
 @same("modules")
+def dropout_of_channels_without_numbers_in_them(torch):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kept = torch.nn.functional.dropout2d(torch.ones(2, 3), p=1.0), torch.nn.Dropout2d(0.0)(torch.ones(4, 5))
+    return kept, bool(caught)
+
+
+@same("modules")
 def functions_in_place(torch):
     F = torch.nn.functional
     found = []

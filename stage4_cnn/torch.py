@@ -8,6 +8,7 @@ arrives.
 
 import runpy
 import sys
+from abc import ABC
 from contextlib import ContextDecorator
 from functools import partial
 from importlib import import_module
@@ -220,19 +221,43 @@ class GradScaler:
     unscale_ = update = accepted
 
 
-def legacy(dtype, *data):
-    """`FloatTensor(2, 3)` and the like: an uninitialized tensor of the dtype, or one of a sequence."""
-    sizes = all([hasattr(x, "__index__") and not isinstance(x, engine.Tensor) for x in data])
-    return creation.empty(*data, dtype=dtype) if sizes else creation.tensor(*data, dtype=dtype)
+def legacy(dtype):
+    """`FloatTensor` and the like: given sizes an uninitialized tensor of the dtype, given a sequence one of that."""
+
+    def made(*data):
+        sizes = all([isinstance(x, int | np.integer | engine.Size) for x in data])
+        return creation.empty(*(data or [0]), dtype=dtype) if sizes else creation.tensor(*data, dtype=dtype)
+
+    made.dtype = dtype  # so that `x.type(torch.FloatTensor)` takes it for its dtype
+    return made
+
+
+class Tensor(engine.Tensor, ABC):
+    """`torch.Tensor`: every tensor is one, and to make one is what `FloatTensor` does, unlike the rung's own `Tensor`."""
+
+    __slots__ = ()
+
+    def __new__(cls, *data):
+        return legacy(aliases.float32)(*data)
+
+    @classmethod
+    def __subclasshook__(cls, kind):
+        return issubclass(kind, engine.Tensor)
 
 
 def places():
     """PyTorch's modules by name, as far as this rung has something of them."""
     here = offered(sys.modules[__package__])
     here |= {name: getattr(np, name) for name in ("e", "finfo", "iinfo", "inf", "nan", "newaxis", "pi")}
-    here |= {name.removeprefix("torch."): partial(legacy, dtype) for name, dtype in aliases.TYPES.items()}
+    here |= {name.removeprefix("torch."): legacy(dtype) for name, dtype in aliases.TYPES.items()}
     here |= {f"{name}_": getattr(engine.Tensor, f"{name}_") for name in IN_PLACE.split()}
-    here |= {"dtype": np.dtype, "compile": compile, "set_printoptions": set_printoptions, "__version__": "2.13.0"}
+    here |= {
+        "Tensor": Tensor,
+        "dtype": np.dtype,
+        "compile": compile,
+        "set_printoptions": set_printoptions,
+        "__version__": "2.13.0",
+    }
     here |= {"get_default_dtype": get_default_dtype, "set_default_dtype": set_default_dtype}
     here |= {"set_default_device": set_default_device, "autocast": autocast}
     here |= dict.fromkeys(["set_num_threads", "set_float32_matmul_precision", "use_deterministic_algorithms"], accepted)
