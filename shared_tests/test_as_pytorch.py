@@ -512,6 +512,20 @@ def dropout_of_channels_without_numbers_in_them(torch):
     return kept, bool(caught)
 
 
+@same("pooling")
+def the_output_of_max_pooling_updated_in_place(torch):
+    nn, found = torch.nn, []
+    for network in nn.MaxPool2d(2), nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), nn.MaxPool2d(3, 2, 1):
+        for update in (lambda y: y.add_(1.0), lambda y: y.mul_(-2.0)):
+            x = torch.tensor(np.sin(np.arange(72.0)).reshape(2, 1, 6, 6).astype(np.float32))
+            x.requires_grad = True
+            y = network(x * 1.5)
+            update(y)
+            y.sum().backward()
+            found.append(x.grad)
+    return found
+
+
 @same("modules")
 def functions_in_place(torch):
     F = torch.nn.functional

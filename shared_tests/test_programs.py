@@ -122,8 +122,10 @@ def test_a_program_has_its_arguments_its_folder_and_its_name(stage, tmp_path):
 
 CONSTRUCTORS = """
 import numpy as np, torch
-print([tuple(x.shape) for x in (torch.Tensor(), torch.Tensor(3), torch.Tensor(2, 3), torch.LongTensor(torch.Size([2])))])
-for x in (torch.Tensor([1, 2]), torch.Tensor(np.arange(2.0)), torch.LongTensor(np.array([1, 2])), torch.ByteTensor([1])):
+sized = torch.Tensor(), torch.Tensor(3), torch.Tensor(2, 3), torch.LongTensor(torch.Size([2]))
+print([tuple(x.shape) for x in sized])
+numbers = torch.Tensor([1, 2]), torch.Tensor(np.arange(2.0)), torch.LongTensor(np.array([1, 2])), torch.ByteTensor([1])
+for x in numbers + (torch.ones(1).byte(), torch.ones(1).char()):
     print(x.tolist(), str(x.dtype).removeprefix("torch."), x.requires_grad, isinstance(x, torch.Tensor))
 print(str(torch.ones(2).type(torch.DoubleTensor).dtype).removeprefix("torch."), torch.zeros(2).add(torch.Tensor([1])))
 one = torch.Tensor([0.5])
@@ -142,6 +144,8 @@ CONSTRUCTED = """
 [0.0, 1.0] float32 False True
 [1, 2] int64 False True
 [1] uint8 False True
+[1] uint8 False True
+[1] int8 False True
 float64 Tensor([1., 1.], dtype=float32)
 (2,) [0.5, 0.5]
 (2, 1) [[0.5], [0.5]]

@@ -59,6 +59,9 @@ SAME = {  # PyTorch's other names for a module
     "utils.data.dataset": "utils.data",
     "utils.data.sampler": "utils.data",
 }
+OLD = """
+constant eye kaiming_normal kaiming_uniform normal orthogonal uniform xavier_normal xavier_uniform
+"""  # of initialization, which PyTorch still has without the underscore at their end
 IN_PLACE = """
 abs acos acosh asin asinh atan atanh ceil clamp clamp_max clamp_min clip cos cosh erf erfc exp exp2 expm1 fill floor
 frac log log10 log1p log2 nan_to_num neg reciprocal relu round rsqrt sigmoid sin sinh sqrt square tan tanh trunc
@@ -233,7 +236,7 @@ def legacy(dtype):
 
 
 class Tensor(engine.Tensor, ABC):
-    """`torch.Tensor`: every tensor is one, and to make one is what `FloatTensor` does, unlike the rung's own `Tensor`."""
+    """`torch.Tensor`: every tensor is one. To make one is what `FloatTensor` does, unlike the rung's own `Tensor`."""
 
     __slots__ = ()
 
@@ -270,8 +273,8 @@ def places():
         Place("torch", **here),
         Place("torch.nn", nn),
         Place("torch.nn.functional", nn.functional),
-        Place("torch.nn.init", nn.init),
-        Place("torch.nn.utils", nn.utils),
+        Place("torch.nn.init", nn.init, **{name: getattr(nn.init, f"{name}_") for name in OLD.split()}),
+        Place("torch.nn.utils", nn.utils, clip_grad_norm=nn.utils.clip_grad_norm_),
         Place("torch.nn.parallel", *([nn.parallel] if hasattr(nn, "parallel") else [])),
         Place("torch.optim", optim),
         Place("torch.optim.lr_scheduler", optim.lr_scheduler),
