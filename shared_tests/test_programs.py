@@ -177,6 +177,7 @@ import torch.utils.data
 from torch import Tensor, autograd, nn, optim
 from torch.autograd import Function, Variable
 from torch.nn import Module, Parameter, functional, init
+from torch.nn.modules.module import Module
 from torch.nn.parameter import Parameter
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam, Optimizer, lr_scheduler
@@ -301,6 +302,21 @@ def test_where_pytorch_was_imported_its_modules_stay(stage):
     assert stage.part("torch") is not pytorch
     assert issubclass(stage.package.Tensor, stage.part("torch").Tensor)
     assert before.items() <= sys.modules.items()
+
+
+@pytest.mark.capability("PyTorch's programs")
+def test_a_summary_writer_writes_scalars_that_tensorboard_reads(stage, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    writer = stage.part("torch").utils.tensorboard.SummaryWriter(log_dir=tmp_path)
+    for step in range(3):
+        writer.add_scalar("Loss/train", stage.package.tensor(0.5 * step), step)
+    writer.flush()
+    writer.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [(x.step, x.value) for x in events.Scalars("Loss/train")] == [(0, 0.0), (1, 0.5), (2, 1.0)]
 
 
 @pytest.mark.capability("PyTorch's programs")

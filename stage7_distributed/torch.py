@@ -10,6 +10,7 @@ import runpy
 import sys
 from abc import ABC
 from contextlib import ContextDecorator
+from datetime import datetime
 from functools import partial
 from importlib import import_module
 from importlib.machinery import ModuleSpec
@@ -18,7 +19,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
-from . import aliases, autograd, creation, distributions, engine, nn, optim, random, utils
+from . import aliases, autograd, creation, distributions, engine, nn, optim, random, reporters, utils
 from .device import device as device_named, moved
 
 LATER = {
@@ -53,6 +54,7 @@ SAME = {  # PyTorch's other names for a module
     "distributions.categorical": "distributions",
     "distributions.normal": "distributions",
     "nn.modules": "nn",
+    "nn.modules.module": "nn",
     "nn.parameter": "nn",
     "optim.optimizer": "optim",
     "utils.data.dataloader": "utils.data",
@@ -248,6 +250,24 @@ class Tensor(engine.Tensor, ABC):
         return issubclass(kind, engine.Tensor)
 
 
+class SummaryWriter:
+    """Scalars for TensorBoard, whose package must be installed; PyTorch's other kinds of figures aren't written."""
+
+    def __init__(self, log_dir=None, comment=""):
+        self.log_dir = log_dir or f"runs/{datetime.now():%b%d_%H-%M-%S}{comment}"
+        self._log = reporters.TensorBoard(str(self.log_dir))
+        self._log.writer = self._log.writer(self._log.folder)
+
+    def add_scalar(self, tag, scalar_value, global_step=None):
+        """Write a number under a name, and a step."""
+        self._log.report("step", global_step or 0, {tag: float(scalar_value)})
+
+    flush = accepted  # each number is written at once
+
+    def close(self):
+        self._log.end({})
+
+
 def places():
     """PyTorch's modules by name, as far as this rung has something of them."""
     here = offered(sys.modules[__package__])
@@ -280,6 +300,7 @@ def places():
         Place("torch.optim.lr_scheduler", optim.lr_scheduler),
         Place("torch.utils"),
         Place("torch.utils.data", utils.data),
+        Place("torch.utils.tensorboard", SummaryWriter=SummaryWriter),
         Place("torch.autograd", autograd, **modes),
         Place("torch.autograd.function", Function=autograd.Function, once_differentiable=autograd.once_differentiable),
         Place("torch.linalg", matmul=aliases.matmul),
