@@ -298,9 +298,10 @@ def _depend(tensor, inputs, incoming, cells):
     held, before = [cell.cell_contents for cell in cells], gradients()
     if not all([getattr(value, "dtype", np.dtype(bool)).kind == "f" for value in held]):
         return True
-    others = [float(f(x._data)) for x in inputs if np.size(x._data) for f in (np.max, np.min)]
+    arrays = [x._data for x in inputs if getattr(x._data, "size", 0)]
+    ends = [float(end) for array in arrays for end in (array.max(), array.min())]
     try:
-        for number in (np.nan, 0, 1, np.inf, *others):
+        for number in (np.nan, 0, 1, np.inf, *ends):
             for cell, value in zip(cells, held):
                 cell.cell_contents = np.full_like(value, number)
             with np.errstate(all="ignore"):
