@@ -505,6 +505,28 @@ def dropout_out_of_training(torch):
 
 
 @same("modules")
+def dropout_of_channels_without_numbers_in_them(torch):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kept = torch.nn.functional.dropout2d(torch.ones(2, 3), p=1.0), torch.nn.Dropout2d(0.0)(torch.ones(4, 5))
+    return kept, bool(caught)
+
+
+@same("pooling")
+def the_output_of_max_pooling_updated_in_place(torch):
+    nn, found = torch.nn, []
+    for network in nn.MaxPool2d(2), nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), nn.MaxPool2d(3, 2, 1):
+        for update in (lambda y: y.add_(1.0), lambda y: y.mul_(-2.0)):
+            x = torch.tensor(np.sin(np.arange(72.0)).reshape(2, 1, 6, 6).astype(np.float32))
+            x.requires_grad = True
+            y = network(x * 1.5)
+            update(y)
+            y.sum().backward()
+            found.append(x.grad)
+    return found
+
+
+@same("modules")
 def functions_in_place(torch):
     F = torch.nn.functional
     found = []

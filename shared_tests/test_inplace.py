@@ -167,6 +167,17 @@ def test_what_was_saved_and_changed_is_noticed(engine, spoil):
 
 
 @in_place
+@pytest.mark.parametrize("op", ["relu", "norm"])
+@pytest.mark.parametrize("change", [-100.0, 100.0])
+def test_what_was_saved_to_be_compared_with_is_noticed(engine, op, change):
+    """Where relu's output isn't 0 after the update, NaN in its place gives the same gradient."""
+    y = getattr(engine.tensor(np.array([-1.0, 2.0, 3.0, -4.0])) * 1.0, op)()
+    y += change
+    with pytest.raises(RuntimeError, match=f"what {op} saved, of shape .*, was changed in place"):
+        y.sum().backward()
+
+
+@in_place
 def test_what_was_changed_and_not_needed_is_no_error(engine):
     """An error here would stop programs that are right, such as a residual connection of `out += x`."""
     x = engine.tensor(np.full((2, 3), 2.0))

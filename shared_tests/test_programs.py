@@ -120,6 +120,53 @@ def test_a_program_has_its_arguments_its_folder_and_its_name(stage, tmp_path):
     assert failed.returncode and "usage" in failed.stderr
 
 
+CONSTRUCTORS = """
+import numpy as np, torch
+sized = torch.Tensor(), torch.Tensor(3), torch.Tensor(2, 3), torch.LongTensor(torch.Size([2]))
+print([tuple(x.shape) for x in sized])
+numbers = torch.Tensor([1, 2]), torch.Tensor(np.arange(2.0)), torch.LongTensor(np.array([1, 2])), torch.ByteTensor([1])
+for x in numbers + (torch.ones(1).byte(), torch.ones(1).char()):
+    print(x.tolist(), str(x.dtype).removeprefix("torch."), x.requires_grad, isinstance(x, torch.Tensor))
+print(str(torch.ones(2).type(torch.DoubleTensor).dtype).removeprefix("torch."), torch.zeros(2).add(torch.Tensor([1])))
+one = torch.Tensor([0.5])
+for x in (torch.tensor([one, one]), torch.tensor([[one], [one]]), torch.tensor([1, torch.tensor([[2]])])):
+    print(tuple(x.shape), x.tolist())
+for x in ([np.float64(0.1), 1], [np.float32(1), 0.5], [np.arange(2.0)], [0.5], [torch.ones(1).double(), 1]):
+    print(str(torch.tensor(x).dtype).removeprefix("torch."))
+try:
+    torch.tensor([torch.ones(2), torch.ones(2)])
+except ValueError:
+    print("refused")
+"""
+CONSTRUCTED = """
+[(0,), (3,), (2, 3), (2,)]
+[1.0, 2.0] float32 False True
+[0.0, 1.0] float32 False True
+[1, 2] int64 False True
+[1] uint8 False True
+[1] uint8 False True
+[1] int8 False True
+float64 Tensor([1., 1.], dtype=float32)
+(2,) [0.5, 0.5]
+(2, 1) [[0.5], [0.5]]
+(2,) [1, 2]
+float64
+float32
+float64
+float32
+float64
+refused
+""".lstrip()
+
+
+@pytest.mark.capability("PyTorch's programs")
+def test_constructors_of_old_programs_and_lists_of_tensors_make_what_pytorchs_make(stage, tmp_path):
+    (tmp_path / "program.py").write_text(CONSTRUCTORS)
+    assert run("-m", f"{stage.name}.torch", "program.py", folder=tmp_path) == CONSTRUCTED
+    theirs = run("program.py", folder=tmp_path).replace("tensor([1., 1.])", "Tensor([1., 1.], dtype=float32)")
+    assert theirs == CONSTRUCTED
+
+
 IMPORTS = """
 import torch
 import torch.nn as nn
@@ -130,6 +177,7 @@ import torch.utils.data
 from torch import Tensor, autograd, nn, optim
 from torch.autograd import Function, Variable
 from torch.nn import Module, Parameter, functional, init
+from torch.nn.modules.module import Module
 from torch.nn.parameter import Parameter
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam, Optimizer, lr_scheduler
@@ -251,8 +299,24 @@ def has_arrived(stage, line):
 @pytest.mark.capability("PyTorch's programs")
 def test_where_pytorch_was_imported_its_modules_stay(stage):
     before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "torch"}
-    assert stage.part("torch") is not pytorch and stage.part("torch").Tensor is stage.package.Tensor
+    assert stage.part("torch") is not pytorch
+    assert issubclass(stage.package.Tensor, stage.part("torch").Tensor)
     assert before.items() <= sys.modules.items()
+
+
+@pytest.mark.capability("PyTorch's programs")
+def test_a_summary_writer_writes_scalars_that_tensorboard_reads(stage, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    writer = stage.part("torch").utils.tensorboard.SummaryWriter(log_dir=tmp_path)
+    for step in range(3):
+        writer.add_scalar("Loss/train", stage.package.tensor(0.5 * step), step)
+    writer.flush()
+    writer.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [(x.step, x.value) for x in events.Scalars("Loss/train")] == [(0, 0.0), (1, 0.5), (2, 1.0)]
 
 
 @pytest.mark.capability("PyTorch's programs")

@@ -47,8 +47,28 @@ def _float(dtype):
 
 def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
     """A Tensor of a copy of the data: numbers, lists of them, arrays. Python floats become float32."""
-    array = array_of(Tensor(data, requires_grad=False))
-    return _made(array, dtype, device, requires_grad)
+    if isinstance(data, list | tuple):
+        kinds = set()
+        data = _numbers(data, kinds)
+        if (
+            np.dtype(np.float64) in kinds
+        ):  # of a NumPy number or a tensor: it stays; of Python's floats it becomes float32
+            data = np.array(data)
+    return _made(array_of(Tensor(data, requires_grad=False)), dtype, device, requires_grad)
+
+
+def _numbers(data, kinds):
+    """Lists with numbers in the place of tensors of one number; the dtypes of what has one are added to `kinds`."""
+    if isinstance(data, list | tuple):
+        return [_numbers(part, kinds) for part in data]
+    kinds.add(getattr(data, "dtype", None))
+    if not isinstance(data, Tensor):
+        return data
+    if data.numel() != 1:
+        raise ValueError(
+            f"tensor: wanted lists of numbers, got a tensor of shape {tuple(data.shape)} in one: use stack()"
+        )
+    return data.item()
 
 
 def as_tensor(data, dtype=None, device=None):

@@ -8,7 +8,9 @@ arrives.
 
 import runpy
 import sys
+from abc import ABC
 from contextlib import ContextDecorator
+from datetime import datetime
 from functools import partial
 from importlib import import_module
 from importlib.machinery import ModuleSpec
@@ -17,7 +19,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
-from . import aliases, autograd, creation, distributions, engine, nn, optim, random, utils
+from . import aliases, autograd, creation, distributions, engine, nn, optim, random, reporters, utils
 from .device import device as device_named, moved
 
 LATER = {
@@ -52,12 +54,16 @@ SAME = {  # PyTorch's other names for a module
     "distributions.categorical": "distributions",
     "distributions.normal": "distributions",
     "nn.modules": "nn",
+    "nn.modules.module": "nn",
     "nn.parameter": "nn",
     "optim.optimizer": "optim",
     "utils.data.dataloader": "utils.data",
     "utils.data.dataset": "utils.data",
     "utils.data.sampler": "utils.data",
 }
+OLD = """
+constant eye kaiming_normal kaiming_uniform normal orthogonal uniform xavier_normal xavier_uniform
+"""  # of initialization, which PyTorch still has without the underscore at their end
 IN_PLACE = """
 abs acos acosh asin asinh atan atanh ceil clamp clamp_max clamp_min clip cos cosh erf erfc exp exp2 expm1 fill floor
 frac log log10 log1p log2 nan_to_num neg reciprocal relu round rsqrt sigmoid sin sinh sqrt square tan tanh trunc
@@ -220,19 +226,61 @@ class GradScaler:
     unscale_ = update = accepted
 
 
-def legacy(dtype, *data):
-    """`FloatTensor(2, 3)` and the like: an uninitialized tensor of the dtype, or one of a sequence."""
-    sizes = all([hasattr(x, "__index__") and not isinstance(x, engine.Tensor) for x in data])
-    return creation.empty(*data, dtype=dtype) if sizes else creation.tensor(*data, dtype=dtype)
+def legacy(dtype):
+    """`FloatTensor` and the like: given sizes an uninitialized tensor of the dtype, given a sequence one of that."""
+
+    def made(*data):
+        sizes = all([isinstance(x, int | np.integer | engine.Size) for x in data])
+        return creation.empty(*(data or [0]), dtype=dtype) if sizes else creation.tensor(*data, dtype=dtype)
+
+    made.dtype = dtype  # so that `x.type(torch.FloatTensor)` takes it for its dtype
+    return made
+
+
+class Tensor(engine.Tensor, ABC):
+    """`torch.Tensor`: every tensor is one. To make one is what `FloatTensor` does, unlike the rung's own `Tensor`."""
+
+    __slots__ = ()
+
+    def __new__(cls, *data):
+        return legacy(aliases.float32)(*data)
+
+    @classmethod
+    def __subclasshook__(cls, kind):
+        return issubclass(kind, engine.Tensor)
+
+
+class SummaryWriter:
+    """Scalars for TensorBoard, whose package must be installed; PyTorch's other kinds of figures aren't written."""
+
+    def __init__(self, log_dir=None, comment=""):
+        self.log_dir = log_dir or f"runs/{datetime.now():%b%d_%H-%M-%S}{comment}"
+        self._log = reporters.TensorBoard(str(self.log_dir))
+        self._log.writer = self._log.writer(self._log.folder)
+
+    def add_scalar(self, tag, scalar_value, global_step=None):
+        """Write a number under a name, and a step."""
+        self._log.report("step", global_step or 0, {tag: float(scalar_value)})
+
+    flush = accepted  # each number is written at once
+
+    def close(self):
+        self._log.end({})
 
 
 def places():
     """PyTorch's modules by name, as far as this rung has something of them."""
     here = offered(sys.modules[__package__])
     here |= {name: getattr(np, name) for name in ("e", "finfo", "iinfo", "inf", "nan", "newaxis", "pi")}
-    here |= {name.removeprefix("torch."): partial(legacy, dtype) for name, dtype in aliases.TYPES.items()}
+    here |= {name.removeprefix("torch."): legacy(dtype) for name, dtype in aliases.TYPES.items()}
     here |= {f"{name}_": getattr(engine.Tensor, f"{name}_") for name in IN_PLACE.split()}
-    here |= {"dtype": np.dtype, "compile": compile, "set_printoptions": set_printoptions, "__version__": "2.13.0"}
+    here |= {
+        "Tensor": Tensor,
+        "dtype": np.dtype,
+        "compile": compile,
+        "set_printoptions": set_printoptions,
+        "__version__": "2.13.0",
+    }
     here |= {"get_default_dtype": get_default_dtype, "set_default_dtype": set_default_dtype}
     here |= {"set_default_device": set_default_device, "autocast": autocast}
     here |= dict.fromkeys(["set_num_threads", "set_float32_matmul_precision", "use_deterministic_algorithms"], accepted)
@@ -245,13 +293,14 @@ def places():
         Place("torch", **here),
         Place("torch.nn", nn),
         Place("torch.nn.functional", nn.functional),
-        Place("torch.nn.init", nn.init),
-        Place("torch.nn.utils", nn.utils),
+        Place("torch.nn.init", nn.init, **{name: getattr(nn.init, f"{name}_") for name in OLD.split()}),
+        Place("torch.nn.utils", nn.utils, clip_grad_norm=nn.utils.clip_grad_norm_),
         Place("torch.nn.parallel", *([nn.parallel] if hasattr(nn, "parallel") else [])),
         Place("torch.optim", optim),
         Place("torch.optim.lr_scheduler", optim.lr_scheduler),
         Place("torch.utils"),
         Place("torch.utils.data", utils.data),
+        Place("torch.utils.tensorboard", SummaryWriter=SummaryWriter),
         Place("torch.autograd", autograd, **modes),
         Place("torch.autograd.function", Function=autograd.Function, once_differentiable=autograd.once_differentiable),
         Place("torch.linalg", matmul=aliases.matmul),

@@ -55,7 +55,7 @@ OTHER_NAMES = {
 OPERATORS = {"neg": "__neg__", "matmul": "__matmul__"}
 OPERATORS |= {name: f"__{name}__" for name in ("eq", "ne", "lt", "le", "gt", "ge")}
 CASTS = {"half": float16, "float": float32, "double": float64}
-CASTS |= {"short": int16, "int": int32, "long": int64, "bool": bool}
+CASTS |= {"byte": uint8, "char": int8, "short": int16, "int": int32, "long": int64, "bool": bool}
 RULES = {  # of one tensor, used directly
     pointwise: """
         acos acosh asin asinh atan atanh ceil cos cosh erf erfc exp2 expm1 floor frac log10 log1p log2 nan_to_num

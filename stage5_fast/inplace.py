@@ -9,6 +9,7 @@ than the result computed from it has been updated since.
 from bisect import bisect
 from functools import partial
 from itertools import count
+from types import CellType
 from weakref import ref
 
 import numpy as np
@@ -113,6 +114,11 @@ def recorded(op, x, others):
 
 def earlier(x, data):
     """A copy of the node of x before an update: the input of the update and of what was computed from x so far."""
+    base = root(x)
+    if base.op in KEEP_THEIR_OUTPUT:
+        for cell in _cells(base._backward):
+            if _shares(cell.cell_contents, base._data):
+                cell.cell_contents = cell.cell_contents.copy(order="K")
     before = object.__new__(type(x))
     before._data, before._grad, before._requires_grad, before.op = data, None, x._requires_grad, x.op
     before.inputs, before._backward, before._made = x.inputs, x._backward, x._made
@@ -136,6 +142,10 @@ def become(x, before, op, inputs, backward):
         x.op, x.inputs, x._requires_grad, x._was, x._made = "view", (base,), True, before, next(clock)
         before.inputs = tuple([earliest if y is base else y for y in before.inputs])
         x._backward = _of_view(base._data, x._data)
+
+
+# They find the maxima by their values. PyTorch has their places, so that an update of the output is allowed there.
+KEEP_THEIR_OUTPUT = {"max_pooling", "max_pooling_relu"}
 
 
 def root(x):
@@ -255,6 +265,8 @@ def check(tensor, inputs, incoming):
 def _cells(function):
     """The closure cells in which a backward function saved arrays, also those of functions in its closure."""
     for cell in getattr(function, "__closure__", None) or ():
+        if cell == CellType():
+            continue  # empty: of a variable that was never set
         if callable(cell.cell_contents):
             yield from _cells(cell.cell_contents)
         else:
@@ -274,7 +286,10 @@ def _changed_since(value, made):
 
 
 def _depend(tensor, inputs, incoming, cells):
-    """Whether the gradients change if the cells' contents are replaced by NaN."""
+    """Whether the gradients change if the cells' contents are replaced by NaN, or by numbers.
+
+    NaN isn't enough where a rule compares: relu's with 0, that of a maximum with the largest number of its input.
+    """
 
     def gradients():
         found = zip(inputs, tensor._backward(incoming))
@@ -283,11 +298,16 @@ def _depend(tensor, inputs, incoming, cells):
     held, before = [cell.cell_contents for cell in cells], gradients()
     if not all([getattr(value, "dtype", np.dtype(bool)).kind == "f" for value in held]):
         return True
+    arrays = [x._data for x in inputs if getattr(x._data, "size", 0)]
+    ends = [float(end) for array in arrays for end in (array.max(), array.min())]
     try:
-        for cell, value in zip(cells, held):
-            cell.cell_contents = np.full_like(value, np.nan)
-        with np.errstate(all="ignore"):
-            return not all([np.array_equal(g, h, equal_nan=True) for g, h in zip(before, gradients())])
+        for number in (np.nan, 0, 1, np.inf, *ends):
+            for cell, value in zip(cells, held):
+                cell.cell_contents = np.full_like(value, number)
+            with np.errstate(all="ignore"):
+                if not all([np.array_equal(g, h, equal_nan=True) for g, h in zip(before, gradients())]):
+                    return True
+        return False
     finally:
         for cell, value in zip(cells, held):
             cell.cell_contents = value

@@ -72,12 +72,12 @@ def dropout1d(input, p=0.5, training=True, inplace=False):
 
 
 def dropout2d(input, p=0.5, training=True, inplace=False):
-    """dropout of whole channels of (N, C, H, W); what has three dims is, as in PyTorch, (N, C, L)."""
-    if input.ndim not in (3, 4):
+    """dropout of whole channels of (N, C, H, W); with other than four dims it is, as in PyTorch, of (N, C, …)."""
+    if input.ndim < 2:
         raise ValueError(f"dropout2d: wanted (N, C, H, W), got {tuple(input.shape)}")
-    if input.ndim == 3:
-        warnings.warn(f"dropout2d: {tuple(input.shape)} is taken for (N, C, L), which dropout1d is for", stacklevel=2)
-    return _dropped("dropout2d", input, p, training, inplace, (*input.shape[:2], 1, 1)[: input.ndim])
+    if input.ndim != 4:
+        warnings.warn(f"dropout2d: {tuple(input.shape)} is taken for (N, C, …), not for (N, C, H, W)", stacklevel=2)
+    return _dropped("dropout2d", input, p, training, inplace, input.shape[:2] + (1,) * (input.ndim - 2))
 
 
 def _dropped(op, input, p, training, in_place, shape):
