@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from torch.nn import functional
 
 from .engines import ScalarEngine
 
@@ -24,3 +26,17 @@ def test_the_error_function_is_right_to_the_last_digits(name, dtype, digits, eng
     assert got.dtype == dtype
     told = np.abs(wanted) > np.finfo(dtype).tiny  # smaller ones lose digits
     np.testing.assert_allclose(got[told], wanted[told], rtol=digits)
+
+
+@capability("activations")
+@pytest.mark.parametrize("name", ["erf", "erfc", "gelu", "softplus", "mish", "silu", "logsigmoid", "elu"])
+def test_float16_is_wide_enough(name, engine):
+    """Where a polynomial or an exponential on the way is larger than it can be."""
+    x = np.linspace(-30, 30, 241).astype(np.float16)
+    ours, theirs = engine.Tensor(x), torch.tensor(x, requires_grad=True)
+    found, wanted = getattr(engine.F, name)(ours), getattr(torch.special if "er" in name else functional, name)(theirs)
+    found.sum().backward()
+    wanted.sum().backward()
+    assert engine.value(found).dtype == np.float16
+    np.testing.assert_allclose(engine.value(found), wanted.detach().numpy(), rtol=4e-3, atol=2e-3)
+    np.testing.assert_allclose(engine.grad(ours), theirs.grad.numpy(), rtol=4e-3, atol=4e-3)

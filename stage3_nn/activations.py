@@ -100,7 +100,8 @@ def softplus(x, beta, threshold):
 
 def softplus_values(x, beta, threshold):
     """log(1 + eᵝˣ)/β, or x where βx > threshold."""
-    return np.where(x * beta > threshold, x, np.log1p(np.exp(np.minimum(x * beta, threshold))) / beta)
+    log = np.maximum(x * beta, 0) + np.log1p(np.exp(-np.abs(x * beta)))  # so that no exponential overflows
+    return np.where(x * beta > threshold, x, log / beta)
 
 
 def softplus_gradient(g, x, beta, threshold):

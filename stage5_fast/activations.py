@@ -108,7 +108,8 @@ def softplus(x, beta, threshold):
 @elementwise
 def softplus_values(x, beta, threshold):
     """log(1 + eᵝˣ)/β, or x where βx > threshold."""
-    return np.where(x * beta > threshold, x, np.log1p(np.exp(np.minimum(x * beta, threshold))) / beta)
+    log = np.maximum(x * beta, 0) + np.log1p(np.exp(-np.abs(x * beta)))  # so that no exponential overflows
+    return np.where(x * beta > threshold, x, log / beta)
 
 
 @elementwise

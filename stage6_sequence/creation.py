@@ -48,26 +48,23 @@ def _float(dtype):
 def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
     """A Tensor of a copy of the data: numbers, lists of them, arrays. Python floats become float32."""
     if isinstance(data, list | tuple):
-        kinds = set()
-        data = _numbers(data, kinds)
-        if (
-            np.dtype(np.float64) in kinds
-        ):  # of a NumPy number or a tensor: it stays; of Python's floats it becomes float32
+        dtypes = set()
+        data = _numbers(data, dtypes)
+        if np.dtype(np.float64) in dtypes:  # which stays, while Python's floats become float32
             data = np.array(data)
     return _made(array_of(Tensor(data, requires_grad=False)), dtype, device, requires_grad)
 
 
-def _numbers(data, kinds):
-    """Lists with numbers in the place of tensors of one number; the dtypes of what has one are added to `kinds`."""
+def _numbers(data, dtypes):
+    """Lists with numbers in the place of tensors of one number; the dtypes of what has one are added to `dtypes`."""
     if isinstance(data, list | tuple):
-        return [_numbers(part, kinds) for part in data]
-    kinds.add(getattr(data, "dtype", None))
+        return [_numbers(part, dtypes) for part in data]
+    if hasattr(data, "dtype"):
+        dtypes.add(data.dtype)
     if not isinstance(data, Tensor):
         return data
     if data.numel() != 1:
-        raise ValueError(
-            f"tensor: wanted lists of numbers, got a tensor of shape {tuple(data.shape)} in one: use stack()"
-        )
+        raise ValueError(f"tensor: wanted numbers, got a tensor of shape {tuple(data.shape)} in a list: use stack()")
     return data.item()
 
 

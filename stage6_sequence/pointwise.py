@@ -210,12 +210,13 @@ def _bell(x):
 
 def _rational(x, polynomials):
     """The quotient of two polynomials in x, by Horner's rule; coefficients from the highest power down."""
-    above, below = (np.full_like(x, highest) for highest, *_ in polynomials)
+    wide = x.astype(np.float32) if x.dtype == np.float16 else x  # where float16 is too small for them
+    above, below = (np.full_like(wide, highest) for highest, *_ in polynomials)
     for out, (_, *coefficients) in zip((above, below), polynomials):
         for coefficient in coefficients:
-            out *= x
+            out *= wide
             out += coefficient
-    return above / below
+    return above / below if wide is x else (above / below).astype(x.dtype)
 
 
 # Step functions
