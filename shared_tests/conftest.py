@@ -152,7 +152,6 @@ def stage(request):
     return _target(request.param)
 
 
-@cache
 def _target(name):
     number = {stage.package: stage.number for stage in STAGES}.get(name)
     return Target(name, number, importlib.import_module(name))

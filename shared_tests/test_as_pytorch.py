@@ -504,6 +504,48 @@ def dropout_out_of_training(torch):
     return dropped, F.dropout(x, 0.5, False), F.dropout1d(x, 0.5, False), F.dropout2d(x.unsqueeze(0), training=False)
 
 
+@same("rearranging")
+def a_dim_as_several(torch):
+    x = torch.arange(24.0).reshape(2, 12)
+    return x.unflatten(1, (3, -1)), x.unflatten(-1, [2, 2, 3]).shape == (2, 2, 2, 3), torch.unflatten(x, 0, (2, 1))
+
+
+@same("rearranging")
+def a_dim_as_several_that_is_not_there(torch):
+    try:
+        torch.ones(2, 12).unflatten(2, (3, 4))
+    except IndexError:
+        return "refused"
+
+
+@same("rearranging")
+def where_numbers_lie_in_memory(torch):
+    x = torch.arange(24.0).reshape(2, 3, 4)
+    views = x, x.transpose(0, 2), x[:, 1], x[..., ::2], x[0, 0, 0].expand(5)
+    return (
+        [y.stride() for y in views],
+        x.stride(1),
+        x.element_size(),
+        torch.ones(2).long().element_size(),
+        x.ndimension(),
+    )
+
+
+@same("rearranging")
+def numbers_where_a_condition_holds(torch):
+    x = torch.arange(-3.0, 3.0).requires_grad_()
+    y = x.where(x > 0, torch.zeros(6)) * 2
+    y.sum().backward()
+    return y, x.grad, torch.argwhere(x > 0), x.argwhere()
+
+
+@same("modules")
+def a_module_as_data_parallel(torch):
+    model = torch.nn.DataParallel(torch.nn.Linear(2, 3, bias=False))
+    torch.nn.init.ones_(model.module.weight)
+    return model(torch.ones(4, 2)), list(model.state_dict()), len(list(model.parameters()))
+
+
 @same("modules")
 def dropout_of_channels_without_numbers_in_them(torch):
     with warnings.catch_warnings(record=True) as caught:

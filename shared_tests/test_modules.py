@@ -457,3 +457,23 @@ def test_the_bias_of_linear_is_of_its_dtype_and_has_a_number_for_each_row_or_one
             linear(engine.Tensor, engine.nn.functional, bias)
         with pytest.raises(RuntimeError):
             linear(torch.tensor, torch.nn.functional, bias)
+
+
+@pytest.mark.capability("activations")
+@pytest.mark.parametrize("dim", [-1, 0, 1])
+def test_gumbel_softmax_draws_from_the_softmax(stage, dim):
+    """Its maximum does, whatever the temperature; with `hard` the gradient is that of the soft numbers."""
+    package, functional = stage.package, stage.part("nn").functional
+    package.manual_seed(0)
+    x = np.broadcast_to(np.array([0.0, 1.0, 2.0], np.float32), (4000, 5, 3)).swapaxes(dim, -1)
+    x = package.Tensor(x.copy())
+    hard, soft = functional.gumbel_softmax(x, tau=0.5, hard=True, dim=dim), functional.gumbel_softmax(x, 2.0, dim=dim)
+    for y in (hard, soft):
+        assert y.shape == x.shape
+        np.testing.assert_allclose(y.sum(dim).numpy(), 1, rtol=1e-5)
+        drawn = np.bincount(y.argmax(dim).numpy().ravel(), minlength=3) / (y.numpy().size / 3)
+        np.testing.assert_allclose(drawn, np.exp([0, 1, 2]) / np.exp([0, 1, 2]).sum(), atol=0.02)
+    np.testing.assert_allclose(hard.numpy(), hard.numpy().round(), atol=1e-6)
+    (hard * package.tensor(np.random.default_rng(0).normal(size=x.shape).astype(np.float32))).sum().backward()
+    assert abs(x.grad.numpy()).max() > 0.1
+    np.testing.assert_allclose(x.grad.sum(dim).numpy(), 0, atol=1e-5)  # as softmax's

@@ -7,6 +7,7 @@ arguments where a plain other name won't do.
 from functools import wraps
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from . import functions, pointwise, selection
 from .engine import Tensor, _binary, _named, _operand, _unary, cat, in_place
@@ -19,6 +20,7 @@ uint8, bool = np.dtype("uint8"), np.dtype("bool")
 
 OTHER_NAMES = {
     "absolute": "abs",
+    "argwhere": "nonzero",
     "arccos": "acos",
     "arccosh": "acosh",
     "arcsin": "asin",
@@ -39,6 +41,7 @@ OTHER_NAMES = {
     "less_equal": "le",
     "moveaxis": "movedim",
     "multiply": "mul",
+    "ndimension": "dim",
     "negative": "neg",
     "nelement": "numel",
     "not_equal": "ne",
@@ -84,8 +87,8 @@ FUNCTIONS = """
 abs absolute add amax amin clip clone detach divide eq exp flatten ge greater greater_equal gt le less
 less_equal log log_softmax logsumexp lt matmul maximum mean minimum mul multiply ne neg negative not_equal
 numel permute pow ravel relu reshape sigmoid softmax sqrt squeeze std sub subtract sum swapaxes swapdims t tanh
-transpose true_divide unsqueeze var
-arccos arccosh arcsin arcsinh arctan arctan2 arctanh broadcast_to fix ger moveaxis sgn split_with_sizes vdot
+transpose true_divide unflatten unsqueeze var
+argwhere arccos arccosh arcsin arcsinh arctan arctan2 arctanh broadcast_to fix ger moveaxis sgn split_with_sizes vdot
 """
 
 
@@ -152,6 +155,17 @@ def expand_as(self, other):
     return self.expand(other.shape)
 
 
+def unflatten(self, dim, sizes):
+    """A dim as several, of which one may be -1 for what is left: the opposite of flatten."""
+    dim = normalize_axis_index(dim, self.ndim)
+    return self.reshape(*self.shape[:dim], *sizes, *self.shape[dim + 1 :])
+
+
+def where(self, condition, other):
+    """The numbers where the condition is true, else those of another tensor."""
+    return functions.where(condition, self, other)
+
+
 def contiguous(self):
     """The tensor itself if it is contiguous in memory, else a contiguous copy."""
     return self if self.is_contiguous() else self.clone()
@@ -160,6 +174,17 @@ def contiguous(self):
 def is_contiguous(self):
     """Whether the tensor is contiguous in memory."""
     return in_order(self._data) is self._data
+
+
+def stride(self, dim=None):
+    """How many numbers in memory it is from one element to the next, along each dim or along one."""
+    strides = tuple([n // self._data.itemsize for n in self._data.strides])
+    return strides if dim is None else strides[dim]
+
+
+def element_size(self):
+    """The bytes of a number."""
+    return self._data.itemsize
 
 
 def tolist(self):
@@ -294,7 +319,23 @@ class Node:
 def set_names():
     """Give the Tensor its methods."""
     methods = add, sub, mul, pow, size, dim, numel, t, ravel, view_as, expand_as, contiguous, is_contiguous
-    methods += tolist, type, cpu, cuda, is_floating_point, requires_grad_, retain_grad, detach_, zero_, fill_, copy_
+    methods += (
+        unflatten,
+        where,
+        stride,
+        element_size,
+        tolist,
+        type,
+        cpu,
+        cuda,
+        is_floating_point,
+        requires_grad_,
+        retain_grad,
+        detach_,
+        zero_,
+        fill_,
+        copy_,
+    )
     for method in methods:
         setattr(Tensor, method.__name__, method)
     for rules, names in RULES.items():

@@ -251,3 +251,14 @@ def _parameter(value):
 
 def _described(name, value):
     return f"({name}): Parameter containing: [{value.dtype} of size {'x'.join(map(str, value.shape))}]"
+
+
+class DataParallel(Module):
+    """The module, on the one device that there is: what PyTorch's does without several GPUs."""
+
+    def __init__(self, module, device_ids=None, output_device=None, dim=0):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs, **options):
+        return self.module(*inputs, **options)

@@ -368,6 +368,19 @@ def softmax(input, dim=None, _stacklevel=3, dtype=None):
     return _cast(input, dtype).softmax(_some_dim("softmax", input, dim, _stacklevel))
 
 
+def gumbel_softmax(logits, tau=1, hard=False, eps=1e-10, dim=-1):
+    """softmax((x + Gumbel noise)/τ) over dim, or with `hard` 1 at its maximum and else 0, with the same gradient.
+
+    The maximum is a sample of softmax(x) (Jang et al. 2016). `eps` is without effect, as in PyTorch.
+    """
+    noise = -constant(np.empty_like(logits._data)).exponential_().log()
+    soft = ((logits + noise) / tau).softmax(dim)
+    if not hard:
+        return soft
+    sample = one_hot(soft.argmax(dim), soft.shape[dim]).to(soft.dtype).movedim(-1, dim)
+    return sample - soft.detach() + soft
+
+
 def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
     """log softmax(x) over dim."""
     return _cast(input, dtype).log_softmax(_some_dim("log_softmax", input, dim, _stacklevel))
