@@ -20,7 +20,6 @@ uint8, bool = np.dtype("uint8"), np.dtype("bool")
 
 OTHER_NAMES = {
     "absolute": "abs",
-    "argwhere": "nonzero",
     "arccos": "acos",
     "arccosh": "acosh",
     "arcsin": "asin",
@@ -28,6 +27,7 @@ OTHER_NAMES = {
     "arctan": "atan",
     "arctan2": "atan2",
     "arctanh": "atanh",
+    "argwhere": "nonzero",
     "broadcast_to": "expand",
     "clip": "clamp",
     "concat": "cat",
@@ -88,7 +88,7 @@ abs absolute add amax amin clip clone detach divide eq exp flatten ge greater gr
 less_equal log log_softmax logsumexp lt matmul maximum mean minimum mul multiply ne neg negative not_equal
 numel permute pow ravel relu reshape sigmoid softmax sqrt squeeze std sub subtract sum swapaxes swapdims t tanh
 transpose true_divide unflatten unsqueeze var
-argwhere arccos arccosh arcsin arcsinh arctan arctan2 arctanh broadcast_to fix ger moveaxis sgn split_with_sizes vdot
+arccos arccosh arcsin arcsinh arctan arctan2 arctanh argwhere broadcast_to fix ger moveaxis sgn split_with_sizes vdot
 """
 
 
@@ -319,23 +319,8 @@ class Node:
 def set_names():
     """Give the Tensor its methods."""
     methods = add, sub, mul, pow, size, dim, numel, t, ravel, view_as, expand_as, contiguous, is_contiguous
-    methods += (
-        unflatten,
-        where,
-        stride,
-        element_size,
-        tolist,
-        type,
-        cpu,
-        cuda,
-        is_floating_point,
-        requires_grad_,
-        retain_grad,
-        detach_,
-        zero_,
-        fill_,
-        copy_,
-    )
+    methods += unflatten, where, stride, element_size, tolist, type, cpu, cuda, is_floating_point
+    methods += requires_grad_, retain_grad, detach_, zero_, fill_, copy_
     for method in methods:
         setattr(Tensor, method.__name__, method)
     for rules, names in RULES.items():

@@ -144,7 +144,7 @@ def become(x, before, op, inputs, backward):
         x._backward = _of_view(base._data, x._data)
 
 
-# They find the maxima by their values. PyTorch has their places, so that an update of the output is allowed there.
+# Rules of rungs 4 and 5 that find maxima by their values. PyTorch has their places, and allows to update the output.
 KEEP_THEIR_OUTPUT = {"max_pooling", "max_pooling_relu"}
 
 
