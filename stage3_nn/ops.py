@@ -486,16 +486,19 @@ def setitem(x, value, index):
         if place is not None and place == x[parts].__array_interface__:
             return False, None
         chosen = ...
-    target = x[parts]
-    value = (
-        np.reshape(value, value.shape[-target.ndim or len(value.shape) :]) if np.ndim(value) > target.ndim else value
-    )
+    target, ndim = x[parts], np.ndim(value)
+    if ndim > target.ndim:
+        value = np.reshape(value, value.shape[ndim - target.ndim :])
     target[chosen] = value
+
+    def to_value(g):
+        part = g[parts][chosen]
+        return np.expand_dims(part, tuple(range(ndim - part.ndim)))
 
     def backward(g):
         kept = g.copy()
         kept[parts][chosen] = 0
-        return kept, lambda: g[parts][chosen]
+        return kept, lambda: to_value(g)
 
     return True, backward
 
