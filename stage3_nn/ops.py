@@ -204,8 +204,6 @@ def float64_total(x, dim, keepdim):
 
 def mean(x, dim=None, keepdim=False):
     """Σx/n over the n numbers of dim;  d/dx = 1/n."""
-    if x.dtype.kind != "f":
-        raise TypeError(f"wanted floating-point numbers, got {x.dtype}")
     dim, shape = None if dim is None else dims_of(x, dim), x.shape
     n = x.size if dim is None else _count(x, dim)
     return average(x, dim, keepdim, n), lambda g: (_to_all(g / n, shape, dim, keepdim),)
@@ -213,6 +211,8 @@ def mean(x, dim=None, keepdim=False):
 
 def average(x, dim, keepdim=True, n=None):
     """Σx/n over dim, where n is the number of summands by default."""
+    if x.dtype.kind != "f":
+        raise TypeError(f"wanted floating-point numbers, got {x.dtype}")
     out = total(x, dim, keepdim) / (_count(x, dim) if n is None else n)
     return out if out.dtype is x.dtype else out.astype(x.dtype)
 
