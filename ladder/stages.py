@@ -114,20 +114,11 @@ STAGES = (
             "files.py",
             "loaded.py",
             "losses.py",
-            "mistakes.py",
-            "nn/activation.py",
-            "nn/distance.py",
         )
+        + ("mistakes.py", "nn/activation.py", "nn/distance.py")
         + ("nn/flatten.py", "nn/functional.py", "nn/init.py", "nn/utils.py", "optim/adadelta.py", "optim/adagrad.py")
-        + (
-            "optim/lr_scheduler.py",
-            "optim/rmsprop.py",
-            "padding.py",
-            "reporters.py",
-            "scan.py",
-            "torch.py",
-            "unpickle.py",
-        )
+        + ("optim/lr_scheduler.py", "optim/rmsprop.py", "padding.py", "reporters.py", "scan.py", "torch.py")
+        + ("unpickle.py",)
         + ("utils/data/collate.py", "utils/data/sampler.py"),
         modules=("PIL", "requests"),
     ),
@@ -166,8 +157,8 @@ STAGES = (
             "gpt.py",
             "mnist.py",
             "moons.py",
-            "nn/container.py",
         )
+        + ("nn/container.py",)
         + ("nn/linear.py", "ops.py", "optim/adadelta.py", "optim/adagrad.py", "optim/adam.py", "optim/optimizer.py")
         + ("optim/rmsprop.py", "optim/sgd.py", "pointwise.py", "pooling.py", "resnet.py", "selection.py"),
         new=tuple(f"kernels_{where}/{name}.py" for where in ("cpu", "gpu") for name in ("__init__", *KERNELS))
@@ -190,19 +181,9 @@ STAGES = (
         max_added=1600,
         max_changed=1,
         touched=("demo.py", "gpt.py", "nn/__init__.py", "nn/functional.py"),
-        new=(
-            "attention.py",
-            "kernels_cpu/attention.py",
-            "kernels_cpu/recurrent.py",
-            "kernels_gpu/attention.py",
-            "kernels_gpu/recurrent.py",
-            "names.py",
-            "nn/attention.py",
-            "nn/recurrent.py",
-            "nn/transformer.py",
-            "recurrent.py",
-            "rms_norm.py",
-        ),
+        new=("attention.py", "names.py", "recurrent.py", "rms_norm.py", "kernels_cpu/attention.py")
+        + ("kernels_cpu/recurrent.py", "kernels_gpu/attention.py", "kernels_gpu/recurrent.py")
+        + ("nn/attention.py", "nn/recurrent.py", "nn/transformer.py"),
         beside=("nn/rnn.py",),
         modules=("cuda", "cupy", "cupyx", "numba_cuda", "PIL", "requests"),
     ),
