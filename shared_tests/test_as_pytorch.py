@@ -720,6 +720,12 @@ def a_fill_is_no_step_of_the_graph(torch):
     return parameter.requires_grad, parameter
 
 
+@same("modules")
+def one_number_has_no_variance(torch):
+    with pytest.raises(ValueError, match="[Ee]xpected more than 1|wanted more than one number"):
+        torch.nn.InstanceNorm1d(2)(torch.ones(3, 2, 1))
+
+
 @same("losses")
 def probabilities_beyond_0_and_1(torch):
     for x in (1.5, -0.1, float("nan")):
