@@ -419,7 +419,10 @@ def parameter_dict(torch):
     nn = torch.nn
     values = nn.ParameterDict({"a": nn.Parameter(torch.ones(2))})
     values["b"] = nn.Parameter(torch.zeros(3))
-    return list(values.state_dict()), len(values), "b" in values, sorted(values.keys()), values["a"]
+    found = list(values.state_dict()), len(values), "b" in values, sorted(values.keys()), values["a"], values.pop("b")
+    left = list(values)
+    values.clear()
+    return found, left, len(values)
 
 
 @same("modules")
