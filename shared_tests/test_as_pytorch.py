@@ -419,7 +419,10 @@ def parameter_dict(torch):
     nn = torch.nn
     values = nn.ParameterDict({"a": nn.Parameter(torch.ones(2))})
     values["b"] = nn.Parameter(torch.zeros(3))
-    return list(values.state_dict()), len(values), "b" in values, sorted(values.keys()), values["a"]
+    found = list(values.state_dict()), len(values), "b" in values, sorted(values.keys()), values["a"], values.pop("b")
+    left = list(values)
+    values.clear()
+    return found, left, len(values)
 
 
 @same("modules")
@@ -718,6 +721,12 @@ def a_fill_is_no_step_of_the_graph(torch):
     for fill in (torch.nn.init.normal_, torch.nn.init.uniform_, torch.nn.init.xavier_normal_, torch.nn.init.ones_):
         fill(parameter)
     return parameter.requires_grad, parameter
+
+
+@same("modules")
+def one_number_has_no_variance(torch):
+    with pytest.raises(ValueError, match="[Ee]xpected more than 1|wanted more than one number"):
+        torch.nn.InstanceNorm1d(2)(torch.ones(3, 2, 1))
 
 
 @same("losses")

@@ -149,6 +149,8 @@ def instance_norm(
     refuse("instance_norm", running_mean=running_mean, running_var=running_var)
     if not use_input_stats:
         raise NotImplementedError("instance_norm: use_input_stats=False is not supported")
+    if math.prod(input.shape[2:]) == 1:
+        raise ValueError(f"instance_norm: wanted more than one number per channel, got {tuple(input.shape)}")
     return group_norm(input, input.shape[1], weight, bias, eps)
 
 
