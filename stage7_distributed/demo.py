@@ -75,8 +75,10 @@ def run(main, description, **defaults):
 
 def _begin_together(parser, flags):
     """Join the other ranks, with the same flags; the first one speaks and writes for all."""
-    if "timeout" not in flags or vars(flags).get("capture") or vars(flags).get("image"):
-        parser.error("this runs as one process: start it without mpiexec, or leave out --capture and --image")
+    if "timeout" not in flags:
+        parser.error("this demo is one process's: start it without mpiexec")
+    if vars(flags).get("capture") or vars(flags).get("image"):
+        parser.error("--capture and --image are one process's: leave them out, or start it without mpiexec")
     try:
         if not is_initialized():
             init_process_group(timeout=flags.timeout)
@@ -94,9 +96,12 @@ def _ended_together():
     try:
         yield
     except BaseException as error:
+        status = error.code if isinstance(error, SystemExit) else 1
+        if status and not is_initialized():
+            with suppress(ImportError):
+                init_process_group()  # the others wait for this one, also if it alone finds fault with a flag
         if get_world_size() == 1:
             raise
-        status = error.code if isinstance(error, SystemExit) else 1
         text = "".join(traceback.format_exception(error)) if status == 1 and type(error) is not SystemExit else status
         time.sleep(0.5 if get_rank() else 0)  # of what ends all ranks alike, the first one tells
         if isinstance(text, str):
