@@ -2,6 +2,7 @@
 
 import gc
 import operator
+import os
 import random
 import re
 import subprocess
@@ -454,6 +455,13 @@ def test_a_demo_learns_the_same_when_its_step_is_captured(stage, name, count):
     plain, captured = ([re.sub(r" +[\d.]+ s.*", "", line) for line in done.stdout.splitlines()] for done in runs)
     assert captured.pop(1).startswith("The second step is recorded and compiled")
     assert captured == plain and len(plain) > 12
+
+
+def test_a_demo_says_nothing_of_compiling_where_nothing_is_compiled(stage):
+    command = [sys.executable, "-m", f"{stage.name}.moons", "--epochs", "1", "--capture"]
+    env = {**os.environ, "GRADUAL_KERNELS": "numpy"}
+    out = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+    assert "Result:" in out and "compiled" not in out
 
 
 def test_what_was_recorded_leaves_memory_without_the_garbage_collector(stage, monkeypatch):

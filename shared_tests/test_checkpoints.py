@@ -596,6 +596,13 @@ def test_a_truncated_checkpoint_is_named(part, suffix, checkpoint, tmp_path):
         checkpoint.load(path)
 
 
+def test_what_rung_1_saves_is_not_taken_for_safetensors(checkpoint, tmp_path):
+    """It has a bracket in the ninth place too, but so long a header there is none."""
+    (tmp_path / "run.json").write_text('{"run": {"examples": 3905}}')
+    with pytest.raises(ValueError, match="run.json is not a whole .json file: it begins with .*run"):
+        checkpoint.load(tmp_path / "run.json")
+
+
 def test_a_damaged_npz_is_named(checkpoint, tmp_path):
     path = tmp_path / "model.npz"
     checkpoint.save({"x": np.arange(1000)}, path)

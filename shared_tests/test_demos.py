@@ -215,6 +215,17 @@ def test_where_mnist_can_not_be_had_one_line_says_so(demo):
     assert lines[-1].startswith("Result: test accuracy ")
 
 
+@capability("attention")
+@pytest.mark.parametrize("name", ["gpt"])
+def test_without_shakespeare_one_line_says_so_and_the_next_which_names_there_are(name, demo):
+    process = demo.start(name, "--data", "shakespeare")
+    said = [process.stdout.readline() for _ in range(2)]
+    process.kill()
+    process.communicate()
+    assert re.match(r"No Shakespeare \([^[]+\): running on names$", said[0])
+    assert said[1].startswith("GPT: 4,005 names that ship with this package (no full list: ")
+
+
 @capability("batch norm of images")
 def test_without_colour_images_one_line_says_so_and_the_digits_are_in_three_channels(stage, demo):
     shutil.rmtree(demo.folder / "cifar10")
@@ -320,6 +331,11 @@ def test_the_autoencoder_beats_the_mean_digit(demo):
 def test_a_terminal_without_a_sign_shows_another(name, demo):
     demo.env |= {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     assert demo.lines(name, "--help")[0].startswith("usage: ")
+
+
+def test_without_docstrings_a_demo_runs(demo):
+    demo.env["PYTHONOPTIMIZE"] = "2"
+    assert demo.lines("moons", "--help")[0].startswith("usage: ")
 
 
 @DEMOS

@@ -233,6 +233,14 @@ def test_a_rank_that_fails_ends_all_and_is_named(start, stage, how, says):
     assert seconds < 30
 
 
+def test_a_rank_that_does_not_begin_ends_all(start, stage):
+    """As where only its machine lacks what a flag needs."""
+    program = f"{stage.name}.gpt", "--steps"
+    status, _, err, seconds = start(1, *program, "9", ":", "-n", "1", sys.executable, "-m", *program, "0", check=False)
+    assert status == 2 and "argument --steps: wanted a whole number of at least 1, got 0" in err
+    assert seconds < 30
+
+
 def test_kills_lose_no_checkpoint(stage, tmp_path):
     if not MPIEXEC:
         pytest.skip("not run: there is no mpiexec")

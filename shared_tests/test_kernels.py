@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -986,6 +987,23 @@ def test_a_first_run_says_that_it_compiles_and_a_second_need_not(result):
     assert out == "2.0"
     assert "compil" in said
     assert result() == ("2.0", "")
+
+
+@cache
+def test_ctrl_c_waits_until_a_kernel_is_compiled(stage):
+    """An exception in one of LLVM's callbacks would be ignored, and the kernel would lack its code."""
+    from numba.core.event import trigger_event
+
+    kernel = SimpleNamespace(py_func=SimpleNamespace(__module__=stage.part("kernels_cpu.jit").PACKAGE, __name__="it"))
+    before, compiled = signal.signal(signal.SIGINT, signal.default_int_handler), False
+    try:
+        with pytest.raises(KeyboardInterrupt), trigger_event("numba:compile", {"dispatcher": kernel}):
+            signal.raise_signal(signal.SIGINT)
+            compiled = True
+        assert compiled
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @cache

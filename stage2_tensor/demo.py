@@ -34,7 +34,7 @@ def run(main, description, **defaults):
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - to the end
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may have no sign for ×
-    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     for name, default in defaults.items():
         parser.add_argument("--" + name.replace("_", "-"), default=default, **FLAGS[name])
     file = None

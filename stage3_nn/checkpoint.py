@@ -139,7 +139,7 @@ def _read(file, tensor):
                 if name.endswith("/data.pkl"):
                     return read_torch(archive, name.removesuffix("data.pkl"), tensor, most)
             arrays, tree = _read_npz(archive)
-    elif beginning[8:] == b"{":
+    elif beginning[6:] == b"\0\0{":  # of the eight bytes of the header's length
         arrays, tree = _read_safetensors(file, most)
     elif beginning[:1] == b"\x80":
         raise UnpicklingError(

@@ -22,7 +22,7 @@ except ImportError:
 from . import datasets
 from .capture import capture
 from .checkpoint import load, save
-from .device import moved
+from .device import COMPILED, moved
 from .files import shown, whole_file
 from .reporters import reporter
 from .scan import scan
@@ -42,7 +42,7 @@ def run(main, description, **defaults):
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - to the end
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may have no sign for ×
-    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     for name, default in defaults.items():
         choices = {"choices": [default, "digits"]} if name == "data" else {}
         parser.add_argument("--" + name.replace("_", "-"), default=default, **FLAGS[name], **choices)
@@ -339,7 +339,9 @@ def captured(step, flags):
     """The step, captured with `--capture`."""
     if not flags.capture:
         return step
-    say("The second step is recorded and compiled, which takes seconds the first time; from then on it is repeated")
+    if COMPILED:
+        nth = "second" if flags.device == "cpu" else "fourth"
+        say(f"The {nth} step is recorded and compiled, which takes seconds the first time; from then on it is repeated")
     return capture(step)
 
 

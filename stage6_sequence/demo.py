@@ -22,7 +22,7 @@ except ImportError:
 from . import datasets
 from .capture import capture
 from .checkpoint import load, save
-from .device import moved
+from .device import COMPILED, moved
 from .files import shown, whole_file
 from .reporters import reporter
 from .scan import scan
@@ -42,7 +42,7 @@ def run(main, description, **defaults):
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - to the end
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may have no sign for ×
-    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     for name, default in defaults.items():
         other = "shakespeare" if default == "names" else "digits"
         choices = {"choices": [default, other]} if name == "data" else {}
@@ -311,14 +311,13 @@ def _why(error):
 
 
 def shakespeare():
-    """What to call the text, and the text: Shakespeare's or, where it can't be had, the names that ship with this."""
+    """What to call the text, and the text: Shakespeare's or, where it can't be had, `names`, a line each."""
     try:
         return "Shakespeare", datasets.text("tinyshakespeare")
     except ValueError as error:
         sys.exit(f"Shakespeare can't be used: {error}")
     except OSError as error:
-        why = shorten(str(error).rpartition(": ")[2], 30, placeholder=" …")
-        say(f"No Shakespeare ({why}): running on the names that ship with this package")
+        say(f"No Shakespeare ({_why(error)}): running on names")
         what, every = names()
         return what, "\n".join(every)
 
@@ -353,7 +352,9 @@ def captured(step, flags):
     """The step, captured with `--capture`."""
     if not flags.capture:
         return step
-    say("The second step is recorded and compiled, which takes seconds the first time; from then on it is repeated")
+    if COMPILED:
+        nth = "second" if flags.device == "cpu" else "fourth"
+        say(f"The {nth} step is recorded and compiled, which takes seconds the first time; from then on it is repeated")
     return capture(step)
 
 

@@ -33,9 +33,10 @@ def capture(step):
     changing. RuntimeError where the step needs a number before it is over, as `loss.item()` does. No gradient goes to
     the arguments, and none through the result.
 
-    On the CPU it becomes compiled loops: `capture(step).source` is their text once there is one. On the GPU it becomes
-    a CUDA graph, as in `torch.cuda.graph`; it is recorded at the fourth call, and keeps the memory of the parameters,
-    so load a checkpoint before.
+    On the CPU it becomes compiled loops: `capture(step).source` is their text once there is one; with NumPy's functions
+    alone (`GRADUAL_KERNELS=numpy`) its Python runs at every call. On the GPU it becomes a CUDA graph, as in
+    `torch.cuda.graph`; it is recorded at the fourth call, and keeps the memory of the parameters, so load a checkpoint
+    before.
     """
     kinds = {}
 

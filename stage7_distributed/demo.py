@@ -25,7 +25,7 @@ except ImportError:
 from . import datasets
 from .capture import capture
 from .checkpoint import load, save
-from .device import moved
+from .device import COMPILED, moved
 from .distributed import abort, agree, get_rank, get_world_size, init_process_group, is_initialized, launched
 from .files import shown, whole_file
 from .reporters import reporter
@@ -46,7 +46,7 @@ def run(main, description, **defaults):
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - to the end
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal may have no sign for ×
-    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     for name, default in defaults.items():
         other = "shakespeare" if default == "names" else "digits"
         choices = {"choices": [default, other]} if name == "data" else {}
@@ -75,8 +75,10 @@ def run(main, description, **defaults):
 
 def _begin_together(parser, flags):
     """Join the other ranks, with the same flags; the first one speaks and writes for all."""
-    if "timeout" not in flags or vars(flags).get("capture") or vars(flags).get("image"):
-        parser.error("this runs as one process: start it without mpiexec, or leave out --capture and --image")
+    if "timeout" not in flags:
+        parser.error("this demo is one process's: start it without mpiexec")
+    if vars(flags).get("capture") or vars(flags).get("image"):
+        parser.error("--capture and --image are one process's: leave them out, or start it without mpiexec")
     try:
         if not is_initialized():
             init_process_group(timeout=flags.timeout)
@@ -94,9 +96,12 @@ def _ended_together():
     try:
         yield
     except BaseException as error:
+        status = error.code if isinstance(error, SystemExit) else 1
+        if status and not is_initialized():
+            with suppress(ImportError):
+                init_process_group()  # the others wait for this one, also if it alone finds fault with a flag
         if get_world_size() == 1:
             raise
-        status = error.code if isinstance(error, SystemExit) else 1
         text = "".join(traceback.format_exception(error)) if status == 1 and type(error) is not SystemExit else status
         time.sleep(0.5 if get_rank() else 0)  # of what ends all ranks alike, the first one tells
         if isinstance(text, str):
@@ -365,14 +370,13 @@ def _why(error):
 
 
 def shakespeare():
-    """What to call the text, and the text: Shakespeare's or, where it can't be had, the names that ship with this."""
+    """What to call the text, and the text: Shakespeare's or, where it can't be had, `names`, a line each."""
     try:
         return "Shakespeare", datasets.text("tinyshakespeare")
     except ValueError as error:
         sys.exit(f"Shakespeare can't be used: {error}")
     except OSError as error:
-        why = shorten(str(error).rpartition(": ")[2], 30, placeholder=" …")
-        say(f"No Shakespeare ({why}): running on the names that ship with this package")
+        say(f"No Shakespeare ({_why(error)}): running on names")
         what, every = names()
         return what, "\n".join(every)
 
@@ -415,7 +419,9 @@ def captured(step, flags):
     """The step, captured with `--capture`."""
     if not flags.capture:
         return step
-    say("The second step is recorded and compiled, which takes seconds the first time; from then on it is repeated")
+    if COMPILED:
+        nth = "second" if flags.device == "cpu" else "fourth"
+        say(f"The {nth} step is recorded and compiled, which takes seconds the first time; from then on it is repeated")
     return capture(step)
 
 

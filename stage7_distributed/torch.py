@@ -327,7 +327,8 @@ def places():
 def main():
     """Run the program that the command line names, with what follows its name as its arguments."""
     if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
-        sys.exit(f"usage: python -m {__package__}.torch program.py …")
+        missing = "".join(f"{name} is no file; " for name in sys.argv[1:2])
+        sys.exit(f"{missing}usage: python -m {__package__}.torch program.py …")
     import_module(f"{__package__}.torch")
     del sys.argv[0]
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)

@@ -6,6 +6,7 @@ import math
 import mmap
 import os
 import shutil
+import signal
 import sys
 from collections import defaultdict
 from contextlib import ExitStack, suppress
@@ -221,7 +222,10 @@ def _allocate(size):
 
 
 class _Progress(event.Listener):
-    """Prints which kernel is being compiled, except kernels that another one calls."""
+    """Prints which kernel is being compiled, except kernels that another one calls; Ctrl-C waits until it is.
+
+    LLVM calls back into Python, where an exception would be ignored and the kernel left without its code.
+    """
 
     depth = 0
 
@@ -231,11 +235,22 @@ class _Progress(event.Listener):
             if not self.depth:
                 name = function.__name__.strip("_").replace("_", " ")
                 print(f"{PACKAGE}: compiling a kernel, once: {name}", file=sys.stderr, flush=True)
+                self.came, self.usual = [], signal.getsignal(signal.SIGINT)
+                self.on_ctrl_c(lambda *came: self.came.append(came))
             self.depth += 1
 
     def on_end(self, event):
         if event.data["dispatcher"].py_func.__module__.startswith(PACKAGE):
             self.depth -= 1
+            if not self.depth:
+                self.on_ctrl_c(self.usual)
+                if self.came:
+                    self.usual(*self.came[0])
+
+    def on_ctrl_c(self, handler):
+        if callable(self.usual):
+            with suppress(ValueError):  # only the main thread can
+                signal.signal(signal.SIGINT, handler)
 
 
 event.register("numba:compile", _Progress())
