@@ -505,7 +505,7 @@ def setitem(x, value, index):
     target[chosen] = value
 
     def backward(g):
-        kept = g.copy()
+        kept = np.copy(g)  # an array, where g is a number
         kept[parts][chosen] = 0
         return kept, lambda: g[parts][chosen]
 
