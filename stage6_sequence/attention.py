@@ -38,7 +38,7 @@ def attend(q, k, v, mask, causal, scale):
     lse = np.empty_like(q, shape=(*q.shape[:-1], 1))
     for i in range(0, q.shape[-2], TILE):
         rows = q[..., i : i + TILE, :]
-        top, total = np.full_like(rows[..., :1], -np.inf), np.zeros_like(rows[..., :1])
+        top, total = np.full_like(lse[..., i : i + TILE, :], -np.inf), np.zeros_like(lse[..., i : i + TILE, :])
         sums = np.zeros_like(out[..., i : i + TILE, :])
         for j in _tiles(i, rows, k, causal):
             scores = _scores(rows, k, mask, causal, scale, i, j)
@@ -196,7 +196,8 @@ def multi_head_attention_forward(
     more = 0
     if bias_k is not None:
         k, v, more = cat([k, bias_k.repeat(1, k.shape[1], 1)]), cat([v, bias_v.repeat(1, v.shape[1], 1)]), 1
-    q, k, v = (x.reshape(*x.shape[:2], num_heads, -1).permute(1, 2, 0, 3) for x in (q, k, v))  # (N, heads, L, E)
+    heads = num_heads, embed_dim_to_check // num_heads
+    q, k, v = (x.unflatten(2, heads).permute(1, 2, 0, 3) for x in (q, k, v))  # (N, heads, L, E)
     k, v = (
         x if own is None else own.reshape(*x.shape[:2], *own.shape[1:]) for x, own in ((k, static_k), (v, static_v))
     )
