@@ -956,6 +956,17 @@ def the_places_of_the_largest_integers(torch):
     return torch.nn.functional.max_pool2d(x, 3, 2, 1, ceil_mode=True, return_indices=True)
 
 
+@same("dtypes")
+def fewer_samples_than_one(torch):
+    refused = []
+    for number in (0, -1):
+        try:
+            refused.append(torch.multinomial(torch.ones(3), number))
+        except RuntimeError:
+            refused.append("refused")
+    return refused
+
+
 def check(name, package):
     """AssertionError if the program says something else under the package than under PyTorch."""
     _, program = SAME[name]

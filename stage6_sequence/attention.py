@@ -134,6 +134,8 @@ def scaled_dot_product_attention(
         return _with_all_weights(query, key, value, attn_mask, dropout_p, is_causal, scale)
     mask = attn_mask if attn_mask is None else array_of(attn_mask)
     if mask is not None:
+        if mask.dtype.kind not in "bf":
+            raise RuntimeError(f"scaled_dot_product_attention: wanted a mask of bool or floats, got {mask.dtype}")
         mask = mask if mask.dtype.kind == "b" else mask.astype(query.dtype)
     return apply(attention, (query, key, value), mask, is_causal, scale)
 
