@@ -112,6 +112,7 @@ SHAPES = {
     "of keys for several": [(2, 3, 5, 4), (1, 3, 6, 4), (1, 3, 6, 4)],
     "of many tokens": [(2, 300, 4), (2, 260, 4), (2, 260, 4)],
     "of more keys than a tile": [(1, 3, 4), (1, 130, 4), (1, 130, 4)],
+    "of keys without numbers": [(2, 3, 0), (2, 4, 0), (2, 4, 5)],
 }
 
 
@@ -175,6 +176,12 @@ def attention():
             yield SequenceCase(f"{name}, more keys", body, shapes=[(5, 3, 4)], call=to_itself(dtype, **options))
     yield SequenceCase(
         "MultiheadAttention of one sequence", lambda nn: nn.MultiheadAttention(4, 2), shapes=[(5, 4)], call=to_itself()
+    )
+    yield SequenceCase(
+        "MultiheadAttention of no queries",
+        lambda nn: nn.MultiheadAttention(4, 2),
+        shapes=[(3, 2, 4)],
+        call=lambda engine, module, x: module(x[:0], x, x),
     )
     sizes = {"kdim": 3, "vdim": 2}
     yield SequenceCase(

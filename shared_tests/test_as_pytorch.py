@@ -27,7 +27,7 @@ def said(value):
     if hasattr(value, "detach"):
         return said(np.asarray(value.detach()))
     if isinstance(value, np.ndarray):
-        return value.shape, value.dtype.name, value.round(5).tolist()
+        return value.shape, value.dtype.name, (value if value.dtype == bool else value.round(5)).tolist()
     if isinstance(value, dict):
         return {key: said(x) for key, x in value.items()}
     if isinstance(value, tuple | list):
@@ -900,6 +900,88 @@ def operands_and_sizes_by_their_keywords(torch):
     found += [torch.reshape(input=x, shape=(4,)), torch.permute(input=x, dims=(1, 0)), x.permute(dims=(1, 0))]
     found += [x.expand(size=(2, 2, 2)), torch.tile(input=x, dims=(2, 1))]
     return [out.tolist() for out in found]
+
+
+@same("dtypes")
+def integers_made_of_what_requires_grad(torch):
+    x, whole = torch.tensor([2.7, 1.0]).requires_grad_(), torch.zeros(2).long()
+    whole[:] = x
+    ((x.int() - x) ** 2).sum().backward()
+    return [y.requires_grad for y in (x.int(), x.to(torch.int64), x.bool(), whole, x.half())], x.grad
+
+
+@same("dtypes")
+def numbers_of_eight_bits(torch):
+    x, other = torch.tensor([1, 12, 80, 7]).byte(), torch.tensor([2, 13, 7, 7]).byte()
+    large = x > 9
+    found = [x.cumsum(0), x.cumprod(0), x.logsumexp(0), torch.xlogy(x, 2.0), torch.atan2(large, large)]
+    found += [torch.isclose(x, other, atol=1.0), torch.isclose(large, x > 20)]
+    return *found, large.masked_fill(x > 20, 0), large.masked_fill(x > 3, 10), x.masked_fill(large, 1.5)
+
+
+@same("dtypes")
+def infinity_in_the_place_of_an_integer(torch):
+    try:
+        torch.arange(3).masked_fill(torch.arange(3) > 1, float("inf"))
+    except (RuntimeError, ValueError):
+        return "refused"
+
+
+@same("dtypes")
+def whole_numbers_between_others(torch):
+    long, short = torch.int64, torch.int16
+    found = [torch.arange(3.5, dtype=long), torch.arange(0.5, 4, 1.5, dtype=long), torch.arange(5, 0, -2)]
+    return *found, torch.linspace(4.3, -3, 6, dtype=long), torch.logspace(0.5, 2.2, 3, dtype=short)
+
+
+@same("dtypes")
+def ways_that_lead_nowhere(torch):
+    refused = []
+    for numbers in ((5, 0), (0, 3, 0), (0, 3, -1), (0, 0)):
+        try:
+            refused.append(torch.arange(*numbers))
+        except RuntimeError:
+            refused.append("refused")
+    return refused
+
+
+@same("dtypes")
+def numbers_without_a_tensor(torch):
+    found = [torch.add(1, 2), torch.mul(2, 0.5), torch.div(1, 0), torch.sub(1, other=torch.arange(2).int())]
+    return *found, torch.pow(2, torch.arange(3))
+
+
+@same("updates in place")
+def one_number_written_over(torch):
+    x = torch.tensor([2.0, 3.0]).requires_grad_()
+    total, part = x.sum(), x.clone()
+    total.zero_()
+    part[0].fill_(1.0)
+    (total * 3 + (part * 5).sum() + (x * 2).cumprod_(0).sum()).backward()
+    return total, part, x.grad
+
+
+@same("activations")
+def activations_of_integers(torch):
+    functions, x = torch.nn.functional, torch.arange(-9, 9)
+    return functions.relu6(x), functions.hardtanh(x), functions.hardtanh(x, -2.5, 2.5)
+
+
+@same("pooling")
+def the_places_of_the_largest_integers(torch):
+    x = (torch.arange(30) * 7 % 11 - 20).reshape(1, 1, 5, 6)
+    return torch.nn.functional.max_pool2d(x, 3, 2, 1, ceil_mode=True, return_indices=True)
+
+
+@same("dtypes")
+def fewer_samples_than_one(torch):
+    refused = []
+    for number in (0, -1):
+        try:
+            refused.append(torch.multinomial(torch.ones(3), number))
+        except RuntimeError:
+            refused.append("refused")
+    return refused
 
 
 def check(name, package):

@@ -201,6 +201,11 @@ def test_writing_expects_what_the_network_does_with_the_whole_text(stage, monkey
             "wanted attn_mask or is_causal, got both",
         ),
         (
+            lambda F, T: F.scaled_dot_product_attention(T(2, 3), T(2, 3), T(2, 3), T(2, 2).long()),
+            RuntimeError,
+            "wanted a mask of bool or floats, got int64",
+        ),
+        (
             lambda F, T: F.scaled_dot_product_attention(T(2, 3), T(2, 3), T(2, 3), T(3, 2).detach()),
             ValueError,
             "attention of",

@@ -131,6 +131,10 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
     if end is None:
         start, end = 0, start
     start, end, step = (x.item() if isinstance(x, Tensor) else x for x in (start, end, step))
+    if dtype is not None and np.dtype(dtype) == np.int64:
+        start, end, step = int(start), int(end), int(step)
+    if step == 0 or (end - start) / step < 0:
+        raise RuntimeError(f"arange: there is no way from {start} to {end} in steps of {step}")
     if dtype is None and not all([isinstance(x, int | np.integer) for x in (start, end, step)]):
         dtype = np.float32
     return _made(np.arange(start, end, step), dtype, device, requires_grad)
@@ -138,12 +142,17 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
 
 def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False):
     """So many numbers at equal distances from start to end, both included."""
-    return _made(np.linspace(float(start), float(end), steps), _float(dtype), device, requires_grad)
+    return _made(np.linspace(*_ends(start, end, dtype), steps), _float(dtype), device, requires_grad)
 
 
 def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_grad=False):
     """base to the power of so many numbers at equal distances from start to end."""
-    return _made(np.logspace(float(start), float(end), steps, base=base), _float(dtype), device, requires_grad)
+    return _made(np.logspace(*_ends(start, end, dtype), steps, base=base), _float(dtype), device, requires_grad)
+
+
+def _ends(start, end, dtype):
+    whole = np.dtype(_float(dtype)).kind != "f"
+    return (int(start), int(end)) if whole else (float(start), float(end))
 
 
 def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):

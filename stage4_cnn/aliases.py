@@ -362,7 +362,11 @@ def _function(name):
 
     @wraps(method)
     def function(input, *args, out=None, **options):
-        found = method(input if isinstance(input, Tensor) else _operand(name, input), *args, **options)
+        if not isinstance(input, Tensor):
+            input = _operand(name, input)
+            if not [x for x in (*args, *options.values()) if isinstance(x, Tensor)]:
+                input = Tensor(input, requires_grad=False)  # among tensors, a number takes their dtype
+        found = method(input, *args, **options)
         if not isinstance(out, Tensor | None):
             raise TypeError(f"{name}: wanted one Tensor for out, got {out!r}")
         return found if out is None else out.copy_(found)

@@ -100,7 +100,7 @@ def update(op, x, compute, others=()):
 
 def recorded(op, x, others):
     """Whether an update of x is recorded in the graph; RuntimeError, as in PyTorch, for a leaf that requires grad."""
-    if not recording.get() or not any([y._requires_grad for y in (x, *others)]):
+    if not recording.get() or x.dtype.kind != "f" or not any([y._requires_grad for y in (x, *others)]):
         return False
     base = root(x)
     if base.op is None and base._requires_grad:

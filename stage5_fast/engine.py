@@ -17,6 +17,7 @@ _new = object.__new__
 _float64 = np.dtype(np.float64)
 _OF_FLOATS = {"acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp2", "expm1", "log"}
 _OF_FLOATS |= {"log10", "log1p", "log2", "rsqrt", "sigmoid", "sin", "sinh", "sqrt", "tan", "tanh"}
+_OF_FLOATS |= {"atan2", "hypot", "logaddexp", "logsumexp", "xlogy"}
 _when_made = operator.attrgetter("_made")
 _hooked = False  # whether a tensor has ever had a hook
 _callbacks = []  # what to call at the end of `backward()`
@@ -174,7 +175,7 @@ def apply(rule, inputs, *args, **options):
     except AttributeError:
         inputs = tuple([x if isinstance(x, Tensor) else _operand(rule.__name__, x) for x in inputs])
         arrays = [x._data for x in inputs]
-    if rule.__name__ in _OF_FLOATS:
+    if rule.__name__ in _OF_FLOATS and all([getattr(x, "itemsize", 1) == 1 for x in arrays]):
         inputs = tuple(map(_widened, inputs))
         arrays = [x._data for x in inputs]
     try:
@@ -449,7 +450,8 @@ class Tensor:
         if device is not None and device != out.device:
             out = apply(ops.to, (out,), device)
         if dtype is not None and np.dtype(dtype) != out.dtype:
-            out = apply(ops.astype, (out,), np.dtype(dtype))
+            dtype = np.dtype(dtype)
+            out = apply(ops.astype, (out if dtype.kind == "f" else out.detach(),), dtype)
         return out.clone() if copy and out is self else out
 
     __add__, __radd__ = _binary(ops.add)

@@ -444,7 +444,8 @@ def cumprod(input, dim):
 
 
 def _along(rule, input, dim):
-    return apply(rule, (_row(input),), dim).reshape(input.shape)
+    out = apply(rule, (_row(input),), dim)
+    return out if input.ndim else out.reshape(())
 
 
 def norm(input, p="fro", dim=None, keepdim=False):

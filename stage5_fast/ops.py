@@ -508,7 +508,7 @@ def setitem(x, value, index):
         return np.expand_dims(part, tuple(range(ndim - part.ndim)))
 
     def backward(g):
-        kept = g.copy()
+        kept = np.copy(g)  # an array, where g is a number
         kept[parts][chosen] = 0
         return kept, lambda: to_value(g)
 

@@ -66,8 +66,9 @@ def _chosen(x, out, kernel_size, stride, padding, dilation, more):
     """For each position in the window, where it holds the first maximum or, as in PyTorch, the last NaN."""
     out = out.transpose(1, 2, 3, 0)
     free = np.ones_like(out, bool)
-    for k, view in enumerate(seen(padded(x, padding, np.nan, more), kernel_size, stride, dilation)):
-        chosen = view == out  # NaN is equal to nothing
+    outside = np.nan if x.dtype.kind == "f" else np.iinfo(x.dtype).min  # NaN is equal to nothing
+    for k, view in enumerate(seen(padded(x, padding, outside, more), kernel_size, stride, dilation)):
+        chosen = view == out
         chosen &= free
         free ^= chosen
         yield k, chosen

@@ -33,7 +33,8 @@ def threshold(x, least, value):
 
 def hardtanh(x, low, high):
     """min(max(x, low), high);  d/dx = 1 between the two, else 0."""
-    return np.clip(x, low, high), lambda g: (np.where((x > low) & (x < high), g, 0),)
+    out = np.clip(x, low, high).astype(x.dtype, copy=False)
+    return out, lambda g: (np.where((x > low) & (x < high), g, 0),)
 
 
 def hardsigmoid(x):

@@ -38,7 +38,7 @@ def attend(q, k, v, mask, causal, scale):
     lse = np.empty_like(q, shape=(*q.shape[:-1], 1))
     for i in range(0, q.shape[-2], TILE):
         rows = q[..., i : i + TILE, :]
-        top, total = np.full_like(rows[..., :1], -np.inf), np.zeros_like(rows[..., :1])
+        top, total = np.full_like(lse[..., i : i + TILE, :], -np.inf), np.zeros_like(lse[..., i : i + TILE, :])
         sums = np.zeros_like(out[..., i : i + TILE, :])
         for j in _tiles(i, rows, k, causal):
             scores = _scores(rows, k, mask, causal, scale, i, j)
@@ -134,6 +134,8 @@ def scaled_dot_product_attention(
         return _with_all_weights(query, key, value, attn_mask, dropout_p, is_causal, scale)
     mask = attn_mask if attn_mask is None else array_of(attn_mask)
     if mask is not None:
+        if mask.dtype.kind not in "bf":
+            raise RuntimeError(f"scaled_dot_product_attention: wanted a mask of bool or floats, got {mask.dtype}")
         mask = mask if mask.dtype.kind == "b" else mask.astype(query.dtype)
     return apply(attention, (query, key, value), mask, is_causal, scale)
 
@@ -196,7 +198,8 @@ def multi_head_attention_forward(
     more = 0
     if bias_k is not None:
         k, v, more = cat([k, bias_k.repeat(1, k.shape[1], 1)]), cat([v, bias_v.repeat(1, v.shape[1], 1)]), 1
-    q, k, v = (x.reshape(*x.shape[:2], num_heads, -1).permute(1, 2, 0, 3) for x in (q, k, v))  # (N, heads, L, E)
+    heads = num_heads, embed_dim_to_check // num_heads
+    q, k, v = (x.unflatten(2, heads).permute(1, 2, 0, 3) for x in (q, k, v))  # (N, heads, L, E)
     k, v = (
         x if own is None else own.reshape(*x.shape[:2], *own.shape[1:]) for x, own in ((k, static_k), (v, static_v))
     )

@@ -343,7 +343,10 @@ def clamp(x, low, high):
 
 def masked_fill(x, value, mask):
     """x, with `value` where the mask is true;  the gradient goes to the one chosen."""
-    return np.where(mask, value, x), lambda g: (lambda: np.where(mask, 0, g), lambda: np.where(mask, g, 0))
+    if x.dtype.kind in "iu" and not np.isfinite(value).all():
+        raise ValueError(f"{value} doesn't fit into {x.dtype}")
+    out = np.where(mask, value, x).astype(x.dtype, copy=False)
+    return out, lambda g: (lambda: np.where(mask, 0, g), lambda: np.where(mask, g, 0))
 
 
 def nan_to_num(x, nan=0.0, posinf=None, neginf=None):
@@ -363,5 +366,6 @@ def heaviside(x, values):
 def isclose(x, y, rtol=1e-05, atol=1e-08, equal_nan=False):
     """Whether |x − y| ≤ atol + rtol·|y|, and equal infinities."""
     with np.errstate(invalid="ignore"):  # ∞ − ∞
-        close = (x == y) | (np.isfinite(y) & (np.abs(x - y) <= atol + rtol * np.abs(y)))
+        away = np.abs(x + 0.0 - y)  # of floating-point numbers, as booleans have no difference and uint8 wraps
+        close = (x == y) | (np.isfinite(y) & (away <= atol + rtol * np.abs(y)))
     return close | ((x != x) & (y != y)) if equal_nan else close

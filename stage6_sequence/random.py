@@ -128,8 +128,8 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
     weights = np.atleast_2d(input.to("cpu")._data.astype(np.float64))
     if input.ndim not in (1, 2) or not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(1) <= 0).any():
         raise RuntimeError("multinomial: wanted one or two dims of numbers of at least 0, in each row some above 0")
-    if not replacement and ((weights > 0).sum(1) < num_samples).any():
-        raise RuntimeError(f"multinomial: {num_samples} samples without replacement are more than have a probability")
+    if num_samples < 1 or not replacement and ((weights > 0).sum(1) < num_samples).any():
+        raise RuntimeError(f"multinomial: {num_samples} samples are none, or more than there are to be drawn once")
     draws = _numpy(generator)
     if replacement:
         ends = weights.cumsum(axis=1)

@@ -231,7 +231,8 @@ def _cornered(g, source):
 def cumsum(x, dim):
     """out[i] = x[0] + … + x[i] along dim;  d/dx[i] = Σg[j] over j ≥ i."""
     dim = normalize_axis_index(dim, x.ndim)
-    return x.cumsum(dim), lambda g: (np.flip(np.cumsum(np.flip(g, dim), axis=dim), dim),)
+    out = x.cumsum(dim, None if x.dtype.kind == "f" else np.int64)
+    return out, lambda g: (np.flip(np.cumsum(np.flip(g, dim), axis=dim), dim),)
 
 
 def cumprod(x, dim):
@@ -245,7 +246,7 @@ def cumprod(x, dim):
         before = _products_before(x, dim)
         return (np.where(before == 0, 0, before * np.moveaxis(sums, 0, dim)),)
 
-    return x.cumprod(dim), backward
+    return x.cumprod(dim, None if x.dtype.kind == "f" else np.int64), backward
 
 
 def _products_before(x, dim):
