@@ -211,7 +211,7 @@ def measure_steps(package, cupy, torch, size, n, captured):
     return rows
 
 
-def measure_product(package, cupy, torch):
+def measure_product(cupy, torch):
     from stage5_fast.kernels_gpu import matmul
 
     rng, n, clock = np.random.default_rng(0), 4096, Clock(cupy)
@@ -239,7 +239,7 @@ def measure_bandwidth(package, cupy, torch):
     agree("max pooling", pooling.max_pool(images, *pool), functional.max_pool2d(like(images), 2))
     agree("cross-entropy", ops.nll(x, labels)[0], functional.cross_entropy(like(x), like(labels), reduction="none"))
     agree("softmax", ops.nll(x, labels)[1], like(x).softmax(1))
-    check_adam(cupy, torch, step, p, g, m, v, adam)
+    check_adam(torch, step, p, g, m, v, adam)
     out = cupy.empty_like(x)
     works = {
         "copying": (lambda: cupy.copyto(out, x), 2 * x.nbytes),
@@ -255,7 +255,7 @@ def measure_bandwidth(package, cupy, torch):
     return [row(name, rate / copied, "of copying", beside(rate, copied)) for name, rate in rates.items()]
 
 
-def check_adam(cupy, torch, step, p, g, m, v, settings):
+def check_adam(torch, step, p, g, m, v, settings):
     """One step on copies, beside PyTorch's from the same state."""
     _, t, lr, betas, eps, *_ = settings
     mine, reference = [x[:1000].copy() for x in (p, m, v)], torch.from_dlpack(p[:1000].copy())
@@ -268,7 +268,7 @@ def check_adam(cupy, torch, step, p, g, m, v, settings):
     agree("Adam", mine[0], reference)
 
 
-def measure_epoch(package, cupy):
+def measure_epoch(package):
     """Seconds of an epoch, from the first batch to the reading of loss and hits."""
     data, rng = package.utils.data, np.random.default_rng(0)
     arrays = rng.standard_normal((60_000, 1, 28, 28), np.float32), rng.integers(0, 10, 60_000)
@@ -319,9 +319,9 @@ def main():
     for measure in (
         lambda: measure_steps(stage5_fast, cupy, torch, 64, 200, captured=True),
         lambda: measure_steps(stage5_fast, cupy, torch, 4096, 20, captured=False),
-        lambda: measure_product(stage5_fast, cupy, torch),
+        lambda: measure_product(cupy, torch),
         lambda: measure_bandwidth(stage5_fast, cupy, torch),
-        lambda: measure_epoch(stage5_fast, cupy),
+        lambda: measure_epoch(stage5_fast),
     ):
         rows += measure()
         cupy.get_default_memory_pool().free_all_blocks()

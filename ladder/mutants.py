@@ -87,22 +87,10 @@ def survivors(stage, count, seed, root, tests=nearest):
     shutil.copy(stage.root / "pyproject.toml", root)
 
     def passes(test):
-        command = [
-            sys.executable,
-            "-B",
-            "-m",
-            "pytest",
-            "-qx",
-            "-p",
-            "no:cacheprovider",
-            "--whole",
-            "--stage",
-            stage.package,
-        ]
+        command = [sys.executable, "-B", "-m", "pytest", "-qx", "-p", "no:cacheprovider", "--whole", "--stage"]
+        command += [stage.package, f"shared_tests/test_{test}.py"]
         try:
-            return not subprocess.run(
-                [*command, f"shared_tests/test_{test}.py"], cwd=root, capture_output=True, timeout=LONGEST
-            ).returncode
+            return not subprocess.run(command, cwd=root, capture_output=True, timeout=LONGEST).returncode
         except subprocess.TimeoutExpired:
             return False
 

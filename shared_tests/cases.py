@@ -203,6 +203,14 @@ def into_a_constant(F, x, v):
     return h
 
 
+def from_more_dims(x, v):
+    h = x * 2
+    h[0] = v.reshape(1, 4)
+    h[[1, 2], [0, 3]] = v[:2].reshape(1, 1, 2)
+    h[2, 1] = v[3:]
+    return h * h
+
+
 def through_views(x, v):
     h = x * 3
     row = h[1]
@@ -263,7 +271,7 @@ def functions_of_it(x, v):
 
 
 IN_PLACE = (through_another_name, row_by_row, with_what_was_made_of_it, and_used_before, times_itself, at_indices)
-IN_PLACE += (functions_of_it,)
+IN_PLACE += (functions_of_it, from_more_dims)
 IN_PLACE_ON_THE_HOST = (into_a_constant, through_views, a_view_and_its_base, through_a_transpose)
 
 

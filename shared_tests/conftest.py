@@ -29,12 +29,7 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("fixed")
 
 OUR_OWN = {"error messages", "planted faults"}  # the wording and the text of the rungs
-OF_EACH_RUNG = {
-    "demos",
-    "planted faults",
-    "PyTorch's programs",
-}  # what may come out otherwise though the text is the same
-
+OF_EACH_RUNG = {"demos", "planted faults", "PyTorch's programs"}  # which may differ though the text is the same
 LAST_FOR_ALL = 5  # the rung up to which a lesson can change how any program comes out; above, only those it touches
 DEMO_OF_A_LESSON = {2: "gpt", 5: "mnist", 6: "gpt", 7: "mnist"}  # on which all that demos do is tested again
 OF_DATA = {"data", "many processes"}  # what depends on utils/

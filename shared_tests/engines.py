@@ -147,7 +147,7 @@ def _tensor_on(device, tensor_class):
 
 
 class Functions:
-    """torch's functions as the rungs spell them: in the package itself, in its `nn` or in its `conv`."""
+    """torch's functions as the rungs spell them: in its `nn.functional`, `nn` or `nn.init`, or in the package."""
 
     def __init__(self, package):
         self._package = package

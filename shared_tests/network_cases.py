@@ -160,7 +160,7 @@ def activations():
 # Losses
 
 
-def loss(name, shapes, options=(), extra=(), **about):
+def loss(name, shapes, options=(), **about):
     """A loss of torch's with options, in each of its reductions."""
     options = dict(options)
     for reduction in ("mean", "sum", "none"):
@@ -174,10 +174,7 @@ def _loss(F, *tensors, _name, _reduction, _options):
 
 def _of(n, body):
     """The body with as many named parameters as a case gives it tensors."""
-    return {
-        2: lambda F, x, y: body(F, x, y),
-        3: lambda F, x, y, z: body(F, x, y, z),
-    }[n]
+    return {2: lambda F, x, y: body(F, x, y), 3: lambda F, x, y, z: body(F, x, y, z)}[n]
 
 
 def losses():

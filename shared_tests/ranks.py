@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -102,7 +103,11 @@ def faulty(lib):
 
 
 def normalized(lib):
-    return weights(lib, "SGD", 16 // lib.distributed.get_world_size(), True, lib.nn.BatchNorm2d)
+    return [weights(lib, "SGD", 16 // lib.distributed.get_world_size(), True, norm) for norm in norms(lib)]
+
+
+def norms(lib):
+    return lib.nn.BatchNorm2d, partial(lib.nn.BatchNorm2d, bias=False)
 
 
 def calls(lib):

@@ -419,7 +419,10 @@ def parameter_dict(torch):
     nn = torch.nn
     values = nn.ParameterDict({"a": nn.Parameter(torch.ones(2))})
     values["b"] = nn.Parameter(torch.zeros(3))
-    return list(values.state_dict()), len(values), "b" in values, sorted(values.keys()), values["a"]
+    found = list(values.state_dict()), len(values), "b" in values, sorted(values.keys()), values["a"], values.pop("b")
+    left = list(values)
+    values.clear()
+    return found, left, len(values)
 
 
 @same("modules")
@@ -720,6 +723,19 @@ def a_fill_is_no_step_of_the_graph(torch):
     return parameter.requires_grad, parameter
 
 
+@same("modules")
+def one_number_has_no_variance(torch):
+    with pytest.raises(ValueError, match="[Ee]xpected more than 1|wanted more than one number"):
+        torch.nn.InstanceNorm1d(2)(torch.ones(3, 2, 1))
+
+
+@same("losses")
+def probabilities_beyond_0_and_1(torch):
+    for x in (1.5, -0.1, float("nan")):
+        with pytest.raises(RuntimeError, match="all elements of input should be between 0 and 1"):
+            torch.nn.functional.binary_cross_entropy(torch.tensor([0.5, x]), torch.ones(2))
+
+
 def with_gradients(torch, *gradients):
     parameters = [torch.nn.Parameter(torch.ones(len(g))) for g in gradients]
     for parameter, g in zip(parameters, gradients):
@@ -730,13 +746,14 @@ def with_gradients(torch, *gradients):
 @same("optimizers")
 def gradients_clipped_by_their_norm(torch):
     utils, found = torch.nn.utils, []
-    for norm_type in (2.0, 1, float("inf"), 3.0):
+    for norm_type in (2.0, 1, float("inf"), 3.0, -float("inf")):
         for max_norm in (1.0, 100.0):
             parameters = with_gradients(torch, [3.0, -4.0], [12.0])
             norm = utils.clip_grad_norm_(parameters, max_norm, norm_type)
             found.append((norm, [p.grad for p in parameters]))
     tensors = [torch.tensor([3.0, 4.0]), torch.tensor([12.0])]
-    return found, utils.clip_grad_norm_([], 1.0), utils.get_total_norm(tensors), utils.get_total_norm(tensors, 1.0)
+    found += [utils.clip_grad_norm_([], 1.0), utils.clip_grad_norm_(with_gradients(torch, []), 1.0)]
+    return found, utils.get_total_norm(tensors), utils.get_total_norm(tensors, 1.0)
 
 
 @same("optimizers")

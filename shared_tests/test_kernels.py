@@ -14,6 +14,7 @@ import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -666,6 +667,19 @@ def test_random_batch_norms_are_pytorchs(engine, dtype, data):
         return lambda x, weight, bias: engine.F.batch_norm(x, None, None, weight, bias, training=True)
 
     beside_pytorch(engine, normed_by(torch_engine()), normed_by(engine), [x, weight, bias], data)
+
+
+@kernels
+@pytest.mark.parametrize("batch, m, n", [((), 200, 16), ((), 16, 200), ((3,), 200, 16)])
+def test_a_product_goes_into_an_array_whichever_way_its_factors_lie(stage, batch, m, n):
+    multiply = stage.part("kernels_cpu.matrix_product").multiply
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-9, 10, shape).astype(np.float32) for shape in ((*batch, m, 300), (*batch, 300, n)))
+    across = [x.swapaxes(-1, -2).copy().swapaxes(-1, -2) for x in (a, b)]
+    for first, second in product((a, across[0]), (b, across[1])):
+        out = np.zeros((*batch, m, n), np.float32)
+        assert multiply(first, second, out=out) is out
+        np.testing.assert_array_equal(out, a @ b)
 
 
 @kernels

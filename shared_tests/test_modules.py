@@ -282,6 +282,7 @@ def test_initial_weights_have_pytorchs_spread(engine, stage, name, shape):
     assert abs(got.mean()) < 0.02 * wanted.std()
     if "uniform" in name:
         assert abs(got).max() == pytest.approx(abs(wanted).max(), rel=0.001)
+    assert getattr(engine.nn, name)(engine.Tensor(np.empty((0, 3)))).shape == (0, 3)
 
 
 @pytest.mark.capability("initial weights")

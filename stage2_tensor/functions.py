@@ -7,6 +7,7 @@ call rules that return one: `sort` finds the indices and gathers at them, `split
 from collections import namedtuple
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from . import ops, pointwise, selection
 from .engine import Tensor, _failed, _unwrapped, apply, array_of, constant
@@ -77,22 +78,18 @@ def max(input, dim=None, keepdim=False):
     """The largest number; with dim (values, indices) along it; with a Tensor the larger of both, as `torch.max`."""
     if isinstance(dim, Tensor):
         return input.maximum(dim)
-    return (
-        apply(selection.largest, (input,))
-        if dim is None
-        else _ranked("max", input, dim, keepdim, lambda x: selection.argmax(x, dim, True))
-    )
+    if dim is None:
+        return apply(selection.largest, (input,))
+    return _ranked("max", input, dim, keepdim, lambda x: selection.argmax(x, dim, True))
 
 
 def min(input, dim=None, keepdim=False):
     """The smallest number; with dim (values, indices) along it; with a Tensor the smaller of both, as `torch.min`."""
     if isinstance(dim, Tensor):
         return input.minimum(dim)
-    return (
-        apply(selection.smallest, (input,))
-        if dim is None
-        else _ranked("min", input, dim, keepdim, lambda x: selection.argmin(x, dim, True))
-    )
+    if dim is None:
+        return apply(selection.smallest, (input,))
+    return _ranked("min", input, dim, keepdim, lambda x: selection.argmin(x, dim, True))
 
 
 def aminmax(input, *, dim=None, keepdim=False):
@@ -214,11 +211,9 @@ def index_copy(input, dim, index, source):
 
 def index_fill(input, dim, index, value):
     """input with one number at the indices along dim."""
-    mask = np.zeros_like(input._data, bool, shape=_size(input, dim))
+    mask, dim = np.zeros_like(input._data, bool, shape=_size(input, dim)), selection.one_dim(dim, input.ndim)
     mask[array_of(index)] = True
-    return masked_fill(
-        input, mask.reshape([-1 if i == selection.one_dim(dim, input.ndim) else 1 for i in range(input.ndim)]), value
-    )
+    return masked_fill(input, mask.reshape([-1 if i == dim else 1 for i in range(input.ndim)]), value)
 
 
 def _put(rule, input, source, dim, index, *options):
@@ -326,11 +321,8 @@ def flip(input, *each, dims=None):
 
 def movedim(input, source, destination):
     """input with the dims at source moved to destination, the others in their order."""
-    dims = range(input.ndim)
-    source, destination = (
-        [dims[i] for i in (x if isinstance(x, tuple | list) else (x,))] for x in (source, destination)
-    )
-    order = [dim for dim in dims if dim not in source]
+    source, destination = (normalize_axis_tuple(dims, input.ndim, "movedim") for dims in (source, destination))
+    order = [dim for dim in range(input.ndim) if dim not in source]
     for to, dim in sorted(zip(destination, source)):
         order.insert(to, dim)
     return input.permute(order)
@@ -574,9 +566,9 @@ def _equation(arguments):
 def nonzero(input, *, as_tuple=False):
     """The indices of nonzero elements, one in each row, or a tuple with a tensor for each dim."""
     x = array_of(input)
-    return (
-        tuple(map(constant, np.nonzero(x.reshape(-1) if not x.ndim else x))) if as_tuple else constant(np.argwhere(x))
-    )
+    if not as_tuple:
+        return constant(np.argwhere(x))
+    return tuple(map(constant, np.nonzero(x if x.ndim else x.reshape(-1))))
 
 
 def all(input, dim=None, keepdim=False):

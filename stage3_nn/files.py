@@ -15,9 +15,7 @@ def whole_file(path):
     It takes over the permissions of the file that it replaces. A link at `path` stays, and leads to the new file.
     """
     path = Path(os.path.realpath(path))
-    aside = path.with_name(
-        f"{path.name[:40]}.{secrets.token_hex(8)}.tmp"
-    )  # unique, also among processes in other containers
+    aside = path.with_name(f"{path.name[:40]}.{secrets.token_hex(8)}.tmp")  # unique, also among containers
     try:
         plain(path)
         with open(aside, "xb") as file:

@@ -91,16 +91,5 @@ def main(flags):
 
 
 if __name__ == "__main__":
-    run(
-        main,
-        __doc__,
-        epochs=3,
-        batch_size=64,
-        lr=2e-3,
-        seed=0,
-        data="mnist",
-        save=None,
-        resume=None,
-        plot=None,
-        log=None,
-    )
+    defaults = {"epochs": 3, "batch_size": 64, "lr": 2e-3, "seed": 0, "data": "mnist"}
+    run(main, __doc__, **defaults, save=None, resume=None, plot=None, log=None)

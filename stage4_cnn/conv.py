@@ -243,7 +243,7 @@ def _transposed(op, dims, input, weight, bias, stride, padding, output_padding, 
 
 def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     """(N, C, H, W) -> (N, C·KH·KW, H'·W'): the pixels under the kernel at each output position, as a column."""
-    images, undone = as_images("unfold", 2, input)
+    images, _ = as_images("unfold", 2, input)
     columns = apply(unfolding, (images,), *_moves("unfold", kernel_size, stride, padding, dilation))
     return columns if images is input else columns[0]
 
@@ -381,10 +381,8 @@ class _Convolution(Module):
         op, dims, padding = type(self).__name__, self.dims, self.padding
         if self.padding_mode != "zeros":
             borders = _borders(op, dims, padding, self.kernel_size, self.stride, self.dilation)
-            input, padding = (
-                pad(input, [n for border in borders[: -dims - 1 : -1] for n in border], self.padding_mode),
-                0,
-            )
+            input = pad(input, [n for border in borders[: -dims - 1 : -1] for n in border], self.padding_mode)
+            padding = 0
         return _convolved(op, dims, input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def extra_repr(self):

@@ -72,9 +72,9 @@ def as_tensor(data, dtype=None, device=None):
     """The data as a Tensor, which shares its memory if they are a Tensor or an array of that dtype."""
     if isinstance(data, Tensor):
         return data.to(device=device, dtype=dtype)
-    return (
-        _made(np.asarray(data), dtype, device) if hasattr(data, "dtype") else tensor(data, dtype=dtype, device=device)
-    )
+    if hasattr(data, "dtype"):
+        return _made(np.asarray(data), dtype, device)
+    return tensor(data, dtype=dtype, device=device)
 
 
 def from_numpy(ndarray):

@@ -204,8 +204,6 @@ def float64_total(x, dim, keepdim):
 
 def mean(x, dim=None, keepdim=False):
     """Σx/n over the n numbers of dim;  d/dx = 1/n."""
-    if x.dtype.kind != "f":
-        raise TypeError(f"wanted floating-point numbers, got {x.dtype}")
     dim, shape = None if dim is None else dims_of(x, dim), x.shape
     n = x.size if dim is None else _count(x, dim)
     return average(x, dim, keepdim, n), lambda g: (_to_all(g / n, shape, dim, keepdim),)
@@ -213,6 +211,8 @@ def mean(x, dim=None, keepdim=False):
 
 def average(x, dim, keepdim=True, n=None):
     """Σx/n over dim, where n is the number of summands by default."""
+    if x.dtype.kind != "f":
+        raise TypeError(f"wanted floating-point numbers, got {x.dtype}")
     out = total(x, dim, keepdim) / (_count(x, dim) if n is None else n)
     return out if out.dtype is x.dtype else out.astype(x.dtype)
 
@@ -486,16 +486,19 @@ def setitem(x, value, index):
         if place is not None and place == getattr(value, "__array_interface__", None):
             return False, None
         chosen = ...
-    target = x[parts]
-    value = (
-        np.reshape(value, value.shape[-target.ndim or len(value.shape) :]) if np.ndim(value) > target.ndim else value
-    )
+    target, ndim = x[parts], np.ndim(value)
+    if ndim > target.ndim:
+        value = np.reshape(value, value.shape[ndim - target.ndim :])
     target[chosen] = value
+
+    def to_value(g):
+        part = g[parts][chosen]
+        return np.expand_dims(part, tuple(range(ndim - part.ndim)))
 
     def backward(g):
         kept = g.copy()
         kept[parts][chosen] = 0
-        return kept, lambda: g[parts][chosen]
+        return kept, lambda: to_value(g)
 
     return True, backward
 

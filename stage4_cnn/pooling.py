@@ -233,9 +233,8 @@ def _averaged_parts(op, dims, input, output_size):
     if all(m == 1 for m in size):
         return input.mean(tuple(range(-dims, 0)), keepdim=True)
     if all(m and n % m == 0 for n, m in zip(input.shape[-dims:], size)):
-        return _averaged(
-            op, dims, input, [n // m for n, m in zip(input.shape[-dims:], size)], None, 0, False, True, None
-        )
+        parts = [n // m for n, m in zip(input.shape[-dims:], size)]
+        return _averaged(op, dims, input, parts, None, 0, False, True, None)
     return apply(adaptive_averaging, (input,), size)
 
 

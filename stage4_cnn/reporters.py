@@ -119,7 +119,7 @@ def reporter(text):
     """
     if text.endswith(".csv"):
         return CSV(text)
-    kind, colon, rest = text.partition(":")
+    kind, _, rest = text.partition(":")
     if not rest or kind not in KINDS and "." not in kind:
         raise ValueError(f"wanted FILE.csv, tensorboard:FOLDER, wandb:PROJECT or module.Class:TEXT, got {text}")
     if kind in KINDS:

@@ -15,21 +15,21 @@ from .pooling import adaptive_averaging
 # the numbers in a row as the sum has terms; a weight of None stands for 1
 
 
-def _nearest(n, places, scale, align_corners):
+def _nearest(places, scale, align_corners):
     return [(np.floor(places * scale), None)]
 
 
-def _nearest_exact(n, places, scale, align_corners):
+def _nearest_exact(places, scale, align_corners):
     return [(np.floor((places + places.dtype.type(0.5)) * scale), None)]
 
 
-def _linear(n, places, scale, align_corners):
+def _linear(places, scale, align_corners):
     at = np.maximum(_between(places, scale, align_corners), 0)
     first = np.floor(at)
     return [(first, 1 - (at - first)), (first + 1, at - first)]
 
 
-def _cubic(n, places, scale, align_corners):
+def _cubic(places, scale, align_corners):
     """Keys' kernel with a = −0.75 (Keys 1981), as in PyTorch."""
     at = _between(places, scale, align_corners)
     first = np.floor(at)
@@ -103,7 +103,7 @@ def interpolate(
         scale = 1 / factor if factor else n / m
         if align_corners:
             scale = (n - 1) / (m - 1) if m > 1 else 0
-        input = _scaled(input, dim, terms(n, np.arange(m, dtype=kind), kind(scale), align_corners))
+        input = _scaled(input, dim, terms(np.arange(m, dtype=kind), kind(scale), align_corners))
     return input
 
 

@@ -282,10 +282,10 @@ def norm(x, p=2, dim=None, keepdim=False):
         kept = (x != 0).sum(axis=dim, keepdims=True).astype(x.dtype)
     elif p == 2:
         kept = np.sqrt(np.add.reduce(x * x, axis=dim, keepdims=True))
+    elif p == 1:
+        kept = size.sum(axis=dim, keepdims=True)
     else:
-        kept = (
-            np.add.reduce(size**p, axis=dim, keepdims=True) ** (1 / p) if p != 1 else size.sum(axis=dim, keepdims=True)
-        )
+        kept = np.add.reduce(size**p, axis=dim, keepdims=True) ** (1 / p)
 
     def backward(g):
         g = _restored(g, dim, keepdim)
@@ -381,6 +381,8 @@ def repeat(x, *sizes):
 def unfold(x, dimension, size, step):
     """All windows of a size along a dim, a step apart: the dim has their number, a new last dim their elements."""
     dim = normalize_axis_index(dimension, x.ndim)
+    if size > x.shape[dim]:
+        raise ValueError(f"wanted windows of at most {x.shape[dim]}, got {size}")
     places = np.arange(0, x.shape[dim] - size + 1, step, like=x)[:, None] + np.arange(size, like=x)
     out, backward = index_select(x, dim, places)
     flat, shape = out.shape, (*out.shape[:dim], *places.shape, *out.shape[dim + 1 :])
@@ -412,9 +414,7 @@ def einsum(*operands, equation):
     """
     terms, result = subscripts(equation, [x.ndim for x in operands])
     pairs = [(label, n) for term, x in zip(terms, operands) for label, n in zip(term, x.shape)]
-    sizes = {
-        label: n for label, n in sorted(pairs, key=lambda pair: pair[1] != 1)
-    }  # the 1 of a dim that is repeated first
+    sizes = dict(sorted(pairs, key=lambda pair: pair[1] != 1))  # the 1 of a dim that is repeated first
 
     def gradient(g, i):
         labels = "".join(dict.fromkeys(terms[i]))  # each once

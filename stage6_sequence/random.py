@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .creation import _made, size_of, sized
+from .creation import _float, _made, size_of, sized
 from .device import moved
 from .engine import Tensor, array_of
 
@@ -64,11 +64,8 @@ def set_rng_state(new_state):
 
 
 def _numpy(generator):
+    """NumPy's generator behind one of ours, by default behind that which `manual_seed` seeds."""
     return (generator or default_generator).numpy
-
-
-def _float(dtype):
-    return np.float32 if dtype is None else dtype
 
 
 @sized
@@ -83,7 +80,7 @@ def randn(*size, generator=None, dtype=None, device=None, requires_grad=False):
     return _made(_numpy(generator).standard_normal(size_of(size)), _float(dtype), device, requires_grad)
 
 
-def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False):
+def randint(low=0, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False):
     """Integers from low, or 0, below high: randint(high, size) or randint(low, high, size)."""
     if size is None:
         low, high, size = 0, low, high
@@ -115,7 +112,7 @@ def randn_like(input, *, dtype=None, device=None, requires_grad=False):
     return _made(_numpy(None).standard_normal(input.shape), dtype, device, requires_grad, input)
 
 
-def randint_like(input, low, high=None, *, dtype=None, device=None, requires_grad=False):
+def randint_like(input, low=0, high=None, *, dtype=None, device=None, requires_grad=False):
     """Integers from low, or 0, below high, in the shape of a tensor, of its dtype and on its device."""
     low, high = (0, low) if high is None else (low, high)
     return _made(_numpy(None).integers(low, high, input.shape), dtype, device, requires_grad, input)
@@ -160,7 +157,7 @@ def _filling(draw):
 Tensor.uniform_ = _filling(lambda draws, shape, a=0.0, b=1.0: draws.uniform(a, b, shape))
 Tensor.normal_ = _filling(lambda draws, shape, mean=0.0, std=1.0: mean + std * draws.standard_normal(shape))
 Tensor.random_ = _filling(
-    lambda draws, shape, low=0, high=None: draws.integers(*((low, high) if high else (0, low or 2**24)), shape)
+    lambda draws, shape, low=2**24, high=None: draws.integers(*((0, low) if high is None else (low, high)), shape)
 )
 Tensor.bernoulli_ = _filling(lambda draws, shape, p=0.5: draws.random(shape) < array_of(p))
 Tensor.exponential_ = _filling(lambda draws, shape, lambd=1.0: draws.exponential(1 / lambd, shape))

@@ -71,20 +71,8 @@ xlogy zero
 """
 SEEDS = "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"
 OUR_OWN = {"Value", "capture", "datasets", "hinge_loss", "refuse"}  # names that aren't PyTorch's
-ROOMS = {
-    "activations",
-    "attention",
-    "conv",
-    "distributed",
-    "nn",
-    "optim",
-    "padding",
-    "pooling",
-    "resize",
-    "rms_norm",
-    "utils",
-}  # whose
-# names are PyTorch's
+ROOMS = {"activations", "attention", "conv", "distributed", "nn", "optim", "padding", "pooling", "resize"}
+ROOMS |= {"rms_norm", "utils"}  # whose names are PyTorch's
 
 
 def absent(name):
@@ -178,6 +166,11 @@ def cuda_is_available():
     except (ImportError, RuntimeError):
         return False
     return True
+
+
+def current_accelerator():
+    """The GPU, if there is one."""
+    return device_named("cuda") if cuda_is_available() else None
 
 
 def cuda_manual_seed(seed):
@@ -311,11 +304,7 @@ def places():
             "torch.cuda", **gpu, manual_seed=cuda_manual_seed, manual_seed_all=cuda_manual_seed, empty_cache=accepted
         ),
         Place("torch.cuda.amp", autocast=partial(autocast, "cuda"), GradScaler=partial(GradScaler, "cuda")),
-        Place(
-            "torch.accelerator",
-            **gpu,
-            current_accelerator=lambda: device_named("cuda") if cuda_is_available() else None,
-        ),
+        Place("torch.accelerator", **gpu, current_accelerator=current_accelerator),
         Place("torch.backends"),
         Place("torch.backends.cudnn", **flags, is_available=cuda_is_available),
         Place("torch.backends.cuda", matmul=SimpleNamespace(allow_tf32=False)),

@@ -121,9 +121,9 @@ def agree(what, mine):
         return
     theirs, mine = broadcast_object(mine), dict(mine)
     names = [name for name in {**theirs, **mine} if theirs.get(name) != mine.get(name)]
-    found = (
-        names and f"{what}: {names[0]} is {mine.get(names[0])} on rank {get_rank()}, {theirs.get(names[0])} on rank 0"
-    )
+    found = None
+    if names:
+        found = f"{what}: {names[0]} is {mine.get(names[0])} on rank {get_rank()}, {theirs.get(names[0])} on rank 0"
     for rank in range(1, get_world_size()):
         if difference := broadcast_object(found, rank):
             raise RuntimeError(difference)

@@ -329,14 +329,11 @@ class Program:
 
     @staticmethod
     def _is_local(users):
-        part, _, first, written = users[0]
-        if not isinstance(part, Nest) or not any(use[3] for use in users):
+        part, begins, first, _ = users[0]
+        if not isinstance(part, Nest) or any(overlap(x, first) for x in reads(begins)):
             return False
         where = {place(x, size_of(operation)) for _, operation, x, _ in users}
-        begins = next(use for use in users if use[1] is users[0][1] and use[3]) if users else None
-        operation = users[0][1]
-        starts_written = begins is not None and not any(overlap(x, first) for x in reads(operation))
-        return len(where) == 1 and starts_written and all(isinstance(use[1], Each) for use in users if use[3])
+        return len(where) == 1 and all(isinstance(operation, Each) for _, operation, _, written in users if written)
 
     def _bases(self):
         """For memory that isn't planned: from where to where the loops use it."""
@@ -409,20 +406,12 @@ class Program:
         flush()
         lines.append(f"return ({''.join(self._expression(x) + ', ' for x in results)})")
         driver = [f"def step({', '.join(self.names)}):", *[f"    {line}" for line in lines]]
-        self.loops, self.driver = (
-            "\n\n".join(f"def {name}{text}" for text, name in functions.items()),
-            "\n".join(driver),
-        )
+        self.loops = "\n\n".join(f"def {name}{text}" for text, name in functions.items())
+        self.driver = "\n".join(driver)
         self.source = f"{self.loops}\n\n{self.driver}\n"
         compiled = compiled_source(self.loops, [*functions.values()]) if functions else {}
-        names = {
-            **self.constants,
-            **compiled,
-            "check": partial(check, self.messages),
-            "placed": placed,
-            "view": view,
-            "np": np,
-        }
+        names = {**self.constants, **compiled, "placed": placed, "view": view, "np": np}
+        names["check"] = partial(check, self.messages)
         exec(compile(self.driver, "<captured step>", "exec"), names)
         self.run = names["step"]
 
@@ -573,7 +562,7 @@ class Program:
             d -= 1
         depth = len(shape)
         before, after, ahead = [[] for _ in range(depth + 1)], [[] for _ in range(depth + 1)], []
-        body, names, _ = [], {}, 0
+        body, names = [], {}
         indices = list("ijklmnop"[:depth])
 
         def at(key, x):

@@ -138,6 +138,5 @@ def main(flags):
 
 if __name__ == "__main__":
     defaults = {"epochs": 4, "batch_size": 64, "lr": 4e-3, "seed": 0, "data": "mnist", "device": "cpu"}
-    run(
-        main, __doc__, **defaults, capture=False, save=None, resume=None, image=None, plot=None, log=None, timeout=600.0
-    )
+    defaults["timeout"] = 600.0
+    run(main, __doc__, **defaults, capture=False, save=None, resume=None, image=None, plot=None, log=None)

@@ -28,14 +28,8 @@ COMPARISONS |= {"logical_and", "logical_or", "logical_not"}
 REDUCED = {"add", "maximum", "minimum"}
 BY_VALUE = {"argwhere", "compress", "extract", "flatnonzero", "nonzero", "unique", "setdiff1d", "union1d", "histogram"}
 OF_SHAPES = {"may_share_memory", "shares_memory", "shape", "ndim", "size", "result_type", "can_cast"}
-INLINED = {
-    "affine",
-    "affine_relu",
-    "affine_to_bias",
-    "affine_to_weight",
-    "affine_to_x",
-    "product",
-}  # for products of any size
+# Kernels in whose place NumPy's function is recorded: products, of any size, and others of small arrays
+INLINED = {"affine", "affine_relu", "affine_to_bias", "affine_to_weight", "affine_to_x", "product"}
 INLINED_SMALL = {"adadelta", "adagrad", "adam", "in_order", "nll", "nll_gradient", "rectify", "rectify_gradient"}
 INLINED_SMALL |= {"moments", "normalized", "rmsprop", "sgd"}
 
@@ -449,9 +443,8 @@ def _asked_by():
     for frame in _frames():
         name = frame.f_code.co_filename
         if name.startswith(HERE) and Path(name).name not in ("recording.py", "device.py"):
-            return f"{Path(name).stem}.{frame.f_code.co_qualname}".replace(".<locals>.<lambda>", " backwards").replace(
-                ".<locals>", ""
-            )
+            asked = f"{Path(name).stem}.{frame.f_code.co_qualname}"
+            return asked.replace(".<locals>.<lambda>", " backwards").replace(".<locals>", "")
         if not name.startswith(HERE) and "numpy" not in name:
             break
     return frame.f_code.co_name
@@ -613,15 +606,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
 
     def __getitem__(self, index):
         if _is_basic(index):
-            return self.record.view(
-                self.array[
-                    (*index, ...)
-                    if isinstance(index, tuple) and ... not in index
-                    else index
-                    if isinstance(index, tuple) or index is ...
-                    else (index, ...)
-                ]
-            )
+            parts = index if isinstance(index, tuple) else (index,)
+            return self.record.view(self.array[parts if ... in parts else (*parts, ...)])
         self._of_known_size(index)
         indices = _leading(index)
         return self.record.indexed("get", self, indices) if indices else self.record.call(operator.getitem, self, index)
@@ -683,22 +669,8 @@ def _method(name):
     return method
 
 
-for _name in (
-    "all",
-    "any",
-    "argmax",
-    "argmin",
-    "argsort",
-    "clip",
-    "cumprod",
-    "cumsum",
-    "mean",
-    "prod",
-    "repeat",
-    "round",
-    "take",
-    "var",
-):
+_METHODS = "all", "any", "argmax", "argmin", "argsort", "clip", "cumprod", "cumsum", "mean", "prod", "repeat", "round"
+for _name in (*_METHODS, "take", "var"):
     setattr(Array, _name, _method(_name))
 
 
@@ -719,14 +691,6 @@ def _leading(index):
 
 def _products(x, y):
     """Whether two arrays have a product that can be planned: of one dtype, of floating-point numbers."""
-    both = [isinstance(x, Array | np.ndarray) for x in (x, y)]
-    return (
-        all(both)
-        and x.dtype == y.dtype
-        and x.dtype.kind == "f"
-        and x.ndim
-        and y.ndim
-        and x.size
-        and y.size
-        and x.dtype.itemsize > 2
-    )
+    if not all([isinstance(each, Array | np.ndarray) and each.ndim and each.size for each in (x, y)]):
+        return False
+    return x.dtype == y.dtype and x.dtype.kind == "f" and x.dtype.itemsize > 2

@@ -101,49 +101,58 @@ class ModuleList(_Numbered):
         return _printed(self, below)
 
 
-class ModuleDict(Module):
+class _Named(Module):
+    """The base class of dicts, whose items are in `_own`."""
+
+    def __len__(self):
+        return len(self._own)
+
+    def __iter__(self):
+        return iter(self._own)
+
+    def __contains__(self, key):
+        return key in self._own
+
+    def __getitem__(self, key):
+        return self._own[key]
+
+    def __delitem__(self, key):
+        self.pop(key)
+
+    def keys(self):
+        return self._own.keys()
+
+    def values(self):
+        return self._own.values()
+
+    def items(self):
+        return self._own.items()
+
+    def update(self, named):
+        for name, value in dict(named).items():
+            self[name] = value
+
+    def pop(self, key):
+        value = self[key]
+        delattr(self, key)
+        return value
+
+    def clear(self):
+        for key in list(self):
+            del self[key]
+
+
+class ModuleDict(_Named):
     """A dict of modules, which are registered as children; those in a plain dict aren't."""
+
+    _own = property(lambda self: self._modules)
 
     def __init__(self, modules=None):
         super().__init__()
         self.update(modules or {})
 
-    def __len__(self):
-        return len(self._modules)
-
-    def __iter__(self):
-        return iter(self._modules)
-
-    def __contains__(self, key):
-        return key in self._modules
-
-    def __getitem__(self, key):
-        return self._modules[key]
-
     def __setitem__(self, key, module):
         self.add_module(key, module)
-
-    def __delitem__(self, key):
-        del self._modules[key]
-
-    def keys(self):
-        return self._modules.keys()
-
-    def values(self):
-        return self._modules.values()
-
-    def items(self):
-        return self._modules.items()
-
-    def update(self, modules):
-        for name, module in dict(modules).items():
-            self[name] = module
-
-    def pop(self, key):
-        return self._modules.pop(key)
-
-    def clear(self):
-        self._modules.clear()
 
 
 class ParameterList(Module):
@@ -179,46 +188,19 @@ class ParameterList(Module):
         return "\n".join(_described(name, value) for name, value in self._parameters.items())
 
 
-class ParameterDict(Module):
+class ParameterDict(_Named):
     """Parameters by name; a plain Tensor becomes one."""
+
+    _own = property(lambda self: self._parameters)
 
     def __init__(self, parameters=None):
         super().__init__()
         self.update(parameters or {})
 
-    def __len__(self):
-        return len(self._parameters)
-
-    def __iter__(self):
-        return iter(self._parameters)
-
-    def __contains__(self, key):
-        return key in self._parameters
-
-    def __getitem__(self, key):
-        return self._parameters[key]
-
     def __setitem__(self, key, value):
         self.register_parameter(key, _parameter(value))
 
-    def __delitem__(self, key):
-        delattr(self, key)
-
-    def keys(self):
-        return self._parameters.keys()
-
-    def values(self):
-        return self._parameters.values()
-
-    def items(self):
-        return self._parameters.items()
-
-    def update(self, parameters):
-        for name, value in dict(parameters).items():
-            self[name] = value
-
-    def extra_repr(self):
-        return "\n".join(_described(name, value) for name, value in self._parameters.items())
+    extra_repr = ParameterList.extra_repr
 
 
 def _parameter(value):

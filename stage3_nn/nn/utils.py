@@ -11,7 +11,7 @@ from ..inplace import changed, memory
 
 
 def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=None):
-    """The norm of all the Tensors as if they were one vector: (Σ|x|ᵖ)^(1/p) or, for p = ∞, the largest |x|."""
+    """The norm of all Tensors as if they were one vector: (Σ|x|ᵖ)^(1/p) or, for p = ±∞, the largest or least |x|."""
     tensors = [tensors] if isinstance(tensors, Tensor) else tensors
     return _total_norm([x._data for x in tensors], float(norm_type), error_if_nonfinite)
 
@@ -58,11 +58,12 @@ def _gradients(parameters):
 
 @np.errstate(all="ignore")
 def _total_norm(arrays, p, error_if_nonfinite):
-    if not arrays:
-        return constant(np.zeros((), np.float32))
     sizes = [np.abs(x.astype(np.float64)) for x in arrays if x.size]
-    if p == math.inf:
-        norm = reduce(np.maximum, [x.max() for x in sizes])
+    if not sizes:
+        return constant(np.zeros((), np.float32))
+    if math.isinf(p):
+        extreme = np.maximum if p > 0 else np.minimum
+        norm = reduce(extreme, [extreme.reduce(x, axis=None) for x in sizes])
     else:
         norm = sum([(x**p).sum() for x in sizes]) ** (1 / p)
     if error_if_nonfinite and not np.isfinite(norm):

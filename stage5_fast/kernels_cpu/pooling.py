@@ -20,9 +20,8 @@ def _scatter_gradient(t, threads, g, x, best, gradient, scratches, x_offsets, ou
     size, seen, line = v.height * v.width * v.channels, scratch.size // 2, v.seen_width * v.channels
     lane = lanes_of(x)
     for u in range(t * (x.size // size) // threads, (t + 1) * (x.size // size) // threads):
-        image, base = load_band(
-            x, u, v, np.nan, scratch[:seen], u > t * (x.size // size) // threads
-        )  # nothing is equal to NaN
+        again = u > t * (x.size // size) // threads
+        image, base = load_band(x, u, v, np.nan, scratch[:seen], again)  # nothing is equal to NaN
         target = gradient if v.direct else scratch[seen:]
         if add:
             target[u * size if v.direct else 0 : (u + 1) * size if v.direct else seen] = 0

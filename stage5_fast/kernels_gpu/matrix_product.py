@@ -224,11 +224,9 @@ def _steps(x):
 def _affine(formula, x, weight, bias):
     one = bias is not None and bias.size == 1 and bias.shape != weight.shape[:1]  # for all columns
     check_shapes(x.shape[-1] == weight.shape[1] and (bias is None or one or bias.shape == weight.shape[:1]), x, weight)
-    if (
-        one
-        or not (x.size and weight.size and same_dtype(x, weight, bias))
-        or x.size // x.shape[-1] * len(weight) >= MOST
-    ):
+    if one or not (x.size and weight.size and same_dtype(x, weight, bias)):
+        return NotImplemented
+    if x.size // x.shape[-1] * len(weight) >= MOST:
         return NotImplemented
     rows = x.reshape(-1, x.shape[-1])
     out = matmul(rows, weight.T, bias) if TILED else rows.dot(weight.T)

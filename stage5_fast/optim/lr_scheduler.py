@@ -435,9 +435,8 @@ class CyclicLR(_CyclesMomentum):
 class OneCycleLR(_CyclesMomentum):
     """Raises the rate from max_lr/div_factor to max_lr in pct_start of all steps, then lowers it.
 
-    It ends at final_div_factor below the initial one.
-
-    With three_phase it comes down as it went up, and from there goes to the last (Smith and Topin 2017).
+    It ends at the initial rate/final_div_factor. With three_phase it comes down as it went up, and from there goes to
+    the last (Smith and Topin 2017).
     """
 
     def __init__(

@@ -169,7 +169,7 @@ def _supported(q, k, v, mask, *others):
     return mask is None and q.size and v.size and max(sizes) <= MOST_NUMBERS and same_dtype(q, k, v, *others)
 
 
-def _launch(kernel, arrays, tokens, q, k, v, causal, scale):
+def _launch(kernel, arrays, tokens, q, v, causal, scale):
     """Launch a kernel, with a thread for each of so many tokens of each head."""
     rows, size, keys, values = *q.shape[-2:], *v.shape[-2:]
     tile = min(64, SHARED // ((size + values) * q.dtype.itemsize))
@@ -183,7 +183,7 @@ def attend(q, k, v, mask, causal, scale):
         return NotImplemented
     q, k, v = map(contiguous, (q, k, v))
     out, lse = empty(q, *q.shape[:-1], v.shape[-1]), empty(q, *q.shape[:-1], 1)
-    _launch(_attend, (q, k, v, out, lse), q.shape[-2], q, k, v, causal, scale)
+    _launch(_attend, (q, k, v, out, lse), q.shape[-2], q, v, causal, scale)
     return out, lse
 
 
@@ -192,6 +192,6 @@ def attend_gradient(g, q, k, v, out, lse, mask, causal, scale):
         return NotImplemented
     g, q, k, v, out, lse = map(contiguous, (g, q, k, v, out, lse))
     to_q, to_k, to_v, means = (empty(q, *x.shape) for x in (q, k, v, lse))
-    _launch(_to_queries, (g, q, k, v, out, lse, to_q, means), q.shape[-2], q, k, v, causal, scale)
-    _launch(_to_keys, (g, q, k, v, lse, means, to_k, to_v), k.shape[-2], q, k, v, causal, scale)
+    _launch(_to_queries, (g, q, k, v, out, lse, to_q, means), q.shape[-2], q, v, causal, scale)
+    _launch(_to_keys, (g, q, k, v, lse, means, to_k, to_v), k.shape[-2], q, v, causal, scale)
     return to_q, to_k, to_v

@@ -113,8 +113,7 @@ def _fans(tensor):
     """fan_in, the number of inputs of each output, and fan_out, the number of outputs of each input."""
     if tensor.ndim < 2:
         raise ValueError(f"wanted weights (out, in, …), got {tuple(tensor.shape)}")
-    size = math.prod(tensor.shape)
-    return size // tensor.shape[0], size // tensor.shape[1]
+    return math.prod(tensor.shape[1:]), tensor.shape[0] * math.prod(tensor.shape[2:])
 
 
 def _fan(tensor, mode):

@@ -138,9 +138,7 @@ class InstanceNorm1d(Module):
         out = F.instance_norm(batch, None, None, self.weight, self.bias, eps=self.eps)
         return out.squeeze(0) if single else out
 
-    def extra_repr(self):
-        more = f"affine={self.affine}, bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, {more}"
+    extra_repr = BatchNorm1d.extra_repr
 
 
 class InstanceNorm2d(InstanceNorm1d):

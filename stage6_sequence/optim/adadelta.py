@@ -26,9 +26,8 @@ class Adadelta(Optimizer):
         differentiable=False,
     ):
         settings = {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(
-            params, settings | {"capturable": capturable, "foreach": foreach, "differentiable": differentiable}
-        )
+        settings |= {"capturable": capturable, "foreach": foreach, "differentiable": differentiable}
+        super().__init__(params, settings)
 
     def _valid(self, lr, rho, eps, weight_decay, **others):
         valid(lr >= 0, f"learning rate: {lr}")

@@ -144,8 +144,9 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict):
-        """Go on from a `state_dict`, PyTorch's too. ValueError, and no change, if it isn't for these parameters or
-        holds what can't be: it names it.
+        """Go on from a `state_dict`, PyTorch's too.
+
+        ValueError, and no change, if it isn't for these parameters or holds what can't be: it names it.
         """
         self._has("dict", state_dict, ("state", "param_groups"))
         states, saved = state_dict["state"], state_dict["param_groups"]

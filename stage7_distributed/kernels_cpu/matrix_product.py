@@ -37,20 +37,22 @@ def _multiply(
 ):
     """max((m, k) @ (k, n) + bias, floor): blocks of rows for each panel of columns, which is packed once."""
     packed, width = scratch[t], scratch.shape[1] // k
-    blocks, panels, panel = -(-m // BLOCK), -(-n // width), -1
+    blocks, panels = -(-m // BLOCK), -(-n // width)
     units = count * panels * blocks
-    for u in range(t * units // threads, (t + 1) * units // threads):
-        i, j, first = u // (panels * blocks), u // blocks % panels * width, u % blocks * BLOCK
-        if u // blocks != panel:
-            pack_panel(b[i * k * n : (i + 1) * k * n], j, n, k, b_step, packed, width, b_rows, packed_rows)
-            panel = u // blocks
-        a_i, out_i, last = a[i * m * k : (i + 1) * m * k], out[i * m * n : (i + 1) * m * n], min(first + BLOCK, m)
+    u, end = t * units // threads, (t + 1) * units // threads
+    while u < end:
+        i, j, block = u // (panels * blocks), u // blocks % panels * width, u % blocks
+        several = min(blocks - block, end - u)  # of one panel, in one call, as its arguments cost as a tile does
+        first, last = block * BLOCK, min((block + several) * BLOCK, m)
+        pack_panel(b[i * k * n : (i + 1) * k * n], j, n, k, b_step, packed, width, b_rows, packed_rows)
+        a_i, out_i = a[i * m * k : (i + 1) * m * k], out[i * m * n : (i + 1) * m * n]
         if n - j > width // 2:
             _macro_kernel(
                 a_i, packed, bias, out_i, a_rows, out_rows, j, first, last, n, k, a_step, width, PRODUCT, floor
             )
         else:
             _macro_kernel(a_i, packed, bias, out_i, a_rows, out_rows, j, first, last, n, k, a_step, width, ONE, floor)
+        u += several
 
 
 @lru_cache(maxsize=1024)
@@ -71,8 +73,12 @@ def _flat(x):
 def multiply(a, b, bias=None, floor=-np.inf, out=None):
     """max(a b + bias, floor): (…, m, k), (…, k, n), (n,) or None -> (…, m, n), perhaps into `out`."""
     (*batch, m, k), n, width = a.shape, b.shape[-1], 2 * lanes(a.dtype)
-    (a, a_in_rows), (b, b_in_rows), count = _flat(a), _flat(b), math.prod(batch)
-    if not a_in_rows and m * a.itemsize >= STRIDE and k > 256:
+    count, down = math.prod(batch), a.strides[-1] != a.itemsize and m * a.itemsize >= STRIDE and k > 256
+    if down and n < m and b.strides[-1] == b.itemsize and bias is None and floor == -np.inf:
+        product = multiply(b.swapaxes(-1, -2), a.swapaxes(-1, -2)).reshape(count, n, m)
+        return transposed(product, (*batch, m, n), out)  # less to copy than a
+    (a, a_in_rows), (b, b_in_rows) = _flat(a), _flat(b)
+    if down:
         a, a_in_rows = transposed(a.reshape(count, k, m), (count, m, k)).reshape(-1), True
     tables, sizes = _product_plan(m, n, k, a_in_rows, b_in_rows, width)
     if bias is None or n % width or not bias.flags.carray:

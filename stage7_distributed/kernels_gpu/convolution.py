@@ -63,14 +63,10 @@ def convolve(x, weight, bias, stride, padding, dilation, groups):
     if not (x.size and weight.size and same_dtype(x, weight, bias)) or _too_many(n, size, size_out, groups):
         return NotImplemented
     pixels, pixels_out, taps = math.prod(size), math.prod(size_out), c * math.prod(kernel)
-    sizes, steps = (
-        (f // groups, n * pixels_out, taps, groups),
-        (taps, 1, x.shape[1] * pixels, pixels, pixels_out, f * pixels_out),
-    )
-    starts, view = (
-        (f // groups * taps, c * pixels, f // groups * pixels_out),
-        _view(size, size_out, stride, padding, dilation),
-    )
+    sizes = f // groups, n * pixels_out, taps, groups
+    steps = taps, 1, x.shape[1] * pixels, pixels, pixels_out, f * pixels_out
+    starts = f // groups * taps, c * pixels, f // groups * pixels_out
+    view = _view(size, size_out, stride, padding, dilation)
     out = gemm(FORWARD, weight, x, bias, (n, f, *size_out), sizes, steps, starts, view, tuple(kernel), (1, 1))
     return out, (x, stride, padding, dilation)
 
@@ -84,12 +80,10 @@ def convolve_to_x(g, weight, shape, stride, padding, dilation, groups):
     if not (g.size and weight.size and same_dtype(g, weight)) or _too_many(n, size, size_out, groups):
         return NotImplemented
     pixels, pixels_out, area = math.prod(size), math.prod(size_out), math.prod(kernel)
-    sizes, steps = (
-        (k, n * pixels, f // groups * area, groups),
-        (area, k * area, f * pixels_out, pixels_out, pixels, c * pixels),
-    )
-    starts, view = (f // groups * k * area, f // groups * pixels_out, k * pixels), (*size_out, *size, 1, 1, *padding)
-    view = (*view, *(-d for d in dilation))
+    sizes = k, n * pixels, f // groups * area, groups
+    steps = area, k * area, f * pixels_out, pixels_out, pixels, c * pixels
+    starts = f // groups * k * area, f // groups * pixels_out, k * pixels
+    view = (*size_out, *size, 1, 1, *padding, *(-d for d in dilation))
     return gemm(TO_X, weight, g, None, shape, sizes, steps, starts, view, tuple(kernel), tuple(stride))
 
 
@@ -105,14 +99,10 @@ def convolve_to_weight(g, columns, shape, groups):
     if not (g.size and same_dtype(g, x)):
         return NotImplemented
     pixels, pixels_out, taps = math.prod(size), math.prod(size_out), c * math.prod(kernel)
-    sizes, steps = (
-        (f // groups, taps, n * pixels_out, groups),
-        (pixels_out, f * pixels_out, pixels, x.shape[1] * pixels, taps, 1),
-    )
-    starts, view = (
-        (f // groups * pixels_out, c * pixels, f // groups * taps),
-        _view(size, size_out, stride, padding, dilation),
-    )
+    sizes = f // groups, taps, n * pixels_out, groups
+    steps = pixels_out, f * pixels_out, pixels, x.shape[1] * pixels, taps, 1
+    starts = f // groups * pixels_out, c * pixels, f // groups * taps
+    view = _view(size, size_out, stride, padding, dilation)
     how = view, tuple(kernel), (1, 1), (True, True)
     return gemm(TO_WEIGHT, g, x, None, shape, sizes, steps, starts, *how)
 

@@ -163,6 +163,8 @@ def instance_norm(
     refuse("instance_norm", running_mean=running_mean, running_var=running_var)
     if not use_input_stats:
         raise NotImplementedError("instance_norm: use_input_stats=False is not supported")
+    if math.prod(input.shape[2:]) == 1:
+        raise ValueError(f"instance_norm: wanted more than one number per channel, got {tuple(input.shape)}")
     return group_norm(input, input.shape[1], weight, bias, eps)
 
 
@@ -518,6 +520,8 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     """−t·log x − (1 − t)·log(1 − x) for probabilities x and targets t from 0 to 1, of input's shape."""
     reduction = _legacy_reduction(size_average, reduce, reduction)
     _same_shape("binary_cross_entropy", input, target)
+    if on_host(input._data) and not ((input._data >= 0) & (input._data <= 1)).all():
+        raise RuntimeError("binary_cross_entropy: all elements of input should be between 0 and 1")
     loss = apply(losses.binary_cross_entropy, (input, target))
     return _reduced(loss if weight is None else loss * weight, reduction)
 

@@ -2,6 +2,7 @@
 
 from .. import distributed
 from ..engine import apply
+from . import functional as F
 from .normalization import BatchNorm1d
 
 
@@ -24,7 +25,8 @@ class SyncBatchNorm(BatchNorm1d):
         var = apply(summed, (_over_all_but_channels(centred * centred) / n,), examples)
         self._note(mean.detach(), var.detach() * (n / (n - 1)))
         out = centred * ((var + self.eps) ** -0.5).reshape(shape)
-        return out if self.weight is None else out * self.weight.reshape(shape) + self.bias.reshape(shape)
+        out = out if self.weight is None else out * self.weight.reshape(shape)
+        return out if self.bias is None else out + self.bias.reshape(shape)
 
     def _note(self, mean, var):
         """Update the running statistics."""
@@ -38,6 +40,7 @@ class SyncBatchNorm(BatchNorm1d):
     @classmethod
     def convert_sync_batchnorm(cls, module, process_group=None):
         """The module with a SyncBatchNorm, with the same parameters and buffers, in the place of each batch norm."""
+        F.refuse("convert_sync_batchnorm", process_group=process_group)
         if isinstance(module, BatchNorm1d) and not isinstance(module, cls):
             new = cls(module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats)
             for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):

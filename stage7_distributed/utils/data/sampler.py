@@ -6,7 +6,7 @@ from types import GenericAlias
 import numpy as np
 
 from ...engine import constant
-from ...random import default_generator
+from ...random import _numpy
 
 
 class Sampler:
@@ -119,11 +119,6 @@ class BatchSampler(Sampler):
         while batch := list(islice(numbers, self.batch_size)):
             if len(batch) == self.batch_size or not self.drop_last:
                 yield batch
-
-
-def _numpy(generator):
-    """NumPy's generator behind one of ours, by default behind that which `manual_seed` seeds."""
-    return (generator or default_generator).numpy
 
 
 def _check(name, **arguments):
