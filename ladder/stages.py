@@ -62,7 +62,7 @@ class Stage:
 # changes 35 % of rung 1, as data and grad are no longer plain, and 30 of its lines keep NumPy's warnings to themselves.
 # Rung 1 has 60 lines more than its 180: a Tensor is a number there in a comparison and a format, `no_grad`, in a file
 # of its own, covers generators, and `dot` makes one step of what would be 31 for each row of a matrix. Of rung 3's
-# lines 100 check what a file or a state says before it is believed. Of rung 5's 1250 are captured steps, a lesson of
+# lines 100 check what a file or a state says before it is believed. Of rung 5's 1310 are captured steps, a lesson of
 # their own in three files, 600 the kernels of what a sequence model needs, and 11 let Ctrl-C wait for a compilation.
 KERNELS = "activation", "convolution", "matrix_product", "normalization", "optimizer", "pooling", "reduction"
 KERNELS += ("softmax_and_loss",)  # the files that rung 5 has for the CPU and for the GPU, one a topic
@@ -146,7 +146,7 @@ STAGES = (
         + ("pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
         max_lines=11460,
-        max_added=4190,
+        max_added=4200,
         max_changed=8,
         touched=(
             "activations.py",

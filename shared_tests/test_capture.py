@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import weakref
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -351,14 +352,18 @@ def test_a_product_adds_its_bias_itself_and_nothing_else(stage, capture, what):
             np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-5)
 
 
+OWN = {}  # a generator that is there before the step
 REFUSED = {
     "reads a number": lambda package, x: x * x.sum().item(),
     "it reads a number, which will be another in each step: return": lambda package, x: x if x.sum() > 0 else -x,
     "depends on numbers that are not known yet: use where": lambda package, x: x[x > 0],
     "the shape of what argwhere gives": lambda package, x: x.nonzero(),
     "random numbers were drawn": lambda package, x: x + package.rand(3),
+    "means than dropout": lambda package, x: x + package.rand(3, generator=OWN.setdefault(0, package.Generator())),
+    "it seeds": lambda package, x: package.manual_seed(0) and x,
+    "got float16": lambda package, x: x.half() * 2,
     "an array that was made in the step is updated in place": lambda package, x: operator.iadd(package.zeros(3), x),
-    "what is updated in place be made outside": lambda package, x: package.zeros(3).add_(x),
+    "what is indexed or updated in place be made outside": lambda package, x: package.zeros(3).add_(x),
     "call numpy\\(\\) after it": lambda package, x: x + package.tensor(x.numpy()),
 }
 
@@ -388,10 +393,231 @@ def test_a_step_that_is_refused_has_changed_nothing(stage, capture):
 def test_a_learning_rate_that_the_step_sets_is_refused(stage, capture):
     weight, optimizer, step = layer(stage.package, plain)
     scheduler = stage.package.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
-    captured, x = capture(lambda x: (step(x), scheduler.step())[0]), stage.package.ones(3, 2)
-    captured(x)
-    with pytest.raises(RuntimeError, match="it sets a learning rate, which would stay as it is: call the scheduler"):
+    later = stage.package.optim.lr_scheduler.StepLR(optimizer, 9)  # which will set another one in the ninth step
+    for one in (scheduler, later):
+        captured, x = capture(lambda x, one=one: (step(x), one.step())[0]), stage.package.ones(3, 2)
         captured(x)
+        with pytest.raises(RuntimeError, match="it sets a learning rate, which would stay as it is: call the schedul"):
+            captured(x)
+
+
+def small(package, dtype=np.float32):
+    """A parameter that an optimizer updates, and a step that does it."""
+    weight = package.tensor(np.array([1.0, -2.0, 0.5], dtype), requires_grad=True)
+    return weight, package.optim.Adam([weight], lr=0.1)
+
+
+def test_state_that_an_optimizer_begins_anew_is_begun_once(stage):
+    """Also by an optimizer in the place of another; and the learning rate is that of the new one."""
+
+    def program(package, way):
+        weight, optimizer = small(package)
+        fresh = optimizer.state_dict()
+
+        def step(x):
+            optimizer.zero_grad()
+            (weight * x).square().sum().backward()
+            optimizer.step()
+
+        step, found = way(step), []
+        for i in range(9):
+            if i == 3:
+                optimizer.load_state_dict(fresh)
+            if i == 6:
+                optimizer = package.optim.SGD([weight], lr=0.01)
+            if i == 7:
+                optimizer = package.optim.SGD([weight], lr=0.02)
+            step(package.full((3,), i + 1.0))
+            found.append(weight.detach().numpy().copy())
+        return found
+
+    both(stage, program)
+
+
+def test_what_is_frozen_between_steps_stays_as_it_is(stage):
+    def program(package, way):
+        weight, optimizer = small(package)
+        other = package.ones(3, requires_grad=True)
+
+        def step(x):
+            weight.grad = None
+            (weight * other * x).sum().backward()
+            optimizer.step()
+
+        step, found = way(step), []
+        for i in range(5):
+            weight.requires_grad_(i != 3)
+            step(package.full((3,), i + 1.0))
+            found.append(weight.detach().numpy().copy())
+        return found
+
+    both(stage, program)
+
+
+def test_a_learning_rate_may_be_a_tensor(stage):
+    def program(package, way):
+        weight = package.ones(3, requires_grad=True)
+        rate = package.tensor(0.5)
+        optimizer = package.optim.SGD([weight], lr=rate)
+
+        def step(x):
+            weight.grad = None
+            (weight * x).sum().backward()
+            optimizer.step()
+
+        step = way(step)
+        for _ in range(4):
+            step(package.ones(3))
+            rate.mul_(0.5)
+        return weight.detach().numpy()
+
+    both(stage, program)
+
+
+IN_PLACE = {
+    "moved by one": lambda package, kept, x: kept.add_(x).__setitem__(slice(1, None), kept[:-1]),
+    "transposed": lambda package, kept, x: kept.copy_(kept.T),
+    "rows of its own": lambda package, kept, x: kept.add_(x).__setitem__(package.arange(1, 4), kept[:3]),
+    "a number at indices": lambda package, kept, x: kept.__setitem__(package.arange(0, 4, 2), 7.0),
+    "numbers from outside": lambda package, kept, x: kept.__setitem__(1, package.tensor([1.0, 2.0, 3.0, 4.0])),
+    "an argument": lambda package, kept, x: x.add_(kept),
+    "a transposed argument": lambda package, kept, x: x.T.add_(kept)[:0],
+    "nothing": lambda package, kept, x: kept[:, :0].mul_(x[:, :0]),
+}
+
+
+@pytest.mark.parametrize("what", IN_PLACE)
+def test_what_a_step_updates_in_place_is_what_it_was_without(stage, what):
+    """Where it reads what it writes, it reads first; it may update arguments, in whatever order their numbers lie."""
+
+    def program(package, way):
+        kept, found = package.arange(16.0).reshape(4, 4), []
+        step = way(lambda x: IN_PLACE[what](package, kept, x))
+        for i in range(3):
+            x = package.arange(float(i), i + 16.0).reshape(4, 4).T
+            step(x)
+            found += [kept.numpy().copy(), x.numpy().copy()]
+        return found
+
+    both(stage, program)
+
+
+def test_gradients_of_what_takes_the_place_of_others_are_those_without_capture(stage):
+    """The gradient at indices that a constant 0 is written to."""
+
+    def program(package, way):
+        weight, found = package.ones(4, 3, requires_grad=True), []
+
+        def step(x, index):
+            weight.grad = None
+            (weight * x).scatter(1, index, x[:, :1]).square().sum().backward()
+
+        step = way(step)
+        for i in range(4):
+            step(package.full((4, 3), i + 1.0), package.tensor([[i % 3]] * 4))
+            found.append(weight.grad.numpy().copy())
+        return found
+
+    both(stage, program)
+
+
+def test_integers_and_booleans_are_computed_as_numpy_does(stage):
+    """Small ones wrap around, and a sum of two booleans is one."""
+
+    def program(package, way):
+        def step(x, small, other):
+            yes = (small > other) + (other > 7)
+            total = [(small + other).to(x.dtype), (small * other - 1).to(x.dtype), yes.to(x.dtype) * 2]
+            total += [package.logical_and(x, other).to(x.dtype), yes.amax(0).to(x.dtype), (x * 9).to(np.int16) * 2]
+            return sum(total)
+
+        step = way(step)
+        numbers = [np.array([200, 100, 0, 5], np.uint8), np.array([100, 200, 9, 0], np.uint8)]
+        return [step(package.tensor([1.5, 2, 0, 3]) + i, *map(package.tensor, numbers)).numpy() for i in range(3)]
+
+    both(stage, program)
+
+
+def test_names_of_arguments_are_any_and_those_of_a_tuple_are_kept(stage, capture):
+    """Also those of what the source calls, and of its loops. A captured step within another is a part of it."""
+    inner = capture(lambda x, y: x @ y)
+    step = capture(lambda number, view, number_in: (inner(number, view).max(0), view.cumsum(0)[1:] * number_in))
+    for i in range(4):
+        x = stage.package.eye(3) + i
+        found, sums = step(x, x, stage.package.ones(3))
+        np.testing.assert_allclose(found.values.numpy(), (x @ x).amax(0).numpy())
+        assert found.indices.tolist() == [0, 1, 2] and sums.tolist() == x.cumsum(0)[1:].tolist()
+
+
+def test_tensors_that_the_step_left_may_die(stage):
+    """Those that still live get what is theirs."""
+
+    def program(package, way):
+        weight, left = package.ones(3, requires_grad=True), []
+
+        def step(x):
+            weight.grad = None
+            left.append((x * 5).cumsum(0))
+            (weight * x).sum().backward()
+            weight.grad = weight.grad.cumsum(0)
+
+        step, found = way(step), []
+        for i in range(5):
+            step(package.full((3,), float(i)))
+            found.append(weight.grad.numpy().copy())
+            left.clear()
+        return found
+
+    both(stage, program)
+
+
+def test_tensors_are_found_that_garbage_collection_has_frozen(stage):
+    x, every = stage.package.ones(3), stage.part("recording").every
+    gc.freeze()
+    try:
+        assert any(x is y for y in every(stage.package.Tensor)) and gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+    assert any(x is y for y in every(stage.package.Tensor)) and not gc.get_freeze_count()
+
+
+def test_a_check_that_fails_comes_before_what_follows_it(stage):
+    """An index out of range leaves what the step would have updated after it."""
+
+    def program(package, way):
+        kept, found = package.ones(3), []
+
+        def step(x, index):
+            kept.mul_(x)
+            taken = x[index]
+            kept.add_(1.0)
+            return taken
+
+        step = way(step)
+        for i in (0, 1, 2, 3, 0):
+            with pytest.raises(IndexError) if i == 3 else nullcontext():
+                step(package.ones(3) * 2, package.tensor([i]))
+            found.append(kept.numpy().copy())
+        return found
+
+    both(stage, program)
+
+
+def test_a_refused_step_leaves_no_gradient_where_there_was_none(stage, capture):
+    weight = stage.package.ones(3, requires_grad=True)
+
+    def step(x):
+        (weight * x).sum().backward()
+        norm = weight.grad.norm()
+        weight.grad = None if whole else weight.grad * (1 / norm.item())
+        return norm
+
+    whole, step = True, capture(step)
+    step(stage.package.ones(3))
+    whole = False
+    with pytest.raises(RuntimeError, match="reads a number"):
+        step(stage.package.ones(3))
+    assert weight.grad is None
 
 
 def test_an_index_that_is_none_is_an_error_in_every_step(stage, capture):
@@ -409,6 +635,8 @@ def test_arguments_are_tensors_or_arrays(stage, capture):
     for arguments in [(), (1,), (stage.package.ones(2), "a word")]:
         with pytest.raises(TypeError, match="capture: wanted Tensors or arrays, all on cpu or all on cuda, got "):
             step(*arguments)
+    with pytest.raises(TypeError, match="capture: wanted all arguments by position, got x by name"):
+        step(x=np.ones(2))
     step = capture(lambda x: 5)
     step(np.ones(2))
     with pytest.raises(TypeError, match="wanted a Tensor, an array, a tuple of them or None from the step, got int"):

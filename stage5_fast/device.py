@@ -222,8 +222,12 @@ class Setting:
     def __init__(self, settings, name):
         self._settings, self._name, self._array, self._held = settings, name, None, None
 
+    def held(self):
+        return self._settings[self._name]
+
     def value(self):
-        return float(self._settings[self._name])
+        data = getattr(self.held(), "_data", None)
+        return float(data.array if isinstance(data, Recorded) else self.held())
 
     def on_device_of(self, array):
         """The number for a kernel on the array: a float or, on the GPU, a 0-d array, float64."""

@@ -494,8 +494,8 @@ def setitem(x, value, index):
     """
     parts, chosen = split_index(index, x.ndim)
     if chosen is None:
-        place = getattr(value, "__array_interface__", None)
-        if place is not None and place == x[parts].__array_interface__:
+        place = getattr(x[parts], "__array_interface__", None)
+        if place is not None and place == getattr(value, "__array_interface__", None):
             return False, None
         chosen = ...
     target, ndim = x[parts], np.ndim(value)

@@ -4,7 +4,6 @@ On the CPU the step becomes loops over fixed memory, compiled by Numba, with cal
 notes what it does to arrays, loops.py writes the source. On the GPU it becomes one CUDA graph.
 """
 
-import gc
 from contextlib import contextmanager, suppress
 from functools import wraps
 from inspect import signature
@@ -18,8 +17,9 @@ from .inplace import changed, memory
 
 if COMPILED:  # without it Numba isn't loaded either
     from .loops import Program
-    from .recording import Array, Record, owner_of
+    from .recording import Array, Record, every, owner_of
 
+_recorded = []  # the step that is being recorded on the CPU
 _EAGER_STEPS = 3  # before one is recorded on the GPU: kernels get compiled and optimizers make their state
 
 
@@ -31,7 +31,8 @@ def capture(step):
     what they are given. Its Python runs no more: what is decided or counted there stays as it was, so call a scheduler
     outside. Learning rates, the counts of optimizers, the statistics of batch norm and dropout's random numbers go on
     changing. RuntimeError where the step needs a number before it is over, as `loss.item()` does. No gradient goes to
-    the arguments, and none through the result.
+    the arguments, and none through the result. `train()` and `eval()` are decided as well; gradients stay where they
+    are in memory, so copy what is to be kept; and no other thread may use Tensors while a step is recorded.
 
     On the CPU it becomes compiled loops: `capture(step).source` is their text once there is one; with NumPy's functions
     alone (`GRADUAL_KERNELS=numpy`) its Python runs at every call. On the GPU it becomes a CUDA graph, as in
@@ -41,7 +42,11 @@ def capture(step):
     kinds = {}
 
     @wraps(step)
-    def run(*arguments):
+    def run(*arguments, **named):
+        if named:
+            raise TypeError(f"capture: wanted all arguments by position, got {', '.join(named)} by name")
+        if _recorded:
+            return step(*arguments)  # as a part of the other step
         arrays = [x._data if isinstance(x, Tensor) else x for x in arguments]
         places = [device_of(x) if hasattr(x, "dtype") else type(x).__name__ for x in arrays]
         if len(set(places)) != 1 or places[0] not in ("cpu", "cuda"):
@@ -65,7 +70,7 @@ class _OnCPU:
     """A step for arguments of certain shapes: run once, then recorded, then repeated."""
 
     def __init__(self, step, run):
-        self.step, self.told, self.begun, self.plans = step, run, False, []
+        self.step, self.told, self.begun, self.again, self.plans = step, run, False, False, []
 
     def __call__(self, arguments, arrays):
         if not self.begun or not COMPILED:
@@ -74,35 +79,59 @@ class _OnCPU:
         for plan in self.plans:
             if plan.holds():
                 return plan(arrays)
-        out, plan = recorded(self.step, arguments, arrays)
-        self.plans = [plan, *self.plans[:1]]
-        self.told.source = plan.source
+        out, plan = recorded(self.step, arguments, arrays, self.again)
+        self.again = not plan
+        if plan:
+            self.plans = [plan, *self.plans[:1]]
+            self.told.source = plan.source
         return out
 
 
-def recorded(step, arguments, arrays):
-    """What the step gives, and the plan by which it is repeated."""
+def recorded(step, arguments, arrays, again):
+    """What the step gives, and the plan by which it is repeated.
+
+    There is no plan, unless `again`, if the step leaves new Tensors: optimizers make their state in one step only.
+    """
     record, own = Record(step), [np.array(x, order="C") for x in arrays]
     inputs = [record.of_outside(x) for x in own]
     inputs = [constant(x) if isinstance(given, Tensor) else x for x, given in zip(inputs, arguments)]
-    found = list(_exchanged(record))
+    found, left, plan = [], [], None
+    _recorded.append(step)
     try:
+        record.begin()
+        found += _exchanged(record)
         out = step(*inputs)
         record.finish()
         form = _form(record, out)
         ends = [x for x in _leaves(out) if isinstance(x, Array)]
         first = _answer(form, [x.array for x in ends])
         del out, inputs
+        left = _taken_back()
+        kept, known = [end for end in left if id(owner_of(end[2])) in record.made], {id(end[0]) for end in found}
+        if again or all([slot == "_grad" or id(tensor) in known for tensor, slot, _ in kept]):
+            plan = _Plan(record, own, _names(step, len(own)), form, [x.array for x in ends], found, kept)
     except BaseException:
-        _taken_back()
+        for tensor, slot, _ in [*left, *_taken_back()]:
+            if slot == "_grad":
+                tensor._grad = None
         record.restore()
         for tensor, slot, array in found:
             setattr(tensor, slot, array)
         raise
-    kept = [end for end in _taken_back() if id(owner_of(end[2])) in record.made]
-    plan = _Plan(record, own, _names(step, len(own)), form, [x.array for x in ends], found, kept)
+    finally:
+        _recorded.clear()
+        record.end()
+    _updated(arrays, own, record.updated(own))
     record.release()
     return first, plan
+
+
+def _updated(arrays, own, places):
+    """Write those arguments that a step updates in place, of which it may have updated copies of its own."""
+    for i in places:
+        if own[i] is not arrays[i]:
+            arrays[i][...] = own[i]
+        changed(arrays[i])
 
 
 def _exchanged(record):
@@ -110,7 +139,7 @@ def _exchanged(record):
 
     Gives each with its slot and the array that it held.
     """
-    for tensor in _tensors():
+    for tensor in every(Tensor):
         for slot in ("_data", "_grad"):
             if hasattr(getattr(tensor, slot, None), "dtype"):
                 array = memory(tensor, slot)
@@ -122,7 +151,7 @@ def _exchanged(record):
 def _taken_back():
     """Put NumPy's arrays back in the place of recording ones; gives the same."""
     found = []
-    for tensor in _tensors():
+    for tensor in every(Tensor):
         for slot in ("_data", "_grad"):
             x = getattr(tensor, slot, None)
             if isinstance(x, Array):
@@ -131,23 +160,24 @@ def _taken_back():
     return found
 
 
-def _tensors():
-    return [x for x in gc.get_objects() if issubclass(type(x), Tensor)]
-
-
 class _Plan:
     """A recorded step: `holds()` says whether it is still the same step, and called with arrays it does it again."""
 
     def __init__(self, record, own, names, form, ends, found, kept):
-        self.settings, self.form, self.ends = list(record.settings.items()), form, len(ends)
+        self.settings, self.form, self.ends = [(ref(x), held) for x, held in record.settings.items()], form, len(ends)
         kept_by_call = [end for end in kept if record.by_call(end[2])]
         program = Program(record, own, names, ends + [x for *_, x in kept_by_call], [x for *_, x in kept])
         self.run, self.source = program.run, program.source
         self.kept = [(ref(tensor), slot, None if record.by_call(x) else x) for tensor, slot, x in kept]
         used, written = program.used, program.written
-        self.guards = [(ref(tensor), slot, x) for tensor, slot, x in found if id(owner_of(x)) in used]
-        began = {id(tensor) for tensor, slot, _ in found if slot == "_grad"}
-        self.guards += [(ref(tensor), "_grad", None) for tensor, slot, _ in kept if id(tensor) not in began]
+        read = [end for end in found if id(owner_of(end[2])) in used]
+        self.guards = [(ref(tensor), slot, x) for tensor, slot, x in read]
+        self.guards += [(ref(tensor), "_requires_grad", tensor._requires_grad) for tensor, *_ in read]
+        self.guards += [(ref(x), "_settings", x._settings) for x in record.settings]
+        known, began = ({id(tensor) for tensor, slot, _ in found if slot == s} for s in ("_data", "_grad"))
+        new = [tensor for tensor, slot, _ in kept if slot == "_grad" and id(tensor) in known - began]
+        self.guards += [(ref(tensor), "_grad", None) for tensor in new]
+        self.updated = record.updated(own)
         self.changed = [x for tensor, slot, x in found if slot == "_data" and id(owner_of(x)) in written]
 
     def holds(self):
@@ -156,14 +186,16 @@ class _Plan:
 
     def __call__(self, arrays):
         for setting, held in self.settings:
-            held[...] = setting.value()
-        ends = self.run(*[x if x.flags.c_contiguous else np.ascontiguousarray(x) for x in arrays])
+            held[...] = setting().value()
+        given = [x if x.flags.c_contiguous else np.ascontiguousarray(x) for x in arrays]
+        ends = self.run(*given)
+        _updated(arrays, given, self.updated)
         changed(*self.changed)
         fresh = iter(ends[self.ends :])
         for tensor, slot, array in self.kept:
-            tensor = tensor()
+            tensor, array = tensor(), next(fresh) if array is None else array
             if tensor is not None:
-                setattr(tensor, slot, next(fresh) if array is None else array)
+                setattr(tensor, slot, array)
         return _answer(self.form, ends)
 
 
@@ -179,7 +211,7 @@ def _leaves(out):
 def _form(record, out):
     """What a step gives back, as a tree: Tensor or None where a new array comes, and what it is where it stays."""
     if isinstance(out, tuple):
-        return tuple([_form(record, x) for x in out])
+        return getattr(out, "_make", tuple)([_form(record, x) for x in out])
     x = out._data if isinstance(out, Tensor) else out
     if isinstance(x, Array):
         return Tensor if isinstance(out, Tensor) else Array
@@ -199,7 +231,7 @@ def _answer(form, ends):
             return constant(next(ends).copy())
         if form is Array:
             return next(ends).copy()
-        return tuple(map(answer, form)) if isinstance(form, tuple) else form[0]
+        return getattr(form, "_make", tuple)(map(answer, form)) if isinstance(form, tuple) else form[0]
 
     return answer(form)
 
@@ -214,7 +246,7 @@ def _names(step, count):
         ]
     except (TypeError, ValueError):
         names = []
-    names = [f"{name}_in" if len(name) < 4 else name for name in names]  # short ones are those of loops
+    names = [f"{name}_in" for name in names]  # others are those of loops
     return [*names, *[f"input_{i}" for i in range(len(names), count)]][:count]
 
 
@@ -279,7 +311,7 @@ def _copied(out):
     if out is None:
         return None
     if isinstance(out, tuple):
-        return tuple(map(_copied, out))
+        return getattr(out, "_make", tuple)(map(_copied, out))
     if not hasattr(out, "detach"):
         return out.copy()
     return out.detach().clone()

@@ -187,7 +187,7 @@ class _Part:
         self.shape, self.strides, self.size = part.shape, part.strides, whole.itemsize
         if not isinstance(whole, np.ndarray) or self.like(whole, whole.shape).strides != whole.strides:
             raise NotImplementedError(
-                "a view of memory with gaps, or on the GPU, can't be updated in place in the graph"
+                "a view of memory with gaps, on the GPU or in a captured step, can't be updated in place in the graph"
             )
         self.first = (part.__array_interface__["data"][0] - whole.__array_interface__["data"][0]) // self.size
 

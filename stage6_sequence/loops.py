@@ -14,7 +14,7 @@ import numpy as np
 
 from .kernels_cpu.jit import compiled_source, empty
 from .kernels_cpu.matrix_product import multiply
-from .recording import Call, Each, Indexed, Number, Product, Reduce, Within, owner_of
+from .recording import COMPARISONS, Call, Each, Indexed, Number, Product, Reduce, Within, owner_of
 
 EXPRESSIONS = {
     "add": "{} + {}",
@@ -38,8 +38,8 @@ EXPRESSIONS = {
     "less_equal": "{} <= {}",
     "greater": "{} > {}",
     "greater_equal": "{} >= {}",
-    "logical_and": "{} and {}",
-    "logical_or": "{} or {}",
+    "logical_and": "bool({}) and bool({})",
+    "logical_or": "bool({}) or bool({})",
     "logical_not": "not {}",
     "isnan": "{0} != {0}",
     "trunc": "np.trunc({})",
@@ -167,8 +167,11 @@ def can_pass(operation, others):
     return True
 
 
-def fused(operations):
-    """Parts of the program, in order: nests of loops, and single operations that can't be joined."""
+def fused(operations, lasting):
+    """Parts of the program, in order: nests of loops, and single operations that can't be joined.
+
+    Memory that is lasting isn't written before an index that comes first is checked.
+    """
     parts = []
     owners = {id(made): {id(owner_of(x)) for x in (*reads(made), *writes(made))} for made in operations}
     for operation in operations:
@@ -181,7 +184,8 @@ def fused(operations):
                 if fits and can_join(operation, others):
                     part.operations.append(operation)
                     break
-                if isinstance(part, Call) or not can_pass(operation, others):
+                checks = isinstance(part, Within | Indexed) and id(owner_of(operation.out)) in lasting
+                if isinstance(part, Call) or checks or not can_pass(operation, others):
                     parts.append(Nest(size_of(operation), [operation]))
                     break
             else:
@@ -203,7 +207,7 @@ class Program:
         operations = needed(self._prepared(record.operations), ends)
         self.used = {id(owner_of(x)) for operation in operations for x in (*reads(operation), *writes(operation))}
         self.written = {id(owner_of(x)) for operation in operations for x in writes(operation)}
-        self.parts = fused(operations)
+        self.parts = fused(operations, {id(owner) for owner in ends} | self.inputs.keys())
         for n, part in enumerate(part for part in self.parts if isinstance(part, Call)):
             for k, x in enumerate(part.results):
                 if x is not None:
@@ -217,6 +221,7 @@ class Program:
         """The operations, with calls in the place of products and sums that are worth one."""
         out = []
         for operation in operations:
+            out += self._aside(operation)
             if out and adds_bias(operation, out[-1]):
                 call = out[-1]
                 call.arguments += (operation.inputs[1],)
@@ -254,11 +259,29 @@ class Program:
             call.arrays = [a, b, out]
             return [call]
         if n >= 8 and m > 2 and b.strides[-1] != b.itemsize:
-            packed = np.empty(b.shape, b.dtype)
-            self.record.made[id(packed)] = packed
-            copy = Each("copy", packed, [b], label=label)
-            return [copy, Product(out, a, packed, label)]
+            copy = self._copy(b, label)
+            return [copy, Product(out, a, copy.out, label)]
         return [operation]
+
+    def _copy(self, x, label):
+        """The operation that copies an array into one of its own."""
+        copy = np.empty(x.shape, x.dtype)
+        self.record.made[id(copy)] = copy
+        return Each("copy", copy, [x], label=label)
+
+    def _aside(self, operation):
+        """Copies of what an operation reads in other places than it writes, as `x[1:] += x[:-1]` does."""
+        copies = []
+        if isinstance(operation, Each):
+            out, inputs = operation.out, operation.inputs
+            for k, x in enumerate(inputs):
+                if isinstance(x, np.ndarray) and overlap(x, out) and place(x, out.shape) != place(out, out.shape):
+                    copies.append(self._copy(x, operation.label))
+                    inputs[k] = copies[-1].out
+        elif isinstance(operation, Indexed) and operation.mode != "get" and overlap(operation.values, operation.array):
+            copies.append(self._copy(operation.values, operation.label))
+            operation.values = copies[0].out
+        return copies
 
     # Memory
 
@@ -470,7 +493,7 @@ class Program:
 
     def _product_loops(self, part):
         out, a, b = part.out, part.a, part.b
-        (m, k), n, real = a.shape[-2:], b.shape[-1], part.out.dtype.name
+        (m, k), n, real = a.shape[-2:], b.shape[-1], _cast(part.out.dtype)
         lines, lead = self._over(out.shape[:-2], "nopqrs")
         tab = "    " * len(lead)
         lines.append(f"{tab}for i in range({m}):  # {part.label}")
@@ -514,6 +537,8 @@ class Program:
 
     def _nest(self, nest):
         """The lines of a nest: each number is read once, and written once."""
+        if 0 in nest.shape:
+            return []
         shape = tuple(n for n in nest.shape if n != 1)
         arrays = [(x, size_of(op)) for op in nest.operations for x in (*reads(op), *writes(op))]
         steps = {place(x, size): tuple(s // x.itemsize for s in place(x, size)[1]) for x, size in arrays}
@@ -558,7 +583,7 @@ class Program:
                 value = read(op.input, size)
                 dims = self._reduced_dims(op)
                 inner = [d for d, group in enumerate(groups) if group[0] in dims]
-                key, real = place(op.out, size), op.out.dtype.name
+                key, real = place(op.out, size), _cast(op.out.dtype)
                 begin = f"{real}(0)" if op.function == "add" else f"{real}({_least(op)})"
                 sign = ">" if op.function == "maximum" else "<"
                 update = (
@@ -590,14 +615,14 @@ class Program:
                     kind = None if kind == x.dtype else kind
                 else:
                     text, kind = _literal(x), kind or op.out.dtype
-                values.append(f"{kind.name}({text})" if kind else text)
+                values.append(f"{_cast(kind)}({text})" if kind else text)
             if op.function == "power" and len(op.inputs) == 2 and not isinstance(op.inputs[1], Number | np.ndarray):
                 text = {2: "{0} * {0}", 0.5: "np.sqrt({0})", -0.5: "1 / np.sqrt({0})"}.get(op.inputs[1], "{} ** {}")
             else:
                 text = EXPRESSIONS[op.function]
             value = text.format(*values)
             result = op.types[-1] if op.types else None
-            if op.out.dtype != result:
+            if op.out.dtype != result or op.out.dtype.kind != "f" and op.function not in COMPARISONS:  # 200 + 100 wraps
                 value = f"{_cast(op.out.dtype)}({value})"
             key = place(op.out, size)
             names[key] = f"v{len(names)}" if key not in names else names[key]
@@ -622,14 +647,14 @@ class Program:
 
 
 def _cast(dtype):
-    return "bool" if dtype.kind == "b" else dtype.name
+    return "np." * (dtype.kind in "iu" and dtype not in (np.int32, np.int64, np.uint8)) + dtype.name
 
 
 def _least(operation):
     """What is no larger, or no smaller, than any number."""
     dtype, largest = operation.out.dtype, operation.function == "minimum"
-    if dtype.kind == "f":
-        return "np.inf" if largest else "-np.inf"
+    if dtype.kind != "i" and dtype.kind != "u":
+        return ("-np.inf", "np.inf")[largest] if dtype.kind == "f" else largest
     return np.iinfo(dtype).max if largest else np.iinfo(dtype).min
 
 

@@ -6,6 +6,7 @@ would, and notes it. Views cost nothing: what is noted is where in memory an ope
 a number before the step is over, as `if loss > 1` does, is refused with the line that asked for it.
 """
 
+import gc
 import inspect
 import linecache
 import operator
@@ -15,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .device import Recorded
+from .device import Recorded, Setting
 from .kernels_cpu.jit import ENOUGH
-from .random import default_generator
+from .random import Generator, default_generator
 
 HERE = str(Path(__file__).parent)
 UFUNCS = {"add", "subtract", "multiply", "divide", "negative", "maximum", "minimum", "exp", "log", "sqrt", "tanh"}
@@ -110,10 +111,21 @@ class Record:
 
     def __init__(self, step):
         self.file = getattr(getattr(inspect.unwrap(getattr(step, "func", step)), "__code__", None), "co_filename", None)
-        self.operations, self.settings = [], {}
-        self.began = self.state = _state()
+        self.operations, self.settings, self.numpy = [], {}, default_generator.numpy
+        self.began, self.generators = self.numpy.bit_generator.state, [(x, x.numpy) for x in every(Generator)]
+        self.rates = [(x, x.held(), x.value()) for x in every(Setting)]
         self.outside, self.made, self.saved = {}, {}, {}  # id of the array that owns memory -> it, or how it was made
         self._owners = {}
+
+    def begin(self):
+        """Let nothing be drawn from generators but by dropout."""
+        for generator, _ in self.generators:
+            generator.numpy = _Undrawn(self)
+
+    def end(self):
+        """Give the generators back what is theirs."""
+        for generator, numpy in self.generators:
+            generator.numpy = numpy
 
     # Memory
 
@@ -140,8 +152,13 @@ class Record:
             if x is not None
         )
 
+    def _compiles(self, array):
+        if array.dtype.kind not in "fiub" or array.dtype in (np.float16, np.longdouble) or not array.dtype.isnative:
+            raise self.refusal(f"wanted float32, float64, integers or booleans, got {array.dtype}")
+
     def new(self, array):
         """The Array for a NumPy array that an operation has made."""
+        self._compiles(array)
         owner = owner_of(array)
         self.made[id(owner)] = owner
         return self.owner(array) if owner is array else Array(self, array)
@@ -154,6 +171,7 @@ class Record:
         if isinstance(x, Array):
             if x.record is not self:
                 raise self.refusal("it uses an array of another recording")
+            self._compiles(x.array)
             return Number(x.array) if x.is_number else x.array
         if isinstance(x, np.ndarray):
             if id(owner_of(x)) not in self.made:
@@ -171,15 +189,20 @@ class Record:
         """Put back what was in memory before the step, and the state of generators."""
         for array, before in self.saved.values():
             array[...] = before
-        default_generator.numpy.bit_generator.state = self.began
+        self.numpy.bit_generator.state = self.began
+
+    def updated(self, own):
+        """The places of those arrays, among the copies of arguments, that the step has updated."""
+        return [i for i, x in enumerate(own) if id(x) in self.saved and x.tobytes() != self.saved[id(x)][1].tobytes()]
 
     def release(self):
         """Let go of all arrays, which know the record: they would stay in memory until garbage is collected."""
         self.operations, self.outside, self.made, self.saved, self._owners = [], {}, {}, {}, {}
+        self.settings = {}
 
     # Operations
 
-    def each(self, name, function, inputs, out=None, dtype=None):
+    def each(self, name, function, inputs, out=None):
         """An operation number by number, into a new array or into `out`."""
         raws = [self.raw(x) for x in inputs]
         with np.errstate(all="ignore"):
@@ -276,7 +299,7 @@ class Record:
             self.operations.append(Indexed(mode, raw, places, out.array, _asked_by()))
             return out
         self.writes(raw)
-        value = self.raw(values)
+        value = values.array if isinstance(values, Array) else self.raw(np.asarray(values))
         shape = np.broadcast_shapes(*[np.shape(i) for i in places]) + raw.shape[len(places) :]
         if mode == "set":
             raw[index] = value
@@ -302,32 +325,45 @@ class Record:
 
     def random(self, shape):
         """Random numbers from 0 to 1, drawn in each step anew."""
-        self._none_drawn()
-        out = self.call(_drawn, tuple(shape))
-        self.state = _state()
-        return out
-
-    def _none_drawn(self):
-        if _state() != self.state:
-            raise self.refusal(
-                "random numbers were drawn by other means than dropout, and would be the same in each step: draw them "
-                "outside and give them to the step as an argument"
-            )
+        default_generator.numpy, undrawn = self.numpy, default_generator.numpy
+        try:
+            return self.call(_drawn, tuple(shape))
+        finally:
+            default_generator.numpy = undrawn
 
     def finish(self):
         """RuntimeError if the step has done what doesn't show in arrays, and would be missing from now on."""
-        self._none_drawn()
-        for setting, array in self.settings.items():
-            if setting.value() != array:
-                raise self.refusal("it sets a learning rate, which would stay as it is: call the scheduler outside")
+        if not all([isinstance(generator.numpy, _Undrawn) for generator, _ in self.generators]):
+            raise self.refusal("it seeds random numbers, as it would in no other step: call manual_seed outside")
+        if any([setting.held() is not held or setting.value() != value for setting, held, value in self.rates]):
+            raise self.refusal("it sets a learning rate, which would stay as it is: call the scheduler outside")
 
     def refusal(self, why):
         """The error that names the line of the step that asked for what can't be recorded."""
         return RuntimeError(f"capture: the step can't be recorded: {why}{_line(self.file)}")
 
 
-def _state():
-    return default_generator.numpy.bit_generator.state
+class _Undrawn:
+    """What takes the place of a generator of NumPy's while a step is recorded: nothing is drawn but by dropout."""
+
+    def __init__(self, record):
+        self.record = record
+
+    def __getattr__(self, name):
+        raise self.record.refusal(
+            "random numbers were drawn by other means than dropout, and would be the same in each step: draw them "
+            "outside and give them to the step as an argument"
+        )
+
+
+def every(kind):
+    """All objects of a class, also those that `gc.freeze` hides."""
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    found = [x for x in gc.get_objects() if issubclass(type(x), kind)]
+    if frozen:
+        gc.freeze()
+    return found
 
 
 def _drawn(shape):
@@ -560,8 +596,6 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
         return self.record.call(np.dot, self, other)
 
     def sum(self, axis=None, dtype=None, out=None, keepdims=False):
-        if dtype is None and self.dtype.kind in "bi":
-            dtype = np.int64
         return np.add.reduce(self, axis=axis, dtype=dtype, keepdims=keepdims)
 
     def max(self, axis=None, out=None, keepdims=False):
@@ -604,7 +638,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
     def __array__(self, *args, **options):
         raise self.record.refusal(
             "numbers of it go into an array of NumPy's, but will be others in each step: call numpy() after it, and "
-            "let what is updated in place be made outside, or like another tensor, as by zeros_like"
+            "let what is indexed or updated in place be made outside, or like another tensor, as by zeros_like"
         )
 
     # What device.py asks
@@ -624,9 +658,6 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
     def number(self):
         """Of an array without dims: a number."""
         return Array(self.record, self.array, is_number=True)
-
-    def __repr__(self):
-        return f"Array({self.shape}, {self.dtype})"
 
     __hash__ = object.__hash__
 
