@@ -298,6 +298,10 @@ class Size(tuple):
         """The product of the sizes."""
         return int(np.prod(self, dtype=int))
 
+    def __getitem__(self, index):
+        found = super().__getitem__(index)
+        return Size(found) if isinstance(index, slice) else found
+
     def __repr__(self):
         return f"torch.Size({list(self)})"
 
@@ -312,7 +316,7 @@ class Tensor:
     """
 
     __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "_backward", "_made", "_was", "__weakref__")
-    __slots__ += ("_hooks",)  # of some leaves
+    __slots__ += ("_hooks", "__dict__")  # of some leaves; what a program notes on a tensor
     __array_ufunc__ = None  # so that `array * tensor` calls Tensor.__rmul__
 
     def __init__(self, data, requires_grad=True, device=None):
