@@ -6,6 +6,7 @@ imported before, its modules stay in their places. What is asked for and isn't h
 arrives.
 """
 
+import os
 import runpy
 import sys
 from abc import ABC
@@ -299,7 +300,7 @@ def places():
         "__version__": "2.13.0",
     }
     here |= {"get_default_dtype": get_default_dtype, "set_default_dtype": set_default_dtype}
-    here |= {"set_default_device": set_default_device, "autocast": autocast}
+    here |= {"set_default_device": set_default_device, "autocast": autocast, "get_num_threads": os.cpu_count}
     here |= dict.fromkeys(["set_num_threads", "set_float32_matmul_precision", "use_deterministic_algorithms"], accepted)
     modes = {name: here[name] for name in ("enable_grad", "inference_mode", "no_grad", "set_grad_enabled")}
     seeds = {name: getattr(random, name) for name in SEEDS}
