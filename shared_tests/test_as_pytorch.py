@@ -544,6 +544,18 @@ def parts_of_a_shape(torch):
     return shape[1:].numel(), repr(shape[:-1]), shape[1], list(shape[::2])
 
 
+@same("rearranging")
+def other_sizes_in_place(torch):
+    x = torch.arange(6.0)
+    y = x.resize_(2, 3)
+    refused = torch.ones(2, requires_grad=True)
+    try:
+        refused.resize_(1)
+    except RuntimeError:
+        refused = None
+    return y is x, x, x.clone().resize_((2, 2)), x.long().resize_(8)[:6], torch.zeros(0).resize_(3).shape[0], refused
+
+
 @same("names")
 def the_leaf_of_a_node(torch):
     x = torch.ones(2).requires_grad_()
@@ -929,6 +941,7 @@ def operands_and_sizes_by_their_keywords(torch):
     found += [torch.heaviside(input=x, values=y), torch.isnan(input=x)]
     found += [torch.reshape(input=x, shape=(4,)), torch.permute(input=x, dims=(1, 0)), x.permute(dims=(1, 0))]
     found += [x.expand(size=(2, 2, 2)), torch.tile(input=x, dims=(2, 1))]
+    found += [torch.cat([x, y], axis=1), torch.stack(tensors=[x, y], axis=1), torch.concatenate((x, y), axis=-1)]
     return [out.tolist() for out in found]
 
 

@@ -178,6 +178,7 @@ norm = torch.linalg.norm
 for y in norm(x), norm(x, "fro", (0, 1)), norm(x, dim=1), norm(x, 1, dim=0), norm(x[1], 3), norm(x, keepdim=True):
     print(tuple(y.shape), round(y.sum().item(), 4))
 print(torch.linalg.vector_norm(x, 1).item(), torch.linalg.vector_norm(x, dim=(0, 1), dtype=torch.double).item())
+print(round(torch.special.expm1(x).sum().item(), 3), round(torch.special.logsumexp(x, 1).sum().item(), 3))
 print(nn.init._calculate_fan_in_and_fan_out(torch.zeros(3, 4, 5, 5)))
 
 class Warm(_LRScheduler):
@@ -216,7 +217,8 @@ class Square(torch.autograd.Function):
 v = torch.autograd.Variable(torch.ones(2), requires_grad=True)
 Square.apply(v).sum().backward()
 print(v.grad.tolist(), torch.autograd.Variable(v, volatile=True).requires_grad)
-print(torch.get_num_threads() > 0, double(x).sum().item(), Model().names(), Model().unused().shape == x.shape, torch.jit.is_scripting())
+print(torch.get_num_threads() > 0, torch.jit.is_scripting())
+print(double(x).sum().item(), Model().names(), Model().unused().shape == x.shape)
 """
 
 

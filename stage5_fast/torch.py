@@ -34,7 +34,7 @@ LATER = {
         "nn.functional": """
             adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d adaptive_max_pool2d avg_pool1d avg_pool2d conv1d
             conv2d conv_transpose1d conv_transpose2d fold interpolate max_pool1d max_pool2d pixel_shuffle
-            pixel_unshuffle unfold
+            pixel_unshuffle unfold upsample
         """,
     },
     "rung 6, stage6_sequence": {
@@ -72,6 +72,7 @@ abs acos acosh asin asinh atan atanh ceil clamp clamp_max clamp_min clip cos cos
 frac log log10 log1p log2 nan_to_num neg reciprocal relu round rsqrt sigmoid sin sinh sqrt square tan tanh trunc
 xlogy zero
 """
+SPECIAL = "erf erfc exp2 expm1 log1p log_softmax logsumexp round softmax xlogy"
 UNCOMPILED = "ignore", "script", "script_method", "unused"
 SEEDS = "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"
 OUR_OWN = {"Value", "capture", "datasets", "hinge_loss", "refuse"}  # names that aren't PyTorch's
@@ -306,12 +307,13 @@ def places():
     seeds = {name: getattr(random, name) for name in SEEDS}
     gpu = {"is_available": cuda_is_available, "device_count": lambda: int(cuda_is_available())}
     olds = {name: getattr(nn.init, f"{name}_") for name in OLD.split()}
+    upsample = {"upsample": nn.functional.interpolate} if hasattr(nn.functional, "interpolate") else {}
     flags = {"enabled": True, "benchmark": False, "deterministic": False, "allow_tf32": False}
     mixed = {"autocast": autocast, "GradScaler": GradScaler}
     found = [
         Place("torch", **here),
         Place("torch.nn", nn),
-        Place("torch.nn.functional", nn.functional),
+        Place("torch.nn.functional", nn.functional, **upsample),
         Place("torch.nn.init", nn.init, _calculate_fan_in_and_fan_out=nn.init._fans, **olds),
         Place("torch.nn.utils", nn.utils, clip_grad_norm=nn.utils.clip_grad_norm_),
         Place("torch.nn.parallel", *([nn.parallel] if hasattr(nn, "parallel") else [])),
@@ -323,6 +325,7 @@ def places():
         Place("torch.autograd", autograd, **modes),
         Place("torch.autograd.function", Function=autograd.Function, once_differentiable=autograd.once_differentiable),
         Place("torch.linalg", matmul=aliases.matmul, norm=linalg_norm, vector_norm=vector_norm),
+        Place("torch.special", **{name: getattr(aliases, name) for name in SPECIAL.split()}),
         Place("torch.jit", **dict.fromkeys(UNCOMPILED, as_it_is), ScriptModule=nn.Module, is_scripting=lambda: False),
         Place("torch.distributions", distributions),
         Place("torch.random", **seeds),

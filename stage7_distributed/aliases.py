@@ -4,12 +4,14 @@ Nothing here computes anything. Each table says what a name is made from; the fu
 arguments where a plain other name won't do.
 """
 
+import math
 from functools import wraps
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from . import functions, pointwise, selection
+from .creation import size_of
 from .engine import Tensor, _binary, _named, _operand, _unary, cat, in_place
 from .ops import in_order
 
@@ -265,6 +267,16 @@ def _reshaped_in_place(name):
     return update
 
 
+def resize_(self, *sizes, memory_format=None):
+    """Other sizes, in place: for as many numbers, for the first of them, or for more, of which the last can be any."""
+    if self._requires_grad:
+        raise RuntimeError("resize_: of a tensor that requires grad is not supported; use reshape")
+    sizes, flat = size_of(sizes), self._data.reshape(-1)
+    n = math.prod(sizes)
+    self._data = flat[:n].reshape(sizes) if n <= flat.size else np.resize(flat, sizes)
+    return self
+
+
 def detach_(self):
     """Cut off from its history, in place."""
     self.op, self.inputs, self._backward, self._requires_grad = None, (), None, False
@@ -332,7 +344,7 @@ def set_names():
     """Give the Tensor its methods."""
     methods = add, sub, mul, pow, size, dim, numel, t, ravel, view_as, expand_as, contiguous, is_contiguous
     methods += unflatten, split, where, stride, element_size, tolist, type, cpu, cuda, is_floating_point
-    methods += requires_grad_, retain_grad, detach_, zero_, fill_, copy_
+    methods += requires_grad_, retain_grad, resize_, detach_, zero_, fill_, copy_
     for method in methods:
         setattr(Tensor, method.__name__, method)
     for rules, names in RULES.items():
