@@ -279,6 +279,8 @@ SCALING = [
     *modules(
         ("Upsample", (), {"scale_factor": 2}, (2, 3, 4, 5)),
         ("Upsample", ((6, 7), None, "bilinear", True), {}, (2, 3, 4, 5)),
+        ("UpsamplingNearest2d", (), {"scale_factor": 2}, (2, 3, 4, 5)),
+        ("UpsamplingBilinear2d", (5,), {}, (2, 3, 4, 3)),
         ("PixelShuffle", (2,), {}, (2, 8, 3, 4)),
         ("PixelUnshuffle", (2,), {}, (2, 2, 6, 4)),
         ("ZeroPad1d", (1,), {}, (2, 3, 4)),

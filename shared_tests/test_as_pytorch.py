@@ -508,6 +508,65 @@ def dropout_out_of_training(torch):
 
 
 @same("rearranging")
+def parts_by_the_names_of_the_arguments(torch):
+    x = torch.arange(6.0).reshape(2, 3)
+    return x.split(split_size=2, dim=1), x.split([1, 1]), torch.split(tensor=x, split_size_or_sections=[1, 2], dim=1)
+
+
+@same("order and places")
+def places_in_each_of_several_rows(torch):
+    rows, x = torch.tensor([[1.0, 2.0, 3.0], [0.0, 5.0, 9.0]]), torch.tensor([[2.0, 4.0], [5.0, 10.0]])
+    order = torch.tensor([[0, 1, 2], [2, 1, 0]])
+    found = [torch.searchsorted(rows, x), torch.searchsorted(rows.unsqueeze(1), x.unsqueeze(1), right=True)]
+    return *found, torch.searchsorted(rows, x, sorter=order), torch.searchsorted(rows[0], x, side="right")
+
+
+@same("comparisons and where")
+def whether_numbers_are_among_others(torch):
+    x = torch.arange(6).reshape(2, 3)
+    return torch.isin(x, torch.tensor([1, 5])), torch.isin(elements=x, test_elements=x[:1], invert=True)
+
+
+@same("making tensors")
+def new_tensors_of_the_old_kind(torch):
+    x = torch.ones(2, dtype=torch.float64)
+    made = x.new(2, 3), x.new(torch.Size([2])), x.new([1, 2]), x.new(), torch.ones(1).long().new([3])
+    return [(tuple(y.shape), str(y.dtype).removeprefix("torch."), y.requires_grad) for y in made], made[2].tolist()
+
+
+@same("names")
+def what_a_program_notes_on_a_tensor(torch):
+    x = torch.zeros(2)
+    x.require_grad = x.note = False
+    return x.note, x.requires_grad, torch.is_floating_point(x), torch.is_floating_point(x.long())
+
+
+@same("shapes")
+def parts_of_a_shape(torch):
+    shape = torch.ones(2, 3, 4).shape
+    return shape[1:].numel(), repr(shape[:-1]), shape[1], list(shape[::2])
+
+
+@same("rearranging")
+def other_sizes_in_place(torch):
+    x = torch.arange(6.0)
+    y = x.resize_(2, 3)
+    refused = torch.ones(2, requires_grad=True)
+    try:
+        refused.resize_(1)
+    except RuntimeError:
+        refused = None
+    return y is x, x, x.clone().resize_((2, 2)), x.long().resize_(8)[:6], torch.zeros(0).resize_(3).shape[0], refused
+
+
+@same("names")
+def the_leaf_of_a_node(torch):
+    x = torch.ones(2).requires_grad_()
+    product = (x * 2).grad_fn
+    return product.next_functions[0][0].variable is x, hasattr(product, "variable")
+
+
+@same("rearranging")
 def a_dim_as_several(torch):
     x = torch.arange(24.0).reshape(2, 12)
     return x.unflatten(1, (3, -1)), x.unflatten(-1, [2, 2, 3]).shape == (2, 2, 2, 3), torch.unflatten(x, 0, (2, 1))
@@ -899,6 +958,7 @@ def operands_and_sizes_by_their_keywords(torch):
     found += [torch.heaviside(input=x, values=y), torch.isnan(input=x)]
     found += [torch.reshape(input=x, shape=(4,)), torch.permute(input=x, dims=(1, 0)), x.permute(dims=(1, 0))]
     found += [x.expand(size=(2, 2, 2)), torch.tile(input=x, dims=(2, 1))]
+    found += [torch.cat([x, y], axis=1), torch.stack(tensors=[x, y], axis=1), torch.concatenate((x, y), axis=-1)]
     return [out.tolist() for out in found]
 
 

@@ -240,6 +240,7 @@ SHOWN = [
     lambda nn: nn.Fold(4, 2),
     lambda nn: nn.Upsample(scale_factor=2),
     lambda nn: nn.Upsample(5, mode="bilinear", align_corners=True),
+    lambda nn: nn.UpsamplingBilinear2d(scale_factor=2),
     lambda nn: nn.PixelShuffle(2),
     lambda nn: nn.PixelUnshuffle(2),
     lambda nn: nn.ZeroPad2d(1),

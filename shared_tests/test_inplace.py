@@ -311,8 +311,11 @@ def test_copies_and_pickles_of_leaves_are_equal_and_independent(engine):
         np.testing.assert_array_equal(engine.value(x), np.ones(3))
         ((other + 1.0) ** 2).sum().backward()
         np.testing.assert_array_equal(engine.grad(other), np.full(3, 4.0))
-    with pytest.raises(RuntimeError, match="only leaves can be copied or pickled, this is the result of mul"):
+    with pytest.raises(RuntimeError, match="only leaves can be copied deeply, this is the result of mul"):
         copy.deepcopy(x * 2.0)
+    leaf = pickle.loads(pickle.dumps(x * 2.0))
+    assert leaf.requires_grad and leaf.is_leaf
+    np.testing.assert_array_equal(engine.value(leaf), np.full(3, 2.0))
 
 
 # Grad modes

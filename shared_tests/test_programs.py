@@ -167,6 +167,69 @@ def test_constructors_of_old_programs_and_lists_of_tensors_make_what_pytorchs_ma
     assert theirs == CONSTRUCTED
 
 
+OTHER_NAMES = """
+import torch
+from torch import nn
+from torch.distributions.bernoulli import Bernoulli
+from torch.distributions.kl import kl_divergence
+from torch.optim.lr_scheduler import _LRScheduler
+x = torch.arange(6.0).reshape(2, 3)
+norm = torch.linalg.norm
+for y in norm(x), norm(x, "fro", (0, 1)), norm(x, dim=1), norm(x, 1, dim=0), norm(x[1], 3), norm(x, keepdim=True):
+    print(tuple(y.shape), round(y.sum().item(), 4))
+print(torch.linalg.vector_norm(x, 1).item(), torch.linalg.vector_norm(x, dim=(0, 1), dtype=torch.double).item())
+print(round(torch.special.expm1(x).sum().item(), 3), round(torch.special.logsumexp(x, 1).sum().item(), 3))
+print(nn.init._calculate_fan_in_and_fan_out(torch.zeros(3, 4, 5, 5)))
+
+class Warm(_LRScheduler):
+    def get_lr(self):
+        return [rate * self.last_epoch / 5 for rate in self.base_lrs]
+
+warm = Warm(torch.optim.SGD([nn.Parameter(x)], lr=1.0))
+warm.optimizer.step()
+warm.step()
+print(warm.get_last_lr(), kl_divergence(Bernoulli(0.5), Bernoulli(0.5)).item())
+
+@torch.jit.script
+def double(x):
+    return x * 2
+
+class Model(nn.Module):
+    @torch.jit.ignore
+    def names(self):
+        return {"bias"}
+
+    @torch.jit.unused
+    def unused(self):
+        return double(x)
+
+class Square(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_variables
+        return gradient * 2 * x
+
+v = torch.autograd.Variable(torch.ones(2), requires_grad=True)
+Square.apply(v).sum().backward()
+print(v.grad.tolist(), torch.autograd.Variable(v, volatile=True).requires_grad)
+print(torch.get_num_threads() > 0, torch.jit.is_scripting())
+print(double(x).sum().item(), Model().names(), Model().unused().shape == x.shape)
+"""
+
+
+@pytest.mark.capability("PyTorch's programs")
+def test_other_names_and_what_is_not_compiled_say_what_pytorchs_say(stage, tmp_path):
+    (tmp_path / "program.py").write_text(OTHER_NAMES)
+    assert run("-m", f"{stage.name}.torch", "program.py", folder=tmp_path) == run("program.py", folder=tmp_path)
+    with pytest.raises(NotImplementedError, match=r"^linalg\.norm: of a matrix only Frobenius' norm is supported, not"):
+        stage.part("torch").linalg.norm(stage.package.ones(2, 2), 2)
+
+
 IMPORTS = """
 import torch
 import torch.nn as nn

@@ -4,12 +4,14 @@ Nothing here computes anything. Each table says what a name is made from; the fu
 arguments where a plain other name won't do.
 """
 
+import math
 from functools import wraps
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from . import functions, pointwise, selection
+from .creation import size_of
 from .engine import Tensor, _binary, _named, _operand, _unary, cat, in_place
 from .ops import in_order
 
@@ -72,10 +74,10 @@ bitwise_not bitwise_or bitwise_xor bmm bucketize chunk clamp clamp_max clamp_min
 div dot equal flip fliplr flipud floor_divide fmod gather heaviside histc hypot index_add index_copy index_fill
 index_select isclose isfinite isinf isnan isneginf isposinf kthvalue lerp logaddexp logical_and logical_not logical_or
 logical_xor masked_fill masked_select max median min mm movedim msort mv narrow nonzero norm outer prod remainder
-repeat_interleave scatter scatter_add searchsorted select sort split std_mean take take_along_dim tensor_split tile
+repeat_interleave scatter scatter_add searchsorted select sort std_mean take take_along_dim tensor_split tile
 topk trace unbind unfold unique var_mean xlogy
 """
-NO_METHODS = "cdist einsum hstack meshgrid vstack where"
+NO_METHODS = "cdist einsum hstack isin meshgrid split vstack where"
 IN_PLACE = """
 abs add clip clamp div exp log mul neg pow relu sigmoid sqrt sub tanh
 acos acosh addcdiv addcmul asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor ceil clamp_max
@@ -84,7 +86,7 @@ lerp log10 log1p log2 masked_fill nan_to_num reciprocal remainder round rsqrt sc
 tan tril triu trunc xlogy
 """
 FUNCTIONS = """
-abs absolute add amax amin clip clone detach divide eq exp flatten ge greater greater_equal gt le less
+abs absolute add amax amin clip clone detach divide eq exp flatten ge greater greater_equal gt is_floating_point le less
 less_equal log log_softmax logsumexp lt matmul maximum mean minimum mul multiply ne neg negative not_equal
 numel permute pow ravel relu reshape sigmoid softmax sqrt squeeze std sub subtract sum swapaxes swapdims t tanh
 transpose true_divide unflatten unsqueeze var
@@ -159,6 +161,11 @@ def unflatten(self, dim, sizes):
     """A dim as several, of which one may be -1 for what is left: the opposite of flatten."""
     dim = normalize_axis_index(dim, self.ndim)
     return self.reshape(*self.shape[:dim], *sizes, *self.shape[dim + 1 :])
+
+
+def split(self, split_size, dim=0):
+    """Parts along dim of a size, of which the last may be smaller, or of the given sizes, as a tuple."""
+    return functions.split(self, split_size, dim)
 
 
 def where(self, condition, other):
@@ -260,6 +267,16 @@ def _reshaped_in_place(name):
     return update
 
 
+def resize_(self, *sizes, memory_format=None):
+    """Other sizes, in place: for as many numbers, for the first of them, or for more, of which the last can be any."""
+    if self._requires_grad:
+        raise RuntimeError("resize_: of a tensor that requires grad is not supported; use reshape")
+    sizes, flat = size_of(sizes), self._data.reshape(-1)
+    n = math.prod(sizes)
+    self._data = flat[:n].reshape(sizes) if n <= flat.size else np.resize(flat, sizes)
+    return self
+
+
 def detach_(self):
     """Cut off from its history, in place."""
     self.op, self.inputs, self._backward, self._requires_grad = None, (), None, False
@@ -302,6 +319,13 @@ class Node:
     def __init__(self, tensor):
         self._tensor = tensor
 
+    @property
+    def variable(self):
+        """The leaf whose gradient is accumulated."""
+        if self._tensor.op:
+            raise AttributeError(f"{self.name()} has no variable: only a leaf's node has one")
+        return self._tensor
+
     def name(self):
         """The name of the op; a leaf's gradient is accumulated."""
         return f"{self._tensor.op.title()}Backward0" if self._tensor.op else "AccumulateGrad"
@@ -319,8 +343,8 @@ class Node:
 def set_names():
     """Give the Tensor its methods."""
     methods = add, sub, mul, pow, size, dim, numel, t, ravel, view_as, expand_as, contiguous, is_contiguous
-    methods += unflatten, where, stride, element_size, tolist, type, cpu, cuda, is_floating_point
-    methods += requires_grad_, retain_grad, detach_, zero_, fill_, copy_
+    methods += unflatten, split, where, stride, element_size, tolist, type, cpu, cuda, is_floating_point
+    methods += requires_grad_, retain_grad, resize_, detach_, zero_, fill_, copy_
     for method in methods:
         setattr(Tensor, method.__name__, method)
     for rules, names in RULES.items():

@@ -167,6 +167,20 @@ class Upsample(Module):
         return named(self, "size" if self.scale_factor is None else "scale_factor", "mode")
 
 
+class UpsamplingNearest2d(Upsample):
+    """Upsample, of images."""
+
+    def __init__(self, size=None, scale_factor=None):
+        super().__init__(size, scale_factor)
+
+
+class UpsamplingBilinear2d(Upsample):
+    """Upsample, of images, along straight lines between pixels, with the corners in their places."""
+
+    def __init__(self, size=None, scale_factor=None):
+        super().__init__(size, scale_factor, "bilinear", align_corners=True)
+
+
 class PixelShuffle(Module):
     """(…, C·r², H, W) -> (…, C, H·r, W·r): r² channels become squares of pixels."""
 

@@ -80,8 +80,8 @@ def _one(tensors, gradients):
     return sum([(x if g is None else x * g).sum() for x, g in zip(tensors, gradients)]), None
 
 
-def Variable(data, requires_grad=False):
-    """The tensor itself, as a leaf: PyTorch's tensors needed this before 2018."""
+def Variable(data, requires_grad=False, volatile=None):
+    """The tensor itself, as a leaf: PyTorch's tensors needed this before 2018. `volatile` does nothing any more."""
     leaf = data.detach()
     leaf.requires_grad = requires_grad
     return leaf
@@ -161,6 +161,8 @@ class Context:
         if inplace._changed_since([array_of(x) for x in self._saved if x is not None], self._made):
             raise RuntimeError("saved_tensors: one was changed in place after it was saved for backward()")
         return self._saved
+
+    saved_variables = saved_tensors
 
     def mark_non_differentiable(self, *outputs):
         """Declare that no gradient goes through these outputs."""

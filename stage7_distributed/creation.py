@@ -6,7 +6,7 @@ from functools import wraps
 import numpy as np
 
 from .device import moved
-from .engine import Tensor, array_of, constant
+from .engine import Size, Tensor, array_of, constant
 
 
 def _made(array, dtype=None, device=None, requires_grad=False, like=None):
@@ -170,8 +170,15 @@ def _new(make):
     return method
 
 
+def legacy(*data, dtype, requires_grad=False):
+    """Given sizes an uninitialized tensor, given a sequence one of that: what `FloatTensor` and `x.new` make."""
+    sizes = all([isinstance(x, int | np.integer | Size) for x in data])
+    made = empty(*(data or [0]), dtype=dtype) if sizes else tensor(*data, dtype=dtype)
+    return made.requires_grad_(requires_grad)
+
+
 Tensor.new_zeros, Tensor.new_ones, Tensor.new_empty = _new(zeros), _new(ones), _new(empty)
-Tensor.new_full, Tensor.new_tensor = _new(full), _new(tensor)
+Tensor.new_full, Tensor.new_tensor, Tensor.new = _new(full), _new(tensor), _new(legacy)
 
 __all__ = ["arange", "as_tensor", "empty", "empty_like", "eye", "from_numpy", "full", "full_like", "linspace"]
 __all__ += ["logspace", "ones", "ones_like", "tensor", "zeros", "zeros_like"]

@@ -1,5 +1,6 @@
 """The graph: a Tensor records the rule and the inputs that made it, and `backward()` traverses it to the leaves."""
 
+import copy
 import operator
 import warnings
 from collections import Counter
@@ -299,6 +300,10 @@ class Size(tuple):
         """The product of the sizes."""
         return int(np.prod(self, dtype=int))
 
+    def __getitem__(self, index):
+        found = tuple.__getitem__(self, index)
+        return Size(found) if isinstance(index, slice) else found
+
     def __repr__(self):
         return f"torch.Size({list(self)})"
 
@@ -313,7 +318,7 @@ class Tensor:
     """
 
     __slots__ = ("_data", "_grad", "_requires_grad", "op", "inputs", "_backward", "_made", "_was", "__weakref__")
-    __slots__ += ("_hooks",)  # of some leaves
+    __slots__ += ("_hooks", "__dict__")  # of some leaves; what a program notes on a tensor
     __array_ufunc__ = None  # so that `array * tensor` calls Tensor.__rmul__
 
     def __init__(self, data, requires_grad=True, device=None):
@@ -560,12 +565,13 @@ class Tensor:
         return np.array(self._on_host(), dtype=dtype, copy=copy)
 
     def __reduce__(self):
-        """What copies and pickles hold: a leaf's class, numbers, gradient and requires_grad."""
-        if self.op:
-            raise RuntimeError(
-                f"only leaves can be copied or pickled, this is the result of {self.op}; detach() it first"
-            )
+        """What copies and pickles hold, of a leaf: its class, numbers, gradient and requires_grad."""
         return _restored, (type(self), inplace.memory(self), self._grad, self._requires_grad)
+
+    def __deepcopy__(self, memo):
+        if self.op:
+            raise RuntimeError(f"only leaves can be copied deeply, this is the result of {self.op}; detach() it first")
+        return _restored(*copy.deepcopy(self.__reduce__()[1], memo))
 
     def __repr__(self):
         numbers = np.array2string(moved(self._data, "cpu"), separator=", ", prefix="Tensor(")
@@ -637,11 +643,11 @@ def _released(g):
     )
 
 
-def cat(tensors, dim=0):
+def cat(tensors, dim=0, *, axis=None):
     """The tensors concatenated along dim, as `torch.cat`."""
-    return apply(ops.cat, tensors, dim=dim)
+    return apply(ops.cat, tensors, dim=dim if axis is None else axis)
 
 
-def stack(tensors, dim=0):
+def stack(tensors, dim=0, *, axis=None):
     """The tensors, of one shape, stacked along a new dim, as `torch.stack`."""
-    return apply(ops.stack, tensors, dim=dim)
+    return apply(ops.stack, tensors, dim=dim if axis is None else axis)

@@ -615,13 +615,26 @@ def histc(input, bins=100, min=0, max=0):
 
 
 def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None):
-    """The index at which to insert each number of input into a sorted sequence: before equal ones, or after them."""
-    row, side = array_of(sorted_sequence), side or ("right" if right else "left")
-    row = row if sorter is None else row[array_of(sorter)]
-    if row.ndim != 1:
-        raise NotImplementedError(f"searchsorted: wanted one row, got {row.shape}")
-    places = np.asarray(np.searchsorted(row, array_of(input), side))
+    """The index at which to insert each number of input into a sorted sequence: before equal ones, or after them.
+
+    Of several sequences, along the last dim, each has its own row of numbers.
+    """
+    rows, numbers, side = array_of(sorted_sequence), array_of(input), side or ("right" if right else "left")
+    rows = rows if sorter is None else np.take_along_axis(rows, array_of(sorter), -1)
+    if rows.ndim == 1:
+        places = np.asarray(np.searchsorted(rows, numbers, side))
+    elif rows.shape[:-1] == numbers.shape[:-1]:
+        places = np.zeros_like(numbers, np.int64)
+        for at in np.ndindex(rows.shape[:-1]):
+            places[at] = np.searchsorted(rows[at], numbers[at], side)
+    else:
+        raise RuntimeError(f"searchsorted: wanted one row, or one for each of input, got {rows.shape}, {numbers.shape}")
     return constant(places.astype(np.int32 if out_int32 else np.int64))
+
+
+def isin(elements, test_elements, *, assume_unique=False, invert=False):
+    """Whether each element is one of test_elements."""
+    return constant(np.isin(array_of(elements), array_of(test_elements), assume_unique, invert))
 
 
 def bucketize(input, boundaries, *, out_int32=False, right=False):

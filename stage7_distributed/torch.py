@@ -6,6 +6,7 @@ imported before, its modules stay in their places. What is asked for and isn't h
 arrives.
 """
 
+import os
 import runpy
 import sys
 from abc import ABC
@@ -28,12 +29,12 @@ LATER = {
             AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d AvgPool1d AvgPool2d BatchNorm2d
             CircularPad1d CircularPad2d ConstantPad1d ConstantPad2d Conv1d Conv2d ConvTranspose1d ConvTranspose2d Fold
             MaxPool1d MaxPool2d PixelShuffle PixelUnshuffle ReflectionPad1d ReflectionPad2d ReplicationPad1d
-            ReplicationPad2d Unfold Upsample ZeroPad1d ZeroPad2d
+            ReplicationPad2d Unfold Upsample UpsamplingBilinear2d UpsamplingNearest2d ZeroPad1d ZeroPad2d
         """,
         "nn.functional": """
             adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d adaptive_max_pool2d avg_pool1d avg_pool2d conv1d
             conv2d conv_transpose1d conv_transpose2d fold interpolate max_pool1d max_pool2d pixel_shuffle
-            pixel_unshuffle unfold
+            pixel_unshuffle unfold upsample
         """,
     },
     "rung 6, stage6_sequence": {
@@ -51,7 +52,9 @@ LATER = {
     },
 }
 SAME = {  # PyTorch's other names for a module
+    "distributions.bernoulli": "distributions",
     "distributions.categorical": "distributions",
+    "distributions.kl": "distributions",
     "distributions.normal": "distributions",
     "nn.modules": "nn",
     "nn.modules.module": "nn",
@@ -69,6 +72,8 @@ abs acos acosh asin asinh atan atanh ceil clamp clamp_max clamp_min clip cos cos
 frac log log10 log1p log2 nan_to_num neg reciprocal relu round rsqrt sigmoid sin sinh sqrt square tan tanh trunc
 xlogy zero
 """
+SPECIAL = "erf erfc exp2 expm1 log1p log_softmax logsumexp round softmax xlogy"
+UNCOMPILED = "ignore", "script", "script_method", "unused"
 SEEDS = "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"
 OUR_OWN = {"Value", "capture", "datasets", "hinge_loss", "refuse"}  # names that aren't PyTorch's
 ROOMS = {"activations", "attention", "conv", "distributed", "nn", "optim", "padding", "pooling", "resize"}
@@ -155,6 +160,23 @@ def set_printoptions(precision=None, threshold=None, edgeitems=None, linewidth=N
     np.set_printoptions(precision, threshold, edgeitems, linewidth, suppress)
 
 
+def linalg_norm(A, ord=None, dim=None, keepdim=False, *, dtype=None):
+    """Frobenius' norm of a matrix, or (Σ|x|ᵖ)^(1/p) of vectors along a dim, for p = ord; by default p = 2."""
+    if ord not in (None, "fro") and (A.ndim if dim is None else np.size(dim)) == 2:
+        raise NotImplementedError(f"linalg.norm: of a matrix only Frobenius' norm is supported, not ord={ord!r}")
+    return vector_norm(A, 2 if ord in (None, "fro") else ord, dim, keepdim, dtype=dtype)
+
+
+def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
+    """(Σ|x|ᵖ)^(1/p) along dims, for p = ord."""
+    return aliases.norm(x if dtype is None else x.to(dtype), ord, dim, keepdim)
+
+
+def as_it_is(obj=None, *args, **options):
+    """The function or module itself: nothing is compiled."""
+    return obj if obj is not None else as_it_is
+
+
 def accepted(*args, **options):
     """Nothing: a setting of speed or of memory, which changes no result."""
 
@@ -222,10 +244,7 @@ class GradScaler:
 def legacy(dtype):
     """`FloatTensor` and the like: given sizes an uninitialized tensor of the dtype, given a sequence one of that."""
 
-    def made(*data):
-        sizes = all([isinstance(x, int | np.integer | engine.Size) for x in data])
-        return creation.empty(*(data or [0]), dtype=dtype) if sizes else creation.tensor(*data, dtype=dtype)
-
+    made = partial(creation.legacy, dtype=dtype)
     made.dtype = dtype  # so that `x.type(torch.FloatTensor)` takes it for its dtype
     return made
 
@@ -275,28 +294,32 @@ def places():
         "__version__": "2.13.0",
     }
     here |= {"get_default_dtype": get_default_dtype, "set_default_dtype": set_default_dtype}
-    here |= {"set_default_device": set_default_device, "autocast": autocast}
+    here |= {"set_default_device": set_default_device, "autocast": autocast, "get_num_threads": os.cpu_count}
     here |= dict.fromkeys(["set_num_threads", "set_float32_matmul_precision", "use_deterministic_algorithms"], accepted)
     modes = {name: here[name] for name in ("enable_grad", "inference_mode", "no_grad", "set_grad_enabled")}
     seeds = {name: getattr(random, name) for name in SEEDS}
     gpu = {"is_available": cuda_is_available, "device_count": lambda: int(cuda_is_available())}
+    olds = {name: getattr(nn.init, f"{name}_") for name in OLD.split()}
+    upsample = {"upsample": nn.functional.interpolate} if hasattr(nn.functional, "interpolate") else {}
     flags = {"enabled": True, "benchmark": False, "deterministic": False, "allow_tf32": False}
     mixed = {"autocast": autocast, "GradScaler": GradScaler}
     found = [
         Place("torch", **here),
         Place("torch.nn", nn),
-        Place("torch.nn.functional", nn.functional),
-        Place("torch.nn.init", nn.init, **{name: getattr(nn.init, f"{name}_") for name in OLD.split()}),
+        Place("torch.nn.functional", nn.functional, **upsample),
+        Place("torch.nn.init", nn.init, _calculate_fan_in_and_fan_out=nn.init._fans, **olds),
         Place("torch.nn.utils", nn.utils, clip_grad_norm=nn.utils.clip_grad_norm_),
         Place("torch.nn.parallel", *([nn.parallel] if hasattr(nn, "parallel") else [])),
         Place("torch.optim", optim),
-        Place("torch.optim.lr_scheduler", optim.lr_scheduler),
+        Place("torch.optim.lr_scheduler", optim.lr_scheduler, _LRScheduler=optim.lr_scheduler.LRScheduler),
         Place("torch.utils"),
         Place("torch.utils.data", utils.data),
         Place("torch.utils.tensorboard", SummaryWriter=SummaryWriter),
         Place("torch.autograd", autograd, **modes),
         Place("torch.autograd.function", Function=autograd.Function, once_differentiable=autograd.once_differentiable),
-        Place("torch.linalg", matmul=aliases.matmul),
+        Place("torch.linalg", matmul=aliases.matmul, norm=linalg_norm, vector_norm=vector_norm),
+        Place("torch.special", **{name: getattr(aliases, name) for name in SPECIAL.split()}),
+        Place("torch.jit", **dict.fromkeys(UNCOMPILED, as_it_is), ScriptModule=nn.Module, is_scripting=lambda: False),
         Place("torch.distributions", distributions),
         Place("torch.random", **seeds),
         Place("torch.amp", **mixed),

@@ -81,6 +81,8 @@ from ..resize import (
     ReplicationPad1d,
     ReplicationPad2d,
     Upsample,
+    UpsamplingBilinear2d,
+    UpsamplingNearest2d,
     ZeroPad1d,
     ZeroPad2d,
 )
