@@ -85,7 +85,7 @@ STAGES = (
         optional=("matplotlib", "pygraphviz", "tqdm"),
         demos=("moons", "gpt"),
         max_lines=2380,
-        max_added=660,
+        max_added=665,
         max_changed=40,  # of 227 lines: the operators' methods are rewritten, as what they return is
         touched=("draw.py", "engine.py", "gpt.py", "grad_mode.py", "moons.py", "ops.py"),
         beside=("creation.py", "device.py", "functions.py", "inplace.py", "aliases.py", "pointwise.py")
@@ -177,7 +177,7 @@ STAGES = (
         optional=("cupy-cuda12x", "cupy-cuda13x", "matplotlib", "numba-cuda", "pillow", "pooch")
         + ("pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet", "names"),
-        max_lines=13120,
+        max_lines=13130,
         max_added=1600,
         max_changed=1,
         touched=("demo.py", "gpt.py", "nn/__init__.py", "nn/functional.py"),

@@ -1,6 +1,7 @@
 """Small programs on modules that run under PyTorch and under the rung and must say the same, errors included."""
 
 import copy
+import pickle
 import warnings
 from collections import OrderedDict
 
@@ -538,7 +539,8 @@ def new_tensors_of_the_old_kind(torch):
 def what_a_program_notes_on_a_tensor(torch):
     x = torch.zeros(2)
     x.require_grad = x.note = False
-    return x.note, x.requires_grad, torch.is_floating_point(x), torch.is_floating_point(x.long())
+    notes = [y.note for y in (x, copy.copy(x), copy.deepcopy(x), pickle.loads(pickle.dumps(x)))]
+    return notes, x.requires_grad, torch.is_floating_point(x), torch.is_floating_point(x.long())
 
 
 @same("shapes")

@@ -565,13 +565,16 @@ class Tensor:
         return np.array(self._on_host(), dtype=dtype, copy=copy)
 
     def __reduce__(self):
-        """What copies and pickles hold, of a leaf: its class, numbers, gradient and requires_grad."""
-        return _restored, (type(self), inplace.memory(self), self._grad, self._requires_grad)
+        """What copies and pickles hold, of a leaf: its class, numbers, gradient, requires_grad, and notes."""
+        return _restored, (type(self), inplace.memory(self), self._grad, self._requires_grad), self.__dict__ or None
 
     def __deepcopy__(self, memo):
         if self.op:
             raise RuntimeError(f"only leaves can be copied deeply, this is the result of {self.op}; detach() it first")
-        return _restored(*copy.deepcopy(self.__reduce__()[1], memo))
+        restore, arguments, notes = copy.deepcopy(self.__reduce__(), memo)
+        copied = restore(*arguments)
+        copied.__dict__.update(notes or {})
+        return copied
 
     def __repr__(self):
         numbers = np.array2string(moved(self._data, "cpu"), separator=", ", prefix="Tensor(")
