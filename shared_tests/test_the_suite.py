@@ -436,7 +436,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("max_pool_gradient", "targets[k] += ", "targets[k][...] = ", "pooling"),
         Fault("max_pool_gradient", " if finite else np.where(chosen, g, 0)", "", infinite_gradients),
         Fault("_chosen", "chosen &= free", "pass", "pooling"),
-        Fault("_chosen", "padded(x, padding, np.nan, more)", "padded(x, padding, -np.inf, more)", "pooling"),
+        Fault("_chosen", "outside = np.nan", "outside = -np.inf", "pooling"),
         Fault("_chosen", "reversed(range(len(views)))", "range(len(views))", "pooling"),
         Fault("max_pool_indices", "pixels[k]", "k", "pooling"),
         Fault("avg_pool_gradient", "view += share", "view[...] = share", "pooling"),
