@@ -500,7 +500,7 @@ def setitem(x, value, index):
         chosen = ...
     target, ndim = x[parts], np.ndim(value)
     if ndim > target.ndim:
-        value = np.reshape(value, value.shape[ndim - target.ndim :])
+        value = value.reshape(value.shape[ndim - target.ndim :])
     target[chosen] = value
 
     def to_value(g):
