@@ -42,7 +42,7 @@ def normed(nn):
 
 
 def attention(nn):
-    """A small GPT: two layers of two heads, each position sees those before it.
+    """A small GPT: a layer of two heads, each position sees those before it.
 
     A bias of the keys would be moved by nothing but rounding, as softmax doesn't see it.
     """
@@ -65,10 +65,10 @@ def attention(nn):
         def __init__(self):
             super().__init__()
             self.letters, self.places = nn.Embedding(11, 8), nn.Embedding(6, 8)
-            self.blocks, self.out = nn.Sequential(Block(), Block()), nn.Linear(8, 11)
+            self.block, self.out = Block(), nn.Linear(8, 11)
 
         def forward(self, letters):
-            return self.out(self.blocks(self.letters(letters) + self.places.weight)).reshape(-1, 11)
+            return self.out(self.block(self.letters(letters) + self.places.weight)).reshape(-1, 11)
 
     return GPT()
 
@@ -174,7 +174,7 @@ def trained(stage, kind, dtype, way, steps=100):
     return losses, state, grads
 
 
-# To compile a step takes long: most networks have one dtype, but each kind of layer has both. The demo has gpt.
+# To compile a step takes long: most networks have one dtype. The demo has gpt.
 AT_ONCE = [(kind, np.float32) for kind in ("moons", "mnist", "normed", "attention")]
 AT_ONCE += [(kind, np.float64) for kind in ("moons", "mlp", "autoencoder", "residual")]
 LATER = [(kind, dtype) for kind in NETWORKS for dtype in (np.float32, np.float64) if (kind, dtype) not in AT_ONCE]

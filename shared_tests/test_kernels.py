@@ -30,6 +30,7 @@ kernels = pytest.mark.capability("compiled kernels")
 threads = pytest.mark.capability("threads")
 cache = pytest.mark.capability("compile cache")
 dtypes = pytest.mark.parametrize("dtype", [np.dtype("float64"), np.dtype("float32")], ids=str)
+MOSTLY_FLOAT32 = [np.dtype("float32"), pytest.param(np.dtype("float64"), marks=pytest.mark.whole)]
 
 ROOT = Path(__file__).parent.parent
 PARTS = (
@@ -480,7 +481,7 @@ def test_every_elementwise_function_is_tested(stage, compiled):
 
 @kernels
 @pytest.mark.parametrize("name", ELEMENTWISE)
-@dtypes
+@pytest.mark.parametrize("dtype", MOSTLY_FLOAT32, ids=str)
 @settings(max_examples=20)
 @given(data=st.data())
 def test_an_elementwise_function_gives_what_its_text_gives(stage, compiled, name, dtype, data):
