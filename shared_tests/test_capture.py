@@ -352,14 +352,20 @@ def test_a_product_adds_its_bias_itself_and_nothing_else(stage, capture, what):
             np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-5)
 
 
-OWN = {}  # a generator that is there before the step
+OWN = {}  # of each package a generator that is there before the step
+
+
+def own(package):
+    return OWN.setdefault(package, package.Generator())
+
+
 REFUSED = {
     "reads a number": lambda package, x: x * x.sum().item(),
     "it reads a number, which will be another in each step: return": lambda package, x: x if x.sum() > 0 else -x,
     "depends on numbers that are not known yet: use where": lambda package, x: x[x > 0],
     "the shape of what argwhere gives": lambda package, x: x.nonzero(),
     "random numbers were drawn": lambda package, x: x + package.rand(3),
-    "means than dropout": lambda package, x: x + package.rand(3, generator=OWN.setdefault(0, package.Generator())),
+    "means than dropout": lambda package, x: x + package.rand(3, generator=own(package)),
     "it seeds": lambda package, x: package.manual_seed(0) and x,
     "got float16": lambda package, x: x.half() * 2,
     "an array that was made in the step is updated in place": lambda package, x: operator.iadd(package.zeros(3), x),
@@ -401,9 +407,9 @@ def test_a_learning_rate_that_the_step_sets_is_refused(stage, capture):
             captured(x)
 
 
-def small(package, dtype=np.float32):
+def small(package):
     """A parameter that an optimizer updates, and a step that does it."""
-    weight = package.tensor(np.array([1.0, -2.0, 0.5], dtype), requires_grad=True)
+    weight = package.tensor([1.0, -2.0, 0.5], requires_grad=True)
     return weight, package.optim.Adam([weight], lr=0.1)
 
 
@@ -482,6 +488,7 @@ IN_PLACE = {
     "numbers from outside": lambda package, kept, x: kept.__setitem__(1, package.tensor([1.0, 2.0, 3.0, 4.0])),
     "an argument": lambda package, kept, x: x.add_(kept),
     "a transposed argument": lambda package, kept, x: x.T.add_(kept)[:0],
+    "an argument that is too large later": lambda package, kept, x: x.clamp_(max=16.5),
     "nothing": lambda package, kept, x: kept[:, :0].mul_(x[:, :0]),
 }
 

@@ -115,7 +115,7 @@ class Record:
         self.began, self.generators = self.numpy.bit_generator.state, [(x, x.numpy) for x in every(Generator)]
         self.rates = [(x, x.held(), x.value()) for x in every(Setting)]
         self.outside, self.made, self.saved = {}, {}, {}  # id of the array that owns memory -> it, or how it was made
-        self._owners = {}
+        self.written, self._owners = set(), {}
 
     def begin(self):
         """Let nothing be drawn from generators but by dropout."""
@@ -179,11 +179,13 @@ class Record:
             return x
         return x
 
-    def writes(self, array):
-        """Note that memory is about to be written: what is there already can be put back."""
+    def writes(self, array, surely=True):
+        """Note that memory is about to be written, if not surely by a call: what is there already can be put back."""
         owner = owner_of(array)
         if id(owner) in self.outside and id(owner) not in self.saved:
             self.saved[id(owner)] = owner, owner.copy()
+        if surely:
+            self.written.add(id(owner))
 
     def restore(self):
         """Put back what was in memory before the step, and the state of generators."""
@@ -192,8 +194,12 @@ class Record:
         self.numpy.bit_generator.state = self.began
 
     def updated(self, own):
-        """The places of those arrays, among the copies of arguments, that the step has updated."""
-        return [i for i, x in enumerate(own) if id(x) in self.saved and x.tobytes() != self.saved[id(x)][1].tobytes()]
+        """The places of those arrays, among the copies of arguments, that the step updates.
+
+        Which arguments a call updates shows in their numbers alone.
+        """
+        called = [x for x in own if id(x) in self.saved and x.tobytes() != self.saved[id(x)][1].tobytes()]
+        return [i for i, x in enumerate(own) if id(x) in self.written | set(map(id, called))]
 
     def release(self):
         """Let go of all arrays, which know the record: they would stay in memory until garbage is collected."""
@@ -263,7 +269,7 @@ class Record:
         """A function called as it is, in each step anew."""
         made = Call(function, arguments, options, label=_asked_by())
         for x in _arrays_in((arguments, options)):
-            self.writes(self.raw(x) if isinstance(x, np.ndarray) else x.array)
+            self.writes(self.raw(x) if isinstance(x, np.ndarray) else x.array, surely=False)
         with np.errstate(all="ignore"):
             result = function(*unwrapped(self, arguments), **unwrapped(self, options))
         self.operations.append(made)
