@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from .device import Recorded, Setting
-from .kernels_cpu.jit import ENOUGH
+from .kernels_cpu.threads import ENOUGH
 from .random import Generator, default_generator
 
 HERE = str(Path(__file__).parent)
@@ -109,11 +109,13 @@ class Number:
 class Record:
     """What a step did: `operations` in order, on the memory of arrays `outside` of it and of some that it made."""
 
-    def __init__(self, step):
+    def __init__(self, step, there):
+        """For a step that finds these objects `there`, of all classes."""
         self.file = getattr(getattr(inspect.unwrap(getattr(step, "func", step)), "__code__", None), "co_filename", None)
         self.operations, self.settings, self.numpy = [], {}, default_generator.numpy
-        self.began, self.generators = self.numpy.bit_generator.state, [(x, x.numpy) for x in every(Generator)]
-        self.rates = [(x, x.held(), x.value()) for x in every(Setting)]
+        self.generators = [(x, x.numpy) for x in there if isinstance(x, Generator)]
+        self.began = self.numpy.bit_generator.state
+        self.rates = [(x, x.held(), x.value()) for x in there if isinstance(x, Setting)]
         self.outside, self.made, self.saved = {}, {}, {}  # id of the array that owns memory -> it, or how it was made
         self.written, self._owners = set(), {}
 
@@ -362,14 +364,20 @@ class _Undrawn:
         )
 
 
-def every(kind):
-    """All objects of a class, also those that `gc.freeze` hides."""
-    frozen = gc.get_freeze_count()
+def every(*kinds):
+    """All objects of these classes and of those below them, also those that `gc.freeze` hides."""
+    frozen, wanted = gc.get_freeze_count(), set(_with_those_below(kinds))
     gc.unfreeze()
-    found = [x for x in gc.get_objects() if issubclass(type(x), kind)]
+    found = [x for x in gc.get_objects() if type(x) in wanted]
     if frozen:
         gc.freeze()
     return found
+
+
+def _with_those_below(classes):
+    for each in classes:
+        yield each
+        yield from _with_those_below(each.__subclasses__())
 
 
 def _drawn(shape):

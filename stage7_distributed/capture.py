@@ -11,9 +11,10 @@ from weakref import ref
 
 import numpy as np
 
-from .device import COMPILED, device_of, from_pool, gpu, refresh
+from .device import COMPILED, Setting, device_of, from_pool, gpu, refresh
 from .engine import Tensor, constant
 from .inplace import changed, memory
+from .random import Generator
 
 if COMPILED:  # without it Numba isn't loaded either
     from .loops import Program
@@ -92,14 +93,15 @@ def recorded(step, arguments, arrays, again):
 
     There is no plan, unless `again`, if the step leaves new Tensors: optimizers make their state in one step only.
     """
-    record, own = Record(step), [np.array(x, order="C") for x in arrays]
+    there = every(Generator, Setting, Tensor)
+    record, own = Record(step, there), [np.array(x, order="C") for x in arrays]
     inputs = [record.of_outside(x) for x in own]
     inputs = [constant(x) if isinstance(given, Tensor) else x for x, given in zip(inputs, arguments)]
     found, left, plan = [], [], None
     _recorded.append(step)
     try:
         record.begin()
-        found += _exchanged(record)
+        found += _exchanged(record, there)
         out = step(*inputs)
         record.finish()
         form = _form(record, out)
@@ -134,12 +136,12 @@ def _updated(arrays, own, places):
         changed(arrays[i])
 
 
-def _exchanged(record):
+def _exchanged(record, there):
     """Put recording arrays in the place of those that Tensors hold: of all Tensors, as any may be in the step's reach.
 
     Gives each with its slot and the array that it held.
     """
-    for tensor in every(Tensor):
+    for tensor in [x for x in there if isinstance(x, Tensor)]:
         for slot in ("_data", "_grad"):
             if hasattr(getattr(tensor, slot, None), "dtype"):
                 array = memory(tensor, slot)

@@ -1,7 +1,8 @@
 """Elementwise activations."""
 
-from .jit import empty, parallel, thread_count
+from .jit import empty
 from .layout import channels_first, channels_last, check_shapes, contiguous
+from .threads import parallel, thread_count
 
 __all__ = ["rectify", "rectify_gradient"]
 THRESHOLDS = {"rectify": 8193, "rectify_gradient": 2048}

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .jit import empty, jit, parallel, thread_count
+from .jit import empty, jit
 from .layout import channels_first, channels_last, check_shapes, pad_channels
 from .micro_kernel import TAIL, micro_kernel
 from .packing import offset_table, pack_bias, pack_weight, row_offsets
 from .registers import LANEWISE, NARROW_ROWS, ONE, OUTER, ROWS, TWO, broadcast_row, lanes, load, store
+from .threads import parallel, thread_count
 
 __all__ = ["convolve", "convolve_to_weight", "convolve_to_x"]
 

@@ -11,28 +11,29 @@ from types import FunctionType
 import numpy as np
 
 from .elementary import FUNCTIONS, constants_of, specialized
-from .jit import empty, parallel, thread_count
+from .jit import empty
 from .layout import channels_first, channels_last, contiguous
+from .threads import parallel, thread_count
 
 LEAST = 2048  # numbers; below that NumPy's functions are faster
 COST = 8  # additions that take as long as such a function of one number
 
 
-def _of_one(t, threads, out, x, *numbers):
+def _of_one(t, threads, out, x, numbers):
     first, last = t * out.size // threads, (t + 1) * out.size // threads
     out, x = out[first:last], x[first:last]
     for i in range(out.size):
         out[i] = FORMULA(x[i], *numbers)  # noqa: F821 - as in jit.py
 
 
-def _of_two(t, threads, out, x, y, *numbers):
+def _of_two(t, threads, out, x, y, numbers):
     first, last = t * out.size // threads, (t + 1) * out.size // threads
     out, x, y = out[first:last], x[first:last], y[first:last]
     for i in range(out.size):
         out[i] = FORMULA(x[i], y[i], *numbers)  # noqa: F821
 
 
-def _of_three(t, threads, out, x, y, z, *numbers):
+def _of_three(t, threads, out, x, y, z, numbers):
     first, last = t * out.size // threads, (t + 1) * out.size // threads
     out, x, y, z = out[first:last], x[first:last], y[first:last], z[first:last]
     for i in range(out.size):
@@ -76,7 +77,7 @@ def elementwise(function):
         arrays = [(channels_last if images else contiguous)(x) for x in arrays]
         out = empty(arrays[0].shape, x.dtype)
         _loop(function, x.dtype, len(arrays))(
-            thread_count(COST * x.size), out.reshape(-1), *[x.reshape(-1) for x in arrays], *numbers
+            thread_count(COST * x.size), out.reshape(-1), *[x.reshape(-1) for x in arrays], numbers
         )
         return channels_first(out) if images else out
 

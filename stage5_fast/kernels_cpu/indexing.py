@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from .jit import parallel, thread_count
 from .layout import contiguous
+from .threads import parallel, thread_count
 
 __all__ = ["add_at"]
 THRESHOLDS = {"add_at": 2048}

@@ -1,4 +1,4 @@
-"""Compiling and caching kernels, dividing their work among threads, and allocating memory for their results."""
+"""Compiling and caching kernels, and allocating memory for their results."""
 
 import ctypes
 import hashlib
@@ -10,18 +10,16 @@ import signal
 import sys
 from collections import defaultdict
 from contextlib import ExitStack, suppress
-from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Lock
-from types import FunctionType, ModuleType
+from types import ModuleType
 
 import numba
 import numpy as np
-from numba import config, prange
+from numba import config
 from numba.core import event
 from numba.core.compiler_lock import global_compiler_lock
-from threadpoolctl import threadpool_limits
 
 if os.name == "posix":
     from fcntl import LOCK_EX, lockf
@@ -113,57 +111,6 @@ def _locked(compile, path):
     return compile_locked
 
 
-def _all_threads(threads, *arguments):
-    for t in prange(threads):
-        work(int64(t), threads, *arguments)  # noqa: F821 - globals of each copy: a closure is never found in the cache
-
-
-def parallel(work):
-    """The kernel `kernel(threads, …)` of a function `work(t, threads, …)`, which does the work of thread t."""
-    one = jit(work)  # for t as int64: prange counts in uint64, for which the function would be compiled again
-    names = {"__name__": work.__module__, "prange": prange, "int64": np.int64, "work": one}
-    copy = FunctionType(_all_threads.__code__, names, work.__name__)
-    copy.__qualname__ = f"{work.__module__}.{work.__qualname__}_parallel"  # the key in Numba's cache
-    launch = jit(copy, parallel=True)
-
-    @wraps(work)
-    def kernel(threads, *arguments):
-        if threads == 1:
-            one(0, 1, *arguments)
-        else:
-            global _launched
-            _launched = True
-            launch(threads, *arguments)
-
-    return kernel
-
-
-# Threads. BLAS gets one: two thread pools that spin at the same time slow each other down severely.
-
-threadpool_limits(1, user_api="blas")
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's threads would spin for so long that others starve
-if "NUMBA_NUM_THREADS" not in os.environ and os.environ.get("OMP_NUM_THREADS", "").isdecimal():
-    numba.set_num_threads(max(1, min(int(os.environ["OMP_NUM_THREADS"]), config.NUMBA_NUM_THREADS)))
-
-_launched, _forked = False, False
-ENOUGH = 16384  # numbers, above which several threads are faster than one
-
-
-def thread_count(size):
-    """The number of threads for an array of this size."""
-    return numba.get_num_threads() if size > ENOUGH and not _forked else 1
-
-
-def _after_fork():
-    """In the child of a fork: the threads exist only in the parent."""
-    global _forked
-    _forked = _launched
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
 # Memory. The page faults of a new large array take longer than most kernels, so memory is reused. Arrays are allocated
 # from large regions, which use huge pages.
 
@@ -227,14 +174,15 @@ class _Progress(event.Listener):
     LLVM calls back into Python, where an exception would be ignored and the kernel left without its code.
     """
 
-    depth = 0
+    depth, name = 0, None
 
     def on_start(self, event):
         function = event.data["dispatcher"].py_func
         if function.__module__.startswith(PACKAGE):
             if not self.depth:
-                name = function.__name__.strip("_").replace("_", " ")
-                print(f"{PACKAGE}: compiling a kernel, once: {name}", file=sys.stderr, flush=True)
+                before, self.name = self.name, function.__name__.strip("_").replace("_", " ")
+                if self.name != before:  # else it is the same for threads, or for another dtype
+                    print(f"{PACKAGE}: compiling a kernel, once: {self.name}", file=sys.stderr, flush=True)
                 self.came, self.usual = [], signal.getsignal(signal.SIGINT)
                 self.on_ctrl_c(lambda *came: self.came.append(came))
             self.depth += 1

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from .jit import parallel, thread_count
 from .layout import channels_last, contiguous
+from .threads import parallel, thread_count
 
 __all__ = ["affine_to_bias", "convolve_to_bias", "float64_total"]
 THRESHOLDS = {"affine_to_bias": 8192}

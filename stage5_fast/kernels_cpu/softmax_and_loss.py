@@ -8,8 +8,9 @@ import math
 import numpy as np
 
 from .elementary import dot, exponential, larger, largest, sum_of
-from .jit import empty, jit, parallel, thread_count
+from .jit import empty, jit
 from .layout import check_shapes, contiguous
+from .threads import parallel, thread_count
 
 __all__ = ["log_softmax_gradient", "log_softmax_values", "nll", "nll_gradient", "softmax_gradient", "softmax_values"]
 THRESHOLDS = dict.fromkeys([name for name in __all__ if "softmax" in name], 2048)

@@ -11,11 +11,12 @@ from functools import lru_cache
 import numpy as np
 
 from .elementary import dot, exponential, larger, largest, sum_of
-from .jit import empty, jit, parallel, thread_count
+from .jit import empty, jit
 from .layout import check_shapes, contiguous
 from .micro_kernel import micro_kernel
 from .packing import pack_panel, row_offsets
 from .registers import OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, lanes, load, store
+from .threads import parallel, thread_count
 
 __all__ = ["attend", "attend_gradient"]
 THRESHOLDS = {"attend": 512}  # as of one query, which has no tiles

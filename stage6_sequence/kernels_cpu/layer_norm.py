@@ -5,8 +5,9 @@ import math
 import numpy as np
 
 from .elementary import dot, sum_of
-from .jit import empty, parallel, thread_count
+from .jit import empty
 from .layout import check_shapes, contiguous
+from .threads import parallel, thread_count
 
 
 @parallel

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from .jit import empty, parallel, thread_count
+from .jit import empty
 from .registers import lanes, lanes_of, transpose
+from .threads import parallel, thread_count
 
 __all__ = ["in_order"]
 THRESHOLDS = {"in_order": 8192}

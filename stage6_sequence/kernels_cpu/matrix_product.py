@@ -5,11 +5,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from .jit import empty, jit, parallel, thread_count
+from .jit import empty, jit
 from .layout import check_shapes, contiguous, transposed
 from .micro_kernel import micro_kernel
 from .packing import pack_bias, pack_panel, row_offsets
 from .registers import NARROW_ROWS, ONE, OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, clamp_min, lanes, store
+from .threads import parallel, thread_count
 
 __all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "product"]
 THRESHOLDS = dict.fromkeys(__all__, 2048)

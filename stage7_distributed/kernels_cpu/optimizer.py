@@ -5,8 +5,8 @@ from functools import cache
 
 import numpy as np
 
-from .jit import parallel, thread_count
 from .layout import check_shapes, contiguous
+from .threads import parallel, thread_count
 
 __all__ = ["adadelta", "adagrad", "adam", "rmsprop", "sgd"]
 THRESHOLDS = {"sgd": 1024}

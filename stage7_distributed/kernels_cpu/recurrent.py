@@ -9,11 +9,12 @@ from numba import types
 from numba.extending import overload
 
 from .elementary import FLOAT32, FLOAT64, exponential, specialized, tanh
-from .jit import empty, jit, parallel, thread_count
+from .jit import empty, jit
 from .layout import check_shapes, contiguous
 from .micro_kernel import micro_kernel
 from .packing import pack_panel, row_offsets
 from .registers import OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, lanes, store
+from .threads import parallel, thread_count
 
 __all__ = ["gru_gradient", "gru_states", "lstm_gradient", "lstm_states", "rnn_gradient", "rnn_states"]
 
