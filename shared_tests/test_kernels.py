@@ -834,6 +834,28 @@ def test_there_is_one_pool_of_threads_and_it_is_no_workqueue(elsewhere):
     assert there.layer != "workqueue" or not there.better
 
 
+def square(t, threads, x, out):
+    """A kernel that wants no number below 0."""
+    for i in range(t * x.size // threads, (t + 1) * x.size // threads):
+        if x[i] < 0:
+            raise ValueError("a number below 0")
+        out[i] = x[i] * x[i]
+
+
+@threads
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_an_error_in_a_thread_is_raised(stage, n):
+    """Without one each thread does its part, also when there are more than Numba has."""
+    kernel, x = stage.part("kernels_cpu.threads").parallel(square), np.arange(12.0)
+    for _ in range(2):
+        out = np.zeros(12)
+        kernel(n, x, out)
+        np.testing.assert_array_equal(out, x**2)
+    x[9] = -1
+    with pytest.raises(ValueError, match="a number below 0"):
+        kernel(n, x, out)
+
+
 @threads
 def test_several_python_threads_at_once_give_the_same_bits(stage, trained):
     models = [network(stage.package) for _ in range(4)]

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from .elementary import dot, exponential, larger, largest, sum_of
-from .jit import empty, jit
+from .jit import empty, inner
 from .layout import check_shapes, contiguous
 from .threads import parallel, thread_count
 
@@ -19,7 +19,7 @@ COST = 16  # additions that take as long as an exponential and its sum
 COLUMNS = 256  # that are processed together, so that their maxima and sums stay in the cache
 
 
-@jit
+@inner
 def exponentials(row, out):
     """Write eˣ of each number of a row less the largest; returns the largest, and the sum of what was written."""
     top = largest(row)

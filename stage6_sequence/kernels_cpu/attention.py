@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from .elementary import dot, exponential, larger, largest, sum_of
-from .jit import empty, jit
+from .jit import empty, inner
 from .layout import check_shapes, contiguous
 from .micro_kernel import micro_kernel
 from .packing import pack_panel, row_offsets
@@ -25,7 +25,7 @@ QUERIES, KEYS = 5 * PRODUCT_ROWS, 128  # a block and a tile: so many scores are 
 FIRST = np.zeros(1, np.int64)
 
 
-@jit
+@inner
 def _pack(rows, n, size, step, panels, width, offsets, packed_offsets):
     """Pack n rows of so many numbers, a step apart, into panels of which each row has a number of every key."""
     for j in range(0, n, width):
@@ -33,7 +33,7 @@ def _pack(rows, n, size, step, panels, width, offsets, packed_offsets):
         pack_panel(rows, j, n, size, step, panel, width, offsets, packed_offsets)
 
 
-@jit
+@inner
 def _scores(a, a_rows, panels, j, size, m, n, nothing, width, out, out_rows):
     """out (m, n) = a times the keys from j on, in panels."""
     for c in range(0, n, width):
@@ -43,7 +43,7 @@ def _scores(a, a_rows, panels, j, size, m, n, nothing, width, out, out_rows):
             store(tile, out, out_rows, p, min(PRODUCT_ROWS, m - p), c, width)
 
 
-@jit
+@inner
 def _add_product(a, a_rows, a_step, b, step, k, m, width, out, out_rows):
     """out (m, step) += a (m, k) times the rows of b, which are so many numbers, a multiple of the width, apart."""
     for j in range(0, step, width):
@@ -53,7 +53,7 @@ def _add_product(a, a_rows, a_step, b, step, k, m, width, out, out_rows):
             store(tile, out, out_rows, p, min(PRODUCT_ROWS, m - p), j, width)
 
 
-@jit
+@inner
 def _add_mask(row, mask, i, j):
     """The scores of query i and keys from j on, with the mask added, if there is one."""
     if mask.shape[0]:
@@ -62,7 +62,7 @@ def _add_mask(row, mask, i, j):
             row[c] += part[c]
 
 
-@jit
+@inner
 def _reach(n, i, j, causal):
     """How many of n keys from j on query i may attend to."""
     return max(0, min(n, i + 1 - j)) if causal else n

@@ -34,13 +34,14 @@ ATANH = {
     FLOAT32: tuple(1 / (2 * k + 1) for k in range(5, 0, -1)),
     FLOAT64: tuple(1 / (2 * k + 1) for k in range(11, 0, -1)),
 }
+WITHIN = dict(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # options of what kernels call
 LEAST, MOST = {FLOAT32: -104.0, FLOAT64: -746.0}, {FLOAT32: 89.0, FLOAT64: 710.0}  # where eˣ is 0, and infinite
 
 
 @cache
 def specialized(function, dtype):
     """The function compiled for numbers of the dtype, with all functions of this file that it calls."""
-    return numba.njit(of_dtype(function, dtype, FUNCTIONS, specialized), error_model="numpy", forceinline=True)
+    return numba.njit(of_dtype(function, dtype, FUNCTIONS, specialized), **WITHIN, forceinline=True)
 
 
 def of_dtype(function, dtype, functions, specialize):
@@ -244,7 +245,7 @@ def _exponential(x):
 # Reductions of a row. The order of the sums fits vectors, and depends on the number of terms alone
 
 
-@partial(numba.njit, error_model="numpy", fastmath={"reassoc"})
+@partial(numba.njit, **WITHIN, fastmath={"reassoc"})
 def sum_of(x):
     total = x.dtype.type(0)
     for i in range(x.size):
@@ -252,7 +253,7 @@ def sum_of(x):
     return total
 
 
-@partial(numba.njit, error_model="numpy", fastmath={"reassoc"})
+@partial(numba.njit, **WITHIN, fastmath={"reassoc"})
 def dot(x, y):
     total = x.dtype.type(0)
     for i in range(x.size):
@@ -260,7 +261,7 @@ def dot(x, y):
     return total
 
 
-@partial(numba.njit, error_model="numpy")
+@partial(numba.njit, **WITHIN)
 def largest(x):
     """NaN, where one is."""
     top = x.dtype.type(-np.inf)

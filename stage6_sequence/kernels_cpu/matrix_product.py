@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .jit import empty, jit
+from .jit import empty, inner
 from .layout import check_shapes, contiguous, transposed
 from .micro_kernel import micro_kernel
 from .packing import pack_bias, pack_panel, row_offsets
@@ -22,7 +22,7 @@ SMALL = 500_000  # multiply-adds; below that BLAS is faster
 COST = 64  # multiply-adds that take as long as one number in a pass over memory
 
 
-@jit
+@inner
 def _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, a_step, width, columns, floor):
     """The loop around the micro-kernel: tiles of a's rows `first` to `last` times one packed panel of b, + bias."""
     height = PRODUCT_ROWS if columns == PRODUCT else NARROW_ROWS

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .jit import empty, jit
+from .jit import empty, inner
 from .layout import channels_first, channels_last, check_shapes, pad_channels
 from .micro_kernel import TAIL, micro_kernel
 from .packing import offset_table, pack_bias, pack_weight, row_offsets
@@ -78,7 +78,7 @@ def _plan(size, dy, dx, step, target, phase, out_step, layout, extent):
     return Plan(np.array([view], VIEW), space, *tables, np.arange(band) * (step[0] * line))
 
 
-@jit
+@inner
 def load_band(x, u, v, fill, band, reuse):
     """The pixels that band u reads, copied into `band` if some lie outside the image: (array, its first position).
 
@@ -101,7 +101,7 @@ def load_band(x, u, v, fill, band, reuse):
     return band, 0
 
 
-@jit
+@inner
 def _macro_kernel(image, start, v, x_offsets, starts, w, j, bias, b, out, out_offsets, f, n, columns, kind):
     """The loop around the micro-kernel: tiles of output pixels of a band, of which each writes its first n channels."""
     pixels = x_offsets.size - TAIL
@@ -135,7 +135,7 @@ def _correlate(t, threads, x, w, bias, fill, out, scratch, x_offsets, out_offset
                 )
 
 
-@jit
+@inner
 def _macro_kernel_to_weight(image, start, v, taps, rows, g, f, across, sums, lines, line, columns, kind):
     """The loop around the micro-kernel: tiles of weights, to which all output pixels of a band are accumulated."""
     depth = taps.size - TAIL

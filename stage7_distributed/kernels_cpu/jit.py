@@ -10,6 +10,7 @@ import signal
 import sys
 from collections import defaultdict
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Lock
@@ -50,7 +51,7 @@ def _cache_folder():
 
 
 _CACHE = _cache_folder()
-_OPTIONS = dict(error_model="numpy", cache=_CACHE is not None)
+_OPTIONS = dict(error_model="numpy", cache=_CACHE is not None, no_cfunc_wrapper=True)
 
 
 def jit(function, **options):
@@ -63,6 +64,9 @@ def jit(function, **options):
     if _CACHE and os.name == "posix":
         kernel.compile = _locked(kernel.compile, Path(_CACHE, f"{function.__module__}.{function.__qualname__}.lock"))
     return kernel
+
+
+inner = partial(jit, no_cpython_wrapper=True)  # for what kernels alone call: it is compiled faster, but not for Python
 
 
 def compiled_source(text, names):

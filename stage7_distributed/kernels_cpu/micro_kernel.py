@@ -6,13 +6,13 @@ of offsets repeat the last offset `TAIL` times, so that loads remain within boun
 
 from functools import partial
 
-from .jit import jit
+from .jit import inner
 from .registers import NARROW_ROWS, ROWS, accumulate
 
 TAIL = max(ROWS, NARROW_ROWS)
 
 
-@partial(jit, forceinline=True)  # else the tile would be passed through memory
+@partial(inner, forceinline=True)  # else the tile would be passed through memory
 def micro_kernel(tile, x, offsets, p, starts, base, w, j, length, x_step, w_step):
     """The tile, accumulated over `length` steps through x from each of the starts, with w read from position j on."""
     for s in range(starts.size):

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .jit import empty, jit
+from .jit import empty, inner
 from .micro_kernel import TAIL
 from .registers import OUTER, ROWS, TWO, lanes, load, store, transpose
 
@@ -20,7 +20,7 @@ def row_offsets(n, step):
     return offset_table(np.arange(n) * step)
 
 
-@jit
+@inner
 def pack_panel(b, j, n, k, lane_step, packed, width, offsets, packed_offsets):
     """Pack columns j to j + width of a matrix (k, n) into a panel (k, width), padded with zeros."""
     count, lane = min(width, n - j), width // 2

@@ -9,7 +9,7 @@ from numba import types
 from numba.extending import overload
 
 from .elementary import FLOAT32, FLOAT64, exponential, specialized, tanh
-from .jit import empty, jit
+from .jit import empty, inner
 from .layout import check_shapes, contiguous
 from .micro_kernel import micro_kernel
 from .packing import pack_panel, row_offsets
@@ -31,7 +31,7 @@ def _hyperbolic_tangent(x):
     return specialized(tanh, FLOAT32 if x == types.float32 else FLOAT64).py_func
 
 
-@jit
+@inner
 def _squash(row):
     """1/(1 + e⁻ˣ) in the place of each number x."""
     one = row.dtype.type(1)
@@ -39,7 +39,7 @@ def _squash(row):
         row[k] = one / (one + exponential(-row[k]))
 
 
-@jit
+@inner
 def _squash_both_ways(row):
     """tanh x in the place of each number x."""
     for k in range(row.size):
@@ -55,7 +55,7 @@ def _pack(t, parts, weight, n, k, lane_step, panels, width, rows, packed_rows):
         pack_panel(weight, u * width, n, k, lane_step, panel, width, rows, packed_rows)
 
 
-@jit
+@inner
 def _product(a, rows, first, last, panels, k, n, nothing, out, out_rows):
     """out = rows first to last of a (…, k) times a matrix (k, n) in panels."""
     width = nothing.size

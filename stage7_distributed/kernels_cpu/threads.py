@@ -22,7 +22,7 @@ from .jit import jit
 # BLAS gets one thread: two thread pools that spin at the same time slow each other down severely.
 
 threadpool_limits(1, user_api="blas")
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's threads would spin for so long that others starve
+os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # for a millisecond: GNU's would spin until others starve
 if "NUMBA_NUM_THREADS" not in os.environ and os.environ.get("OMP_NUM_THREADS", "").isdecimal():
     numba.set_num_threads(max(1, min(int(os.environ["OMP_NUM_THREADS"]), config.NUMBA_NUM_THREADS)))
 
@@ -59,7 +59,9 @@ def parallel(work):
             one(0, 1, *arguments)
             return
         global _launched
-        _launched = True
+        if not _launched:
+            numba.get_num_threads()  # starts the threads
+            _launched = True
         left = launch(threads, *arguments)
         if left > 1:  # the first time in this process
             found = one.get_compile_result(types.none(int64, int64, *map(numba.typeof, arguments)))
