@@ -34,9 +34,10 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "ladder", "suite", "kernels", "simulator", "standin", "tools", "book"]
 
 # Tests run side by side, in a process for each core; but each holds PyTorch, and memory may have room for no more. More
-# threads than cores would only wait for each other. Kernels have two: how they share their work is part of the tests.
+# threads than cores would only wait for each other. Kernels have two: how they share their work is part of the tests;
+# and they don't spin while they wait, as the other core has its own tests.
 SIDE_BY_SIDE = ["-n", "auto", "--maxprocesses", "8", "--dist", "worksteal"]
-THREADS = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+THREADS = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2", "GOMP_SPINCOUNT": "300"}
 COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # even where it is set: hundreds of processes import the same modules
 
 

@@ -22,7 +22,7 @@ from .jit import jit
 # BLAS gets one thread: two thread pools that spin at the same time slow each other down severely.
 
 threadpool_limits(1, user_api="blas")
-os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # for a millisecond: GNU's would spin until others starve
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's threads would spin for so long that others starve
 if "NUMBA_NUM_THREADS" not in os.environ and os.environ.get("OMP_NUM_THREADS", "").isdecimal():
     numba.set_num_threads(max(1, min(int(os.environ["OMP_NUM_THREADS"]), config.NUMBA_NUM_THREADS)))
 
