@@ -845,12 +845,16 @@ def square(t, threads, x, out):
 @threads
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_an_error_in_a_thread_is_raised(stage, n):
-    """Without one each thread does its part, also when there are more than Numba has."""
+    """Without one each thread does its part, also when there are more than Numba has, which keeps its number."""
+    import numba
+
+    there = numba.get_num_threads()
     kernel, x = stage.part("kernels_cpu.threads").parallel(square), np.arange(12.0)
     for _ in range(2):
         out = np.zeros(12)
         kernel(n, x, out)
         np.testing.assert_array_equal(out, x**2)
+    assert numba.get_num_threads() == there
     x[9] = -1
     with pytest.raises(ValueError, match="a number below 0"):
         kernel(n, x, out)

@@ -110,7 +110,7 @@ class Record:
     """What a step did: `operations` in order, on the memory of arrays `outside` of it and of some that it made."""
 
     def __init__(self, step, there):
-        """For a step that finds these objects `there`, of all classes."""
+        """`there` are the Generators, Settings and Tensors before the step."""
         self.file = getattr(getattr(inspect.unwrap(getattr(step, "func", step)), "__code__", None), "co_filename", None)
         self.operations, self.settings, self.numpy = [], {}, default_generator.numpy
         self.generators = [(x, x.numpy) for x in there if isinstance(x, Generator)]

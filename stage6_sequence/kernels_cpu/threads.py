@@ -84,7 +84,7 @@ INT, BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
 
 @intrinsic
 def _on_threads(context, threads, arguments):
-    """Call the function at an address with (t, threads, *arguments), for t from 0 to threads − 1, each on a thread.
+    """Call the function at an address with (t, threads, *arguments), for t from 0 to threads − 1, on Numba's threads.
 
     Gives 0; or, where no address is set yet, the place for it; or 1 if the function has raised an error.
     """
@@ -99,12 +99,13 @@ def _on_threads(context, threads, arguments):
             shared = cgutils.pack_struct(builder, [work, values[0], INT(0), values[1]])
             shared = cgutils.alloca_once_value(builder, shared)
             task = _task(context, builder.module, kinds, shared.type)
-            # Threads divide an array among them: one of bytes that begins at address 0, where each has its number's.
+            # Numba divides an array among the threads: here one of bytes from address 0 on, whose addresses are each t.
             array, count, step = (cgutils.alloca_once_value(builder, x) for x in (BYTES(None), values[0], INT(1)))
             given = [builder.bitcast(x, BYTES) for x in (task, array, count, step, shared)]
             for_all = ir.FunctionType(ir.VoidType(), [BYTES] * 5 + [INT] * 3)
             for_all = cgutils.get_or_insert_function(builder.module, for_all, "numba_parallel_for")
-            builder.call(for_all, [*given, INT(0), INT(1), values[0]])  # no inner dims, one array
+            there = cgutils.get_or_insert_function(builder.module, ir.FunctionType(INT, []), "get_num_threads")
+            builder.call(for_all, [*given, INT(0), INT(1), builder.call(there, [])])  # no inner dims, one array
             builder.store(builder.load(cgutils.gep_inbounds(builder, shared, 0, 2)), left)
         return builder.load(left)
 
