@@ -35,6 +35,7 @@ MOSTLY_FLOAT32 = [np.dtype("float32"), pytest.param(np.dtype("float64"), marks=p
 ROOT = Path(__file__).parent.parent
 PARTS = (
     "ops",
+    "pointwise",
     "activations",
     "conv",
     "pooling",
@@ -211,6 +212,15 @@ def indexings(draw, dtype):
 
 
 @st.composite
+def masked(draw, dtype):
+    """x, a mask that broadcasts to its shape, at times of its last dims, and a number or an array of one."""
+    shape = draw(st.sampled_from([(5, 4, 20, 20), (67, 5, 16, 17), (1, 40_000), (3, 0)]))
+    mask = draw(st.sampled_from([shape, shape[1:], shape[-1:], (1, *shape[1:]), (*shape[:-1], 1), (1, 1), ()]))
+    value = draw(st.sampled_from([-np.inf, np.nan, 2, np.array(0.5), np.float64(1.5)]))
+    return {"x": draw(arrays(shape, dtype, holes=True)), "mask": draw(arrays(mask, np.dtype(bool))), "value": value}
+
+
+@st.composite
 def windows(draw, dilation=(1, 2)):
     """A kernel, how it moves, an image size that it fits with a few places to spare, and how many there are."""
     kernel, stride, dilation = draw(pairs(1, 2, 3, 5)), draw(pairs(1, 2, 3)), draw(pairs(*dilation))
@@ -361,6 +371,7 @@ KERNELS = {
     "product": Row(products, lambda k, x, y: k.product(x, y)),
     "float64_total": Row(sums, lambda k, x, dim, keepdim: k.float64_total(x, dim, keepdim)),
     "add_at": Row(indexings, add_at),
+    "filled": Row(masked, lambda k, x, mask, value: k.filled(x, mask, value)),
     "softmax_values": Row(tables, lambda k, x, dim, **others: k.softmax_values(x, dim), exact=False),
     "softmax_gradient": Row(tables, lambda k, g, out, dim, **others: k.softmax_gradient(g, out, dim), exact=False),
     "log_softmax_values": Row(tables, lambda k, x, dim, **others: k.log_softmax_values(x, dim), exact=False),
@@ -467,6 +478,7 @@ def test_a_kernel_gives_what_its_numpy_body_gives(compiled, name, dtype, data):
 
 ELEMENTWISE = {  # the functions of one array, or of two, whose own text is compiled, and the numbers that follow
     **dict.fromkeys(("_exp", "_tanh", "_erf", "expit", "log_expit", "normal_cdf", "gelu_gradient"), ()),
+    **dict.fromkeys(("error_function", "error_function_gradient"), ()),
     **dict.fromkeys(("gelu_tanh_values", "gelu_tanh_gradient", "silu_values", "silu_gradient"), ()),
     **dict.fromkeys(("mish_values", "mish_gradient"), ()),
     **dict.fromkeys(("softplus_values", "softplus_gradient"), (0.5, 20.0)),
@@ -494,7 +506,7 @@ def test_an_elementwise_function_gives_what_its_text_gives(stage, compiled, name
 
 
 @kernels
-@pytest.mark.parametrize("name", ["exp", "expm1", "log1p", "tanh", "erf"])
+@pytest.mark.parametrize("name", ["exp", "exp_below_0", "expm1", "log1p", "tanh", "erf"])
 @dtypes
 def test_elementary_functions_are_exact_to_a_few_last_digits(stage, compiled, name, dtype):
     """From the least to the largest number that each is not constant for, beside mpmath's 40 digits."""
@@ -506,6 +518,7 @@ def test_elementary_functions_are_exact_to_a_few_last_digits(stage, compiled, na
     )
     low, high = {
         "exp": (np.log(np.finfo(dtype).tiny), np.log(np.finfo(dtype).max)),
+        "exp_below_0": (stage.part("kernels_cpu.elementary").NORMAL[dtype], 0),
         "expm1": (-40, np.log(np.finfo(dtype).max)),
         "log1p": (-1 + 2 * np.finfo(dtype).eps, 1e6),
     }.get(name, (-10, 10))
@@ -519,15 +532,17 @@ def test_elementary_functions_are_exact_to_a_few_last_digits(stage, compiled, na
             out[i] = function(x[i])
 
     out, special = np.empty_like(x), np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, 1e30, -1e30], dtype)
+    special = -np.abs(special) if name == "exp_below_0" else special
     run(x, out)
     with mpmath.workdps(40), np.errstate(all="ignore"):
-        exact = [getattr(mpmath, name)(mpmath.mpf(float(number))) for number in x]
+        exact = [getattr(mpmath, name.removesuffix("_below_0"))(mpmath.mpf(float(number))) for number in x]
         last_digits = np.array([np.spacing(np.abs(dtype.type(float(number)))) for number in exact], float)
         wrong = np.array([float(mpmath.mpf(float(ours)) - number) for ours, number in zip(out, exact)])
         assert np.abs(wrong / last_digits).max() < 4.5
         run(special, special)
         wanted = {
             "exp": [np.inf, 0, np.nan, 1, 1, np.inf, 0],
+            "exp_below_0": [0, 0, np.nan, 1, 1, 0, 0],
             "expm1": [np.inf, -1, np.nan, 0.0, -0.0, np.inf, -1],
             "log1p": [np.inf, np.nan, np.nan, 0.0, -0.0, np.log(1e30), np.nan],
         }.get(name, [1, -1, np.nan, 0.0, -0.0, 1, -1])

@@ -84,7 +84,7 @@ FAULTS = {  # by the rung on which the text arrives
     1: [
         Fault("add", "(g, g)", "(g, 2 * g)", "arithmetic"),
         Fault("sub", "(g, -g)", "(g, g)", "arithmetic"),
-        Fault("mul", "(g * y, g * x)", "(g * x, g * y)", "arithmetic"),
+        Fault("mul", "(g * y, ", "(g * x, ", "arithmetic"),
         Fault("div", "-g * out / y", "-g * out", "arithmetic"),
         Fault("pow", "g * y * _pow", "g * _pow", "arithmetic"),
         Fault("pow", "g * out * _log", "g * _log", "arithmetic"),
@@ -241,7 +241,8 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("clamp_max", "np.where(x > high, g, 0)", "g", "rounding"),
         Fault("clamp", "(low < high)", "(low <= high)", "rounding"),
         Fault("clamp", "np.where(inside, g, 0)", "g * inside", "rounding"),
-        Fault("masked_fill", "np.where(mask, 0, g)", "g * ~mask", "rounding"),
+        Fault("masked_fill", "filled(g, mask, 0)", "g * ~mask", "rounding"),
+        Fault("filled", "(mask, value, x)", "(mask, x, value)", "rounding"),
         Fault("nan_to_num", "np.where(np.isfinite(x), g, 0)", "g", "rounding"),
         Fault("order", 'kind="stable"), dim)', 'kind="stable"))', "order and places"),
         Fault("argmax", "np.argmax", "np.argmin", "order and places"),

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from .device import elementwise, special_functions
+from .device import elementwise, kernel, special_functions
 
 # Trigonometry
 
@@ -345,8 +345,13 @@ def masked_fill(x, value, mask):
     """x, with `value` where the mask is true;  the gradient goes to the one chosen."""
     if x.dtype.kind in "iu" and not np.isfinite(value).all():
         raise ValueError(f"{value} doesn't fit into {x.dtype}")
-    out = np.where(mask, value, x).astype(x.dtype, copy=False)
-    return out, lambda g: (lambda: np.where(mask, 0, g), lambda: np.where(mask, g, 0))
+    return filled(x, mask, value), lambda g: (lambda: filled(g, mask, 0), lambda: np.where(mask, g, 0))
+
+
+@kernel
+def filled(x, mask, value):
+    """x, with `value` where the mask is true, apart from the rule."""
+    return np.where(mask, value, x).astype(x.dtype, copy=False)
 
 
 def nan_to_num(x, nan=0.0, posinf=None, neginf=None):

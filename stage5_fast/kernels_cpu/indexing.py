@@ -1,14 +1,15 @@
-"""The gradient of indexing by arrays: each row is added to the row that was selected."""
+"""Indexing by arrays: of its gradient each row is added to the row that was selected; and filling under a mask."""
 
 import math
 
 import numpy as np
 
+from .jit import empty
 from .layout import contiguous
 from .threads import parallel, thread_count
 
-__all__ = ["add_at"]
-THRESHOLDS = {"add_at": 2048}
+__all__ = ["add_at", "filled"]
+THRESHOLDS = dict.fromkeys(__all__, 2048)
 
 WIDE = 32  # columns, from which on each thread adds some of them
 
@@ -63,3 +64,28 @@ def add_at(x, index, g):
     _add_rows(threads, table, rows.ravel(), contiguous(g).reshape(-1, columns))
     if not np.may_share_memory(table, x):
         front[...] = table.reshape(front.shape)
+
+
+@parallel
+def _filled(t, threads, x, mask, value, out):
+    """The value where the mask is true, else x, of which each block of the mask's size has the same mask."""
+    i, last = t * x.size // threads, (t + 1) * x.size // threads
+    while i < last:
+        first = i % mask.size
+        n = min(mask.size - first, last - i)
+        row, mask_row, out_row = x[i : i + n], mask[first : first + n], out[i : i + n]
+        for k in range(n):
+            out_row[k] = value if mask_row[k] else row[k]
+        i += n
+
+
+def filled(x, mask, value):
+    shape = mask.shape
+    while shape[:1] == (1,):
+        shape = shape[1:]
+    if mask.dtype != bool or np.ndim(value) or not x.size or mask.ndim > x.ndim or shape != x.shape[-len(shape) :]:
+        return NotImplemented
+    out = empty(x.shape, x.dtype)
+    flat = [contiguous(array).reshape(-1) for array in (x, mask, out)]
+    _filled(thread_count(x.size), *flat[:2], x.dtype.type(value), flat[2])
+    return out

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .elementary import dot, exponential, larger, largest, sum_of
+from .elementary import dot, exponential_below_0, larger, largest, sum_of
 from .jit import empty, inner
 from .layout import check_shapes, contiguous
 from .micro_kernel import micro_kernel
@@ -120,9 +120,9 @@ def _attend(
                 _add_mask(row, own, i + r, j)
                 new = larger(top[r], largest(row))
                 finite = q.dtype.type(0) if new == -np.inf else new
-                shrink = exponential(top[r] - finite)
+                shrink = exponential_below_0(top[r] - finite)
                 for c in range(row.size):
-                    row[c] = exponential(row[c] - finite)
+                    row[c] = exponential_below_0(row[c] - finite)
                 rest[:] = 0
                 total[r] = total[r] * shrink + sum_of(row)
                 top[r] = new
@@ -202,7 +202,7 @@ def _attend_gradient(
                     _add_mask(row, own, i + r, j)
                     mean = dot(to[r * values : (r + 1) * values], out[(first + r) * values :][:values])
                     for c in range(row.size):
-                        row[c] = exponential(row[c] - lse[first + r])
+                        row[c] = exponential_below_0(row[c] - lse[first + r])
                         back[c] = row[c] * (back[c] - mean)
                     rest[:], back_rest[:] = 0, 0
                 last = keys - j < KEYS

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from .elementary import dot, exponential, larger, largest, sum_of
+from .elementary import dot, exponential_below_0, larger, largest, sum_of
 from .jit import empty, inner
 from .layout import check_shapes, contiguous
 from .threads import parallel, thread_count
@@ -24,7 +24,7 @@ def exponentials(row, out):
     """Write eˣ of each number of a row less the largest; returns the largest, and the sum of what was written."""
     top = largest(row)
     for k in range(row.size):
-        out[k] = exponential(row[k] - top)
+        out[k] = exponential_below_0(row[k] - top)
     return top, sum_of(out)
 
 
@@ -49,7 +49,7 @@ def _softmax_of_rows_gradient(t, threads, g, out, gradient, logarithm):
         if logarithm:
             total = sum_of(g_row)
             for k in range(g_row.size):
-                gradient_row[k] = g_row[k] - exponential(out_row[k]) * total
+                gradient_row[k] = g_row[k] - exponential_below_0(out_row[k]) * total
         else:
             total = dot(g_row, out_row)
             for k in range(g_row.size):
@@ -72,7 +72,7 @@ def _softmax_of_columns(t, threads, x, out, scratch, logarithm):
         for k in range(n):
             row, out_row = x[block, k, first:last], out[block, k, first:last]
             for c in range(row.size):
-                power = exponential(row[c] - top[c])
+                power = exponential_below_0(row[c] - top[c])
                 out_row[c] = power
                 total[c] += power
         if logarithm:
@@ -109,7 +109,7 @@ def _softmax_of_columns_gradient(t, threads, g, out, gradient, scratch, logarith
             gradient_row = gradient[block, k, first:last]
             if logarithm:
                 for c in range(g_row.size):
-                    gradient_row[c] = g_row[c] - exponential(out_row[c]) * total[c]
+                    gradient_row[c] = g_row[c] - exponential_below_0(out_row[c]) * total[c]
             else:
                 for c in range(g_row.size):
                     gradient_row[c] = out_row[c] * (g_row[c] - total[c])

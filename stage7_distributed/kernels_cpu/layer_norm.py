@@ -1,24 +1,34 @@
 """Layer norm: the numbers that are normalized together are contiguous, as a row."""
 
 import math
+from functools import partial
 
 import numpy as np
 
-from .elementary import dot, sum_of
-from .jit import empty
+from .elementary import sum_of
+from .jit import empty, inner
 from .layout import check_shapes, contiguous
 from .threads import parallel, thread_count
+
+CHUNK = 64  # rows, of which the columns are summed in the array's own precision; from chunk to chunk it is float64
+summed = partial(inner, fastmath={"reassoc"})  # in an order that fits vectors
+
+
+@summed
+def _squares(row, m):
+    """The sum of (x − m)²."""
+    total = row.dtype.type(0)
+    for k in range(row.size):
+        total += (row[k] - m) * (row[k] - m)
+    return total
 
 
 @parallel
 def _moments(t, threads, x, mean, var):
-    scratch = np.empty(x.shape[1], x.dtype)
     for r in range(t * len(x) // threads, (t + 1) * len(x) // threads):
         row = x[r]
         mean[r] = sum_of(row) / x.dtype.type(row.size)
-        for k in range(row.size):
-            scratch[k] = row[k] - mean[r]
-        var[r] = dot(scratch, scratch) / x.dtype.type(row.size)
+        var[r] = _squares(row, mean[r]) / x.dtype.type(row.size)
 
 
 @parallel
@@ -29,22 +39,36 @@ def _normalized(t, threads, x, weight, bias, mean, scale, out):
             out_row[k] = (row[k] - m) * (weight[k] * s) + bias[k]
 
 
+@summed
+def _means(g, weight, row, m, s):
+    """Over a row: the means of g·weight and of g·weight·x̂."""
+    sum_g, sum_gx = row.dtype.type(0), row.dtype.type(0)
+    for k in range(row.size):
+        sum_g += g[k] * weight[k]
+        sum_gx += g[k] * weight[k] * ((row[k] - m) * s)
+    return sum_g / row.dtype.type(row.size), sum_gx / row.dtype.type(row.size)
+
+
 @parallel
 def _normalized_gradient(t, threads, g, x, weight, mean, scale, gradient, sums):
     """The gradient with respect to x, and the sums of the columns of g·x̂ and of g, of the rows of thread t."""
-    sum_gx, sum_g = sums[t, 0], sums[t, 1]
-    sum_gx[:], sum_g[:] = 0, 0
-    unit, g_unit, n = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype), x.dtype.type(x.shape[1])
-    for r in range(t * len(x) // threads, (t + 1) * len(x) // threads):
-        row, g_row, out, m, s = x[r], g[r], gradient[r], mean[r], scale[r]
-        for k in range(row.size):
-            unit[k] = (row[k] - m) * s
-            g_unit[k] = g_row[k] * weight[k]
-            sum_gx[k] += g_row[k] * unit[k]
-            sum_g[k] += g_row[k]
-        mean_g, mean_gx = sum_of(g_unit) / n, dot(g_unit, unit) / n
-        for k in range(row.size):
-            out[k] = (g_unit[k] - mean_g - unit[k] * mean_gx) * s
+    total_gx, total_g, wide = sums[t, 0], sums[t, 1], x.shape[1]
+    total_gx[:], total_g[:] = 0, 0
+    sum_gx, sum_g = np.empty(wide, x.dtype), np.empty(wide, x.dtype)
+    last = (t + 1) * len(x) // threads
+    for first in range(t * len(x) // threads, last, CHUNK):
+        sum_gx[:], sum_g[:] = 0, 0
+        for r in range(first, min(first + CHUNK, last)):
+            row, g_row, out, m, s = x[r], g[r], gradient[r], mean[r], scale[r]
+            mean_g, mean_gx = _means(g_row, weight, row, m, s)
+            for k in range(wide):
+                unit = (row[k] - m) * s
+                out[k] = (g_row[k] * weight[k] - mean_g - unit * mean_gx) * s
+                sum_gx[k] += g_row[k] * unit
+                sum_g[k] += g_row[k]
+        for k in range(wide):
+            total_gx[k] += sum_gx[k]
+            total_g[k] += sum_g[k]
 
 
 def last(dim, ndim):

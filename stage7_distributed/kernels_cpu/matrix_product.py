@@ -34,19 +34,19 @@ def _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, 
 
 @parallel
 def _multiply(
-    t, threads, count, a, b, bias, out, scratch, a_rows, out_rows, b_rows, packed_rows, m, n, k, a_step, b_step, floor
+    t, threads, a, b, bias, out, scratch, starts, a_rows, out_rows, b_rows, packed_rows, m, n, k, a_step, b_step, floor
 ):
     """max((m, k) @ (k, n) + bias, floor): blocks of rows for each panel of columns, which is packed once."""
     packed, width = scratch[t], scratch.shape[1] // k
     blocks, panels = -(-m // BLOCK), -(-n // width)
-    units = count * panels * blocks
+    units = starts.shape[1] * panels * blocks
     u, end = t * units // threads, (t + 1) * units // threads
     while u < end:
         i, j, block = u // (panels * blocks), u // blocks % panels * width, u % blocks
         several = min(blocks - block, end - u)  # of one panel, in one call, as its arguments cost as a tile does
         first, last = block * BLOCK, min((block + several) * BLOCK, m)
-        pack_panel(b[i * k * n : (i + 1) * k * n], j, n, k, b_step, packed, width, b_rows, packed_rows)
-        a_i, out_i = a[i * m * k : (i + 1) * m * k], out[i * m * n : (i + 1) * m * n]
+        pack_panel(b[starts[1, i] :], j, n, k, b_step, packed, width, b_rows, packed_rows)
+        a_i, out_i = a[starts[0, i] :], out[i * m * n : (i + 1) * m * n]
         if n - j > width // 2:
             _macro_kernel(
                 a_i, packed, bias, out_i, a_rows, out_rows, j, first, last, n, k, a_step, width, PRODUCT, floor
@@ -57,18 +57,39 @@ def _multiply(
 
 
 @lru_cache(maxsize=1024)
-def _product_plan(m, n, k, a_in_rows, b_in_rows, width):
-    """The offsets of the rows of both matrices, of the product and of a packed panel; and the strides within a row."""
-    a_row, a_step = (k, 1) if a_in_rows else (1, m)
-    b_row, b_step = (n, 1) if b_in_rows else (1, k)
+def _product_plan(m, n, k, a_layout, b_layout, width):
+    """Where each matrix begins; the offsets of rows, of both, of the product and of a packed panel; and strides."""
+    (a_row, a_step, a_starts), (b_row, b_step, b_starts) = a_layout, b_layout
+    starts = np.array([_starts(*a_starts), _starts(*b_starts)])
     tables = row_offsets(m, a_row), row_offsets(m, n), row_offsets(k, b_row), row_offsets(k, width)
-    return tables, (m, n, k, a_step, b_step)
+    return (starts, *tables), (m, n, k, a_step, b_step)
 
 
-def _flat(x):
-    """The numbers of matrices as a 1-D array, and whether they are row-major."""
+def _starts(shape, strides):
+    """Where each matrix of an array of matrices begins."""
+    starts = np.zeros(1, np.int64)
+    for n, stride in zip(shape, strides):
+        starts = np.add.outer(starts, np.arange(n) * stride).ravel()
+    return starts
+
+
+def _memory(x):
+    """The memory of matrices as a 1-D array, and how they lie there: strides of rows and in rows, and of the matrices.
+
+    They are copied if neither their rows nor their columns are contiguous.
+    """
     in_rows = x.strides[-1] == x.itemsize
-    return contiguous(x if in_rows else x.swapaxes(-1, -2)).reshape(-1), in_rows
+    x = x if in_rows else x.swapaxes(-1, -2)
+    if x.flags.carray:
+        memory, strides = x.reshape(-1), [math.prod(x.shape[d + 1 :]) for d in range(x.ndim - 1)]
+    elif x.flags.behaved and x.strides[-1] == x.itemsize and all([s > 0 and not s % x.itemsize for s in x.strides]):
+        strides = [s // x.itemsize for s in x.strides[:-1]]
+        size = x.shape[-1] + sum([(n - 1) * s for n, s in zip(x.shape, strides)])
+        memory = np.lib.stride_tricks.as_strided(x, (size,), (x.itemsize,))
+    else:
+        return _memory(contiguous(x) if in_rows else contiguous(x).swapaxes(-1, -2))
+    *matrices, row = strides
+    return memory, (row if in_rows else 1, 1 if in_rows else row, (x.shape[:-2], tuple(matrices)))
 
 
 def multiply(a, b, bias=None, floor=-np.inf, out=None):
@@ -78,15 +99,15 @@ def multiply(a, b, bias=None, floor=-np.inf, out=None):
     if down and n < m and b.strides[-1] == b.itemsize and bias is None and floor == -np.inf:
         product = multiply(b.swapaxes(-1, -2), a.swapaxes(-1, -2)).reshape(count, n, m)
         return transposed(product, (*batch, m, n), out)  # less to copy than a
-    (a, a_in_rows), (b, b_in_rows) = _flat(a), _flat(b)
     if down:
-        a, a_in_rows = transposed(a.reshape(count, k, m), (count, m, k)).reshape(-1), True
-    tables, sizes = _product_plan(m, n, k, a_in_rows, b_in_rows, width)
+        a = transposed(contiguous(a.swapaxes(-1, -2)).reshape(count, k, m), a.shape)
+    (a, a_layout), (b, b_layout) = _memory(a), _memory(b)
+    tables, sizes = _product_plan(m, n, k, a_layout, b_layout, width)
     if bias is None or n % width or not bias.flags.carray:
         bias = pack_bias(bias, 1, n, a.dtype).ravel()
     threads = thread_count(count * m * n * k // COST)
     out = empty((*batch, m, n), a.dtype) if out is None else out
-    _multiply(threads, count, a, b, bias, out.reshape(-1), empty((threads, k * width), a.dtype), *tables, *sizes, floor)
+    _multiply(threads, a, b, bias, out.reshape(-1), empty((threads, k * width), a.dtype), *tables, *sizes, floor)
     return out
 
 

@@ -5,10 +5,8 @@ packed once for all steps.
 """
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
-from .elementary import FLOAT32, FLOAT64, exponential, specialized, tanh
+from .elementary import abs, exp_below_0, in_kernels, tanh
 from .jit import empty, inner
 from .layout import check_shapes, contiguous
 from .micro_kernel import micro_kernel
@@ -21,22 +19,20 @@ __all__ = ["gru_gradient", "gru_states", "lstm_gradient", "lstm_states", "rnn_gr
 FIRST = np.zeros(1, np.int64)
 
 
-def hyperbolic_tangent(x):
-    """tanh x in a kernel, which is compiled for each dtype."""
-    raise NotImplementedError  # in Python
+def _sigmoid(x):
+    """1/(1 + e⁻ˣ)."""
+    power = exp_below_0(-abs(x))
+    return (1.0 if x > 0.0 else power) / (power + 1.0)
 
 
-@overload(hyperbolic_tangent, jit_options={"error_model": "numpy", "forceinline": True})
-def _hyperbolic_tangent(x):
-    return specialized(tanh, FLOAT32 if x == types.float32 else FLOAT64).py_func
+sigmoid, hyperbolic_tangent = in_kernels(_sigmoid), in_kernels(tanh)
 
 
 @inner
 def _squash(row):
     """1/(1 + e⁻ˣ) in the place of each number x."""
-    one = row.dtype.type(1)
     for k in range(row.size):
-        row[k] = one / (one + exponential(-row[k]))
+        row[k] = sigmoid(row[k])
 
 
 @inner
