@@ -454,6 +454,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("_between", "if align_corners", "if not align_corners", "scaling of images"),
     ],
     5: [
+        Fault("gelu_values", "x * below, below", "x * below, x", "modules"),
         Fault("add_at", "_add_at(x, index, g)", "x[index] = g", "indexing"),
         Fault(
             "affine_relu",

@@ -66,13 +66,16 @@ def kernel(function):
     return choose
 
 
-def elementwise(function):
-    """Replace an elementwise function by its own text, compiled as one loop, for float32 and float64 arrays."""
+def elementwise(function, results=1):
+    """Replace an elementwise function by its own text, compiled as one loop, for float32 and float64 arrays.
+
+    On the GPU one of two results stays as it is.
+    """
     if not COMPILED:
         return function
     from .kernels_cpu.elementwise import LEAST, elementwise
 
-    compiled = elementwise(function)
+    compiled = elementwise(function, results)
 
     @wraps(function)
     def choose(x, *others):
@@ -82,7 +85,7 @@ def elementwise(function):
                 out = compiled(x, *others) if x.size >= LEAST else out
             elif isinstance(x, Recorded):
                 out = x.record.call(choose, x, *others) if x.size >= LEAST else out
-            elif not on_host(x):
+            elif not on_host(x) and results == 1:
                 out = gpu_elementwise(function)(x, *others)
         return function(x, *others) if out is NotImplemented else out
 

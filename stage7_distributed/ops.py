@@ -6,6 +6,7 @@ A costly gradient is returned as a function of no arguments, which the engine ca
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -651,8 +652,15 @@ def _rows(x):
 
 def gelu(x):
     """x·Φ(x), where Φ is the normal distribution function (Hendrycks and Gimpel 2016);  d/dx = Φ(x) + x·φ(x)."""
+    out, below = gelu_values(x)
+    return out, lambda g: (gelu_gradient(g, x, below),)
+
+
+@partial(elementwise, results=2)
+def gelu_values(x):
+    """x·Φ(x) and Φ(x), which is read from memory once."""
     below = normal_cdf(x)
-    return x * below, lambda g: (gelu_gradient(g, x, below),)
+    return x * below, below
 
 
 @elementwise

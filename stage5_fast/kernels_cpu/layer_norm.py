@@ -32,9 +32,9 @@ def _moments(t, threads, x, mean, var):
 
 
 @parallel
-def _normalized(t, threads, x, weight, bias, mean, scale, out):
+def _normalized(t, threads, x, weight, bias, mean, var, eps, out):
     for r in range(t * len(x) // threads, (t + 1) * len(x) // threads):
-        row, out_row, m, s = x[r], out[r], mean[r], scale[r]
+        row, out_row, m, s = x[r], out[r], mean[r], x.dtype.type(1) / np.sqrt(var[r] + eps)
         for k in range(row.size):
             out_row[k] = (row[k] - m) * (weight[k] * s) + bias[k]
 
@@ -50,16 +50,16 @@ def _means(g, weight, row, m, s):
 
 
 @parallel
-def _normalized_gradient(t, threads, g, x, weight, mean, scale, gradient, sums):
+def _normalized_gradient(t, threads, g, x, weight, mean, var, eps, gradient, sums):
     """The gradient with respect to x, and the sums of the columns of g·x̂ and of g, of the rows of thread t."""
-    total_gx, total_g, wide = sums[t, 0], sums[t, 1], x.shape[1]
+    total_gx, total_g, wide, one = sums[t, 0], sums[t, 1], x.shape[1], x.dtype.type(1)
     total_gx[:], total_g[:] = 0, 0
     sum_gx, sum_g = np.empty(wide, x.dtype), np.empty(wide, x.dtype)
     last = (t + 1) * len(x) // threads
     for first in range(t * len(x) // threads, last, CHUNK):
         sum_gx[:], sum_g[:] = 0, 0
         for r in range(first, min(first + CHUNK, last)):
-            row, g_row, out, m, s = x[r], g[r], gradient[r], mean[r], scale[r]
+            row, g_row, out, m, s = x[r], g[r], gradient[r], mean[r], one / np.sqrt(var[r] + eps)
             mean_g, mean_gx = _means(g_row, weight, row, m, s)
             for k in range(wide):
                 unit = (row[k] - m) * s
@@ -99,9 +99,8 @@ def moments(x, dims):
 
 def normalized(x, weight, bias, mean, var, eps):
     out, n = empty(x.shape, x.dtype), weight.size
-    scale = (1 / np.sqrt(var + eps)).astype(x.dtype)
-    weight, bias, mean, scale = (contiguous(v).reshape(-1) for v in (weight, bias, mean, scale))
-    _normalized(thread_count(x.size), _rows(x, n), weight, bias, mean, scale, out.reshape(-1, n))
+    vectors = [contiguous(v).reshape(-1) for v in (weight, bias, mean, var)]
+    _normalized(thread_count(x.size), _rows(x, n), *vectors, x.dtype.type(eps), out.reshape(-1, n))
     return out
 
 
@@ -109,9 +108,8 @@ def normalized_gradient(g, x, weight, mean, var, eps):
     check_shapes(g.shape == x.shape, g, x)
     n, shape = weight.size, weight.shape
     gradient, threads = empty(x.shape, x.dtype), thread_count(4 * x.size)
-    scale = (1 / np.sqrt(var + eps)).astype(x.dtype)
-    weight, mean, scale = (contiguous(v).reshape(-1) for v in (weight, mean, scale))
+    vectors = [contiguous(v).reshape(-1) for v in (weight, mean, var)]
     sums = np.empty((threads, 2, n))
-    _normalized_gradient(threads, _rows(g, n), _rows(x, n), weight, mean, scale, gradient.reshape(-1, n), sums)
+    _normalized_gradient(threads, _rows(g, n), _rows(x, n), *vectors, x.dtype.type(eps), gradient.reshape(-1, n), sums)
     weight_gradient, bias_gradient = sums.sum(axis=0).astype(x.dtype)
     return gradient, weight_gradient.reshape(shape), bias_gradient.reshape(shape)

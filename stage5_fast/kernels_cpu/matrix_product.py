@@ -46,7 +46,7 @@ def _multiply(
         several = min(blocks - block, end - u)  # of one panel, in one call, as its arguments cost as a tile does
         first, last = block * BLOCK, min((block + several) * BLOCK, m)
         pack_panel(b[starts[1, i] :], j, n, k, b_step, packed, width, b_rows, packed_rows)
-        a_i, out_i = a[starts[0, i] :], out[i * m * n : (i + 1) * m * n]
+        a_i, out_i = a[starts[0, i] :], out[starts[2, i] :]
         if n - j > width // 2:
             _macro_kernel(
                 a_i, packed, bias, out_i, a_rows, out_rows, j, first, last, n, k, a_step, width, PRODUCT, floor
@@ -57,39 +57,56 @@ def _multiply(
 
 
 @lru_cache(maxsize=1024)
-def _product_plan(m, n, k, a_layout, b_layout, width):
-    """Where each matrix begins; the offsets of rows, of both, of the product and of a packed panel; and strides."""
-    (a_row, a_step, a_starts), (b_row, b_step, b_starts) = a_layout, b_layout
-    starts = np.array([_starts(*a_starts), _starts(*b_starts)])
-    tables = row_offsets(m, a_row), row_offsets(m, n), row_offsets(k, b_row), row_offsets(k, width)
-    return (starts, *tables), (m, n, k, a_step, b_step)
+def _layout(shape, strides, itemsize):
+    """How matrices lie in memory: the strides of rows and in rows, where each begins, and how many numbers there are.
 
-
-def _starts(shape, strides):
-    """Where each matrix of an array of matrices begins."""
-    starts = np.zeros(1, np.int64)
-    for n, stride in zip(shape, strides):
-        starts = np.add.outer(starts, np.arange(n) * stride).ravel()
-    return starts
-
-
-def _memory(x):
-    """The memory of matrices as a 1-D array, and how they lie there: strides of rows and in rows, and of the matrices.
-
-    They are copied if neither their rows nor their columns are contiguous.
+    Strides are in numbers; without dims for them, None stands for those of a matrix. None if neither their rows nor
+    their columns are contiguous.
     """
-    in_rows = x.strides[-1] == x.itemsize
-    x = x if in_rows else x.swapaxes(-1, -2)
-    if x.flags.carray:
-        memory, strides = x.reshape(-1), [math.prod(x.shape[d + 1 :]) for d in range(x.ndim - 1)]
-    elif x.flags.behaved and x.strides[-1] == x.itemsize and all([s > 0 and not s % x.itemsize for s in x.strides]):
-        strides = [s // x.itemsize for s in x.strides[:-1]]
-        size = x.shape[-1] + sum([(n - 1) * s for n, s in zip(x.shape, strides)])
-        memory = np.lib.stride_tricks.as_strided(x, (size,), (x.itemsize,))
-    else:
-        return _memory(contiguous(x) if in_rows else contiguous(x).swapaxes(-1, -2))
-    *matrices, row = strides
-    return memory, (row if in_rows else 1, 1 if in_rows else row, (x.shape[:-2], tuple(matrices)))
+    strides = [1 if n == 1 else stride / itemsize for n, stride in zip(shape, strides)]
+    if 1 not in strides[-2:] or not all([stride > 0 and stride == int(stride) for stride in strides]):
+        return None
+    *matrices, row, step = map(int, strides)
+    starts = np.zeros(1, np.int64)
+    for n, stride in zip(shape, matrices):
+        starts = np.add.outer(starts, np.arange(n) * stride).ravel()
+    return row, step, starts, 1 + sum((n - 1) * int(stride) for n, stride in zip(shape, strides))
+
+
+@lru_cache(maxsize=1024)
+def _product_plan(a, b, out, itemsize, width):
+    """What the kernel is told of three arrays of these shapes and strides, and how many numbers each has.
+
+    Where each matrix begins; the offsets of rows, of all and of a packed panel; sizes, and strides within a row.
+    """
+    (*_, m, k), n = a[0], b[0][-1]
+    rows, steps, starts, sizes = zip(*[_layout(*x, itemsize) for x in (a, b, out)])
+    tables = row_offsets(m, rows[0]), row_offsets(m, rows[2]), row_offsets(k, rows[1]), row_offsets(k, width)
+    return (np.array(starts), *tables, m, n, k, steps[0], steps[1]), sizes
+
+
+def _regular(x):
+    """The matrices themselves, or a copy if neither their rows nor their columns are contiguous."""
+    return x if x.flags.behaved and _layout(x.shape, x.strides, x.itemsize) else contiguous(x)
+
+
+def _memory(x, size):
+    """The numbers of matrices, and what lies between them, as a 1-D array."""
+    x = x.T if x.ndim == 2 and x.flags.f_contiguous else x
+    return x.reshape(-1) if x.flags.c_contiguous else np.lib.stride_tricks.as_strided(x, (size,), (x.itemsize,))
+
+
+def _empty_like(x, shape):
+    """An array whose dims lie in memory in the order of those of x, if those of x end with its last one.
+
+    The product of attention's weights with its values is as they are then: with the numbers of a place side by side.
+    """
+    if x.ndim == 2 or x.flags.c_contiguous or x.strides[-1] != x.itemsize:
+        return empty(shape, x.dtype)
+    before = range(x.ndim - 1)
+    order = sorted(before, key=lambda d: -x.strides[d])
+    out = empty((*[shape[d] for d in order], shape[-1]), x.dtype)
+    return out.transpose(*[order.index(d) for d in before], x.ndim - 1)
 
 
 def multiply(a, b, bias=None, floor=-np.inf, out=None):
@@ -101,13 +118,15 @@ def multiply(a, b, bias=None, floor=-np.inf, out=None):
         return transposed(product, (*batch, m, n), out)  # less to copy than a
     if down:
         a = transposed(contiguous(a.swapaxes(-1, -2)).reshape(count, k, m), a.shape)
-    (a, a_layout), (b, b_layout) = _memory(a), _memory(b)
-    tables, sizes = _product_plan(m, n, k, a_layout, b_layout, width)
+    a, b = _regular(a), _regular(b)
+    out = _empty_like(b, (*batch, m, n)) if out is None else out
+    arrays = a, b, out
+    plan, sizes = _product_plan(*[(x.shape, x.strides) for x in arrays], a.itemsize, width)
     if bias is None or n % width or not bias.flags.carray:
         bias = pack_bias(bias, 1, n, a.dtype).ravel()
     threads = thread_count(count * m * n * k // COST)
-    out = empty((*batch, m, n), a.dtype) if out is None else out
-    _multiply(threads, a, b, bias, out.reshape(-1), empty((threads, k * width), a.dtype), *tables, *sizes, floor)
+    a, b, memory = [_memory(x, size) for x, size in zip(arrays, sizes)]
+    _multiply(threads, a, b, bias, memory, empty((threads, k * width), a.dtype), *plan, floor)
     return out
 
 

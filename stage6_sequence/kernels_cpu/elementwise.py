@@ -40,10 +40,20 @@ def _of_three(t, threads, out, x, y, z, numbers):
         out[i] = FORMULA(x[i], y[i], z[i], *numbers)  # noqa: F821
 
 
+def _two_of_one(t, threads, out, second, x, numbers):
+    first, last = t * out.size // threads, (t + 1) * out.size // threads
+    out, second, x = out[first:last], second[first:last], x[first:last]
+    for i in range(out.size):
+        out[i], second[i] = FORMULA(x[i], *numbers)  # noqa: F821
+
+
+LOOPS = {(1, 1): _of_one, (2, 1): _of_two, (3, 1): _of_three, (1, 2): _two_of_one}
+
+
 @cache
-def _loop(function, dtype, arrays):
-    """The kernel of a function of so many arrays of the dtype, followed by numbers."""
-    loop = (_of_one, _of_two, _of_three)[arrays - 1]
+def _loop(function, dtype, arrays, results):
+    """The kernel of a function of so many arrays of the dtype, followed by numbers, with so many results."""
+    loop = LOOPS[arrays, results]
     names = {"__name__": __name__, "FORMULA": specialized(function, dtype)}
     copy = FunctionType(loop.__code__, names, function.__name__.strip("_"))
     copy.__qualname__ = f"{function.__qualname__}_{dtype}_{digest(function)}"  # the key in Numba's cache
@@ -64,7 +74,7 @@ def _text(function):
     return repr((code.co_code, code.co_consts, code.co_names, nested))
 
 
-def elementwise(function):
+def elementwise(function, results=1):
     """The function compiled, of one to three arrays of one shape and dtype; NotImplemented of others."""
     function = FUNCTIONS.get(function.__name__, function)
 
@@ -75,10 +85,10 @@ def elementwise(function):
         numbers = tuple([x.dtype.type(number) for number in others[len(arrays) - 1 :]])
         images = x.ndim == 4 and not x.flags.c_contiguous
         arrays = [(channels_last if images else contiguous)(x) for x in arrays]
-        out = empty(arrays[0].shape, x.dtype)
-        _loop(function, x.dtype, len(arrays))(
-            thread_count(COST * x.size), out.reshape(-1), *[x.reshape(-1) for x in arrays], numbers
-        )
-        return channels_first(out) if images else out
+        outs = [empty(arrays[0].shape, x.dtype) for _ in range(results)]
+        kernel = _loop(function, x.dtype, len(arrays), results)
+        kernel(thread_count(COST * x.size), *[x.reshape(-1) for x in (*outs, *arrays)], numbers)
+        outs = tuple(map(channels_first, outs)) if images else tuple(outs)
+        return outs if results > 1 else outs[0]
 
     return run

@@ -6,11 +6,12 @@ takes as long again. Here a kernel is called through its address, and what is co
 
 import ctypes
 import os
-from functools import wraps
+from functools import cache, wraps
 from types import FunctionType
 
 import numba
 from llvmlite import ir
+from llvmlite.binding import address_of_symbol
 from numba import config, int64
 from numba.core import cgutils, types
 from numba.core.callconv import RETCODE_NONE, RETCODE_OK
@@ -32,7 +33,14 @@ ENOUGH = 16384  # numbers, above which several threads are faster than one
 
 def thread_count(size):
     """The number of threads for an array of this size."""
-    return numba.get_num_threads() if size > ENOUGH and not _forked else 1
+    return _number_of_threads()() if size > ENOUGH and not _forked else 1
+
+
+@cache
+def _number_of_threads():
+    """What `numba.get_num_threads` asks, after two locks each time, and what is compiled asks directly."""
+    numba.get_num_threads()  # starts the threads
+    return ctypes.PYFUNCTYPE(ctypes.c_int)(address_of_symbol("get_num_threads"))
 
 
 def _after_fork():
