@@ -254,7 +254,7 @@ class Program:
         (m, k), n = a.shape[-2:], b.shape[-1]
         down = m <= 2 and n >= 8 and b.strides[-1] != b.itemsize
         if out.size * k > (INLINED_DOWN if down else INLINED):
-            planes = out.size * k >= THREADED and out.flags.c_contiguous
+            planes = out.size * k >= THREADED and out.strides[-1] == out.itemsize
             call = Call(multiply if planes else np.matmul, (a, b), {"out": out}, label=label)
             call.arrays = [a, b, out]
             return [call]

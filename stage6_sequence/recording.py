@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from .device import Recorded, Setting
+from .kernels_cpu.matrix_product import laid_out_like
 from .kernels_cpu.threads import ENOUGH
 from .random import Generator, default_generator
 
@@ -257,6 +258,9 @@ class Record:
         a, b = self.raw(x), self.raw(y)
         with np.errstate(all="ignore"):
             value = np.array(np.matmul(a, b))
+        if a.ndim == b.ndim > 2:
+            value, numbers = laid_out_like(b, value.shape, np.empty), value
+            value[...] = numbers
         out = self.new(value)
         rows, columns = a if a.ndim > 1 else a[None], b if b.ndim > 1 else b[:, None]
         full = value[..., None, :] if a.ndim == 1 and b.ndim > 1 else value

@@ -96,16 +96,16 @@ def _memory(x, size):
     return x.reshape(-1) if x.flags.c_contiguous else np.lib.stride_tricks.as_strided(x, (size,), (x.itemsize,))
 
 
-def _empty_like(x, shape):
+def laid_out_like(x, shape, new=empty):
     """An array whose dims lie in memory in the order of those of x, if those of x end with its last one.
 
     The product of attention's weights with its values is as they are then: with the numbers of a place side by side.
     """
     if x.ndim == 2 or x.flags.c_contiguous or x.strides[-1] != x.itemsize:
-        return empty(shape, x.dtype)
+        return new(shape, x.dtype)
     before = range(x.ndim - 1)
     order = sorted(before, key=lambda d: -x.strides[d])
-    out = empty((*[shape[d] for d in order], shape[-1]), x.dtype)
+    out = new((*[shape[d] for d in order], shape[-1]), x.dtype)
     return out.transpose(*[order.index(d) for d in before], x.ndim - 1)
 
 
@@ -113,13 +113,14 @@ def multiply(a, b, bias=None, floor=-np.inf, out=None):
     """max(a b + bias, floor): (…, m, k), (…, k, n), (n,) or None -> (…, m, n), perhaps into `out`."""
     (*batch, m, k), n, width = a.shape, b.shape[-1], 2 * lanes(a.dtype)
     count, down = math.prod(batch), a.strides[-1] != a.itemsize and m * a.itemsize >= STRIDE and k > 256
-    if down and n < m and b.strides[-1] == b.itemsize and bias is None and floor == -np.inf:
+    plain = bias is None and floor == -np.inf and (out is None or out.flags.c_contiguous)
+    if down and plain and n < m and b.strides[-1] == b.itemsize:
         product = multiply(b.swapaxes(-1, -2), a.swapaxes(-1, -2)).reshape(count, n, m)
         return transposed(product, (*batch, m, n), out)  # less to copy than a
     if down:
         a = transposed(contiguous(a.swapaxes(-1, -2)).reshape(count, k, m), a.shape)
     a, b = _regular(a), _regular(b)
-    out = _empty_like(b, (*batch, m, n)) if out is None else out
+    out = laid_out_like(b, (*batch, m, n)) if out is None else out
     arrays = a, b, out
     plan, sizes = _product_plan(*[(x.shape, x.strides) for x in arrays], a.itemsize, width)
     if bias is None or n % width or not bias.flags.carray:
