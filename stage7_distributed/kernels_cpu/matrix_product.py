@@ -34,17 +34,19 @@ def _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, 
 
 @parallel
 def _multiply(
-    t, threads, a, b, bias, out, scratch, starts, a_rows, out_rows, b_rows, packed_rows, m, n, k, a_step, b_step, floor
+    t, threads, a, b, bias, out, scratch, starts, a_rows, out_rows, b_rows, packed_rows, sizes, steps, parts, floor
 ):
-    """max((m, k) @ (k, n) + bias, floor): blocks of rows for each panel of columns, which is packed once."""
-    packed, width = scratch[t], scratch.shape[1] // k
-    blocks, panels = -(-m // BLOCK), -(-n // width)
-    units = starts.shape[1] * panels * blocks
+    """max((m, k) @ (k, n) + bias, floor): for each part of the rows, each panel of columns is packed once."""
+    packed, (m, n, k), (a_step, b_step) = scratch[t], sizes, steps
+    width = packed.size // k
+    panels, blocks = -(-n // width), -(-m // (parts * BLOCK))  # blocks in a part
+    units = starts.shape[1] * parts * panels * blocks
     u, end = t * units // threads, (t + 1) * units // threads
     while u < end:
-        i, j, block = u // (panels * blocks), u // blocks % panels * width, u % blocks
+        i, j, block = u // (parts * panels * blocks), u // blocks % panels * width, u % blocks
         several = min(blocks - block, end - u)  # of one panel, in one call, as its arguments cost as a tile does
-        first, last = block * BLOCK, min((block + several) * BLOCK, m)
+        first = (u // (panels * blocks) % parts * blocks + block) * BLOCK
+        last = min(first + several * BLOCK, m)
         pack_panel(b[starts[1, i] :], j, n, k, b_step, packed, width, b_rows, packed_rows)
         a_i, out_i = a[starts[0, i] :], out[starts[2, i] :]
         if n - j > width // 2:
@@ -82,7 +84,7 @@ def _product_plan(a, b, out, itemsize, width):
     (*_, m, k), n = a[0], b[0][-1]
     rows, steps, starts, sizes = zip(*[_layout(*x, itemsize) for x in (a, b, out)])
     tables = row_offsets(m, rows[0]), row_offsets(m, rows[2]), row_offsets(k, rows[1]), row_offsets(k, width)
-    return (np.array(starts), *tables, m, n, k, steps[0], steps[1]), sizes
+    return (np.array(starts), *tables, (m, n, k), steps[:2]), sizes
 
 
 def _regular(x):
@@ -126,8 +128,9 @@ def multiply(a, b, bias=None, floor=-np.inf, out=None):
     if bias is None or n % width or not bias.flags.carray:
         bias = pack_bias(bias, 1, n, a.dtype).ravel()
     threads = thread_count(count * m * n * k // COST)
+    parts = threads if count == 1 and m >= n else 1  # then a thread's rows are those of its other kernels: in its cache
     a, b, memory = [_memory(x, size) for x, size in zip(arrays, sizes)]
-    _multiply(threads, a, b, bias, memory, empty((threads, k * width), a.dtype), *plan, floor)
+    _multiply(threads, a, b, bias, memory, empty((threads, k * width), a.dtype), *plan, parts, floor)
     return out
 
 
