@@ -84,7 +84,7 @@ FAULTS = {  # by the rung on which the text arrives
     1: [
         Fault("add", "(g, g)", "(g, 2 * g)", "arithmetic"),
         Fault("sub", "(g, -g)", "(g, g)", "arithmetic"),
-        Fault("mul", "(g * y, ", "(g * x, ", "arithmetic"),
+        Fault("mul", "(g * y, g * x)", "(g * x, g * y)", "arithmetic"),
         Fault("div", "-g * out / y", "-g * out", "arithmetic"),
         Fault("pow", "g * y * _pow", "g * _pow", "arithmetic"),
         Fault("pow", "g * out * _log", "g * _log", "arithmetic"),
