@@ -352,6 +352,21 @@ def test_a_product_adds_its_bias_itself_and_nothing_else(stage, capture, what):
             np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-5)
 
 
+def test_a_large_product_lies_in_memory_as_without_capture(stage, capture):
+    """What attention makes of its values is copied by neither then."""
+    x = stage.package.from_numpy(np.random.default_rng(0).standard_normal((4, 64, 192), "f4"))
+
+    def attend(x):
+        q, k, v = [y.view(4, 64, 4, 16).transpose(1, 2) for y in x.split(64, dim=2)]
+        return (stage.package.softmax(q @ k.transpose(-2, -1), dim=-1) @ v).transpose(1, 2).reshape(4, 64, 64)
+
+    step, wanted = capture(attend), np.array(attend(x))
+    for _ in range(4):
+        np.testing.assert_allclose(np.array(step(x)), wanted, rtol=1e-5, atol=1e-6)
+    copies = step.source.count("ops.in_order")
+    assert (step.source.count("multiply_0("), copies) == (2, 3), step.source  # of queries, keys and values, none after
+
+
 OWN = {}  # of each package a generator that is there before the step
 
 

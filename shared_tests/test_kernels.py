@@ -552,6 +552,25 @@ def test_elementary_functions_are_exact_to_a_few_last_digits(stage, compiled, na
 
 
 @kernels
+@dtypes
+def test_products_of_views_are_those_of_copies(stage, dtype):
+    """Queries, keys and values that lie side by side; and the product with values lies in memory as they do."""
+    multiply = stage.part("kernels_cpu.matrix_product").multiply
+    joint = np.random.default_rng(0).integers(-2, 3, (3, 70, 240)).astype(dtype)
+    q, k, v = (x.reshape(3, 70, 4, 20).transpose(0, 2, 1, 3) for x in np.split(joint, 3, axis=2))
+    seen = q @ k.swapaxes(-1, -2)
+    pairs = [(q, k.swapaxes(-1, -2)), (seen, v), (seen.swapaxes(-1, -2), v), (q.swapaxes(-1, -2), seen)]
+    pairs += [
+        (q[:, ::-1], k.swapaxes(-1, -2)),
+        (seen[..., ::2], v[..., ::2, :]),
+        (np.broadcast_to(q[:1], q.shape), seen[..., :20, :]),
+    ]
+    for a, b in pairs:
+        np.testing.assert_array_equal(multiply(a, b), a @ b)
+    assert multiply(seen, v).transpose(0, 2, 1, 3).flags.c_contiguous
+
+
+@kernels
 @every_kernel
 @pytest.mark.parametrize("dtype", ["float16", np.dtype("float32").newbyteorder().str])
 @settings(max_examples=10)

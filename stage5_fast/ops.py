@@ -658,7 +658,7 @@ def gelu(x):
 
 @partial(elementwise, results=2)
 def gelu_values(x):
-    """x·Φ(x) and Φ(x), which is read from memory once."""
+    """x·Φ(x) and Φ(x), in one pass over memory."""
     below = normal_cdf(x)
     return x * below, below
 

@@ -29,7 +29,7 @@ COMPARISONS |= {"logical_and", "logical_or", "logical_not"}
 REDUCED = {"add", "maximum", "minimum"}
 BY_VALUE = {"argwhere", "compress", "extract", "flatnonzero", "nonzero", "unique", "setdiff1d", "union1d", "histogram"}
 OF_SHAPES = {"may_share_memory", "shares_memory", "shape", "ndim", "size", "result_type", "can_cast"}
-# Kernels in whose place NumPy's function is recorded: products, of any size, and others of small arrays
+# Kernels in whose place NumPy's function is recorded: products and masks, of any size, and others of small arrays
 INLINED = {"affine", "affine_relu", "affine_to_bias", "affine_to_weight", "affine_to_x", "filled", "product"}
 INLINED_SMALL = {"adadelta", "adagrad", "adam", "in_order", "nll", "nll_gradient", "rectify", "rectify_gradient"}
 INLINED_SMALL |= {"moments", "normalized", "rmsprop", "sgd"}

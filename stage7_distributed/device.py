@@ -69,7 +69,7 @@ def kernel(function):
 def elementwise(function, results=1):
     """Replace an elementwise function by its own text, compiled as one loop, for float32 and float64 arrays.
 
-    On the GPU one of two results stays as it is.
+    On the GPU a function of two results isn't compiled: its own text runs.
     """
     if not COMPILED:
         return function

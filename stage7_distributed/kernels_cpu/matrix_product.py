@@ -62,8 +62,8 @@ def _multiply(
 def _layout(shape, strides, itemsize):
     """How matrices lie in memory: the strides of rows and in rows, where each begins, and how many numbers there are.
 
-    Strides are in numbers; without dims for them, None stands for those of a matrix. None if neither their rows nor
-    their columns are contiguous.
+    Strides are in numbers; what lies between the matrices counts too. None if neither their rows nor their columns are
+    contiguous.
     """
     strides = [1 if n == 1 else stride / itemsize for n, stride in zip(shape, strides)]
     if 1 not in strides[-2:] or not all([stride > 0 and stride == int(stride) for stride in strides]):
