@@ -122,7 +122,7 @@ def rows():
     for place in order:
         names = places(TOP)[place]
         for name, value in sorted(names.items(), key=lambda item: item[0].lower()):
-            theirs = resolved(f"{place}.{name}")
+            theirs = inspect.unwrap(resolved(f"{place}.{name}"))  # its compiler wraps some, once it is imported
             again = [(theirs, x) for x in known] if callable(theirs) else [(value, x) for x in ours if theirs is None]
             if place not in ("torch", *METHODS) and any(x is y for x, y in again):
                 continue  # it has another place already, as torch.no_grad for torch.autograd.no_grad
