@@ -520,14 +520,14 @@ def dot_of(stage):
 
 @capability("arithmetic")
 def test_dot_is_a_sum_of_products(stage):
-    """Of two lists, of a list with itself, and with what has no gradient: as by `*` and `+`, one after the other."""
+    """Of two lists, of a list with itself, with what has no gradient and with numbers: as by `*` and `+` in turn."""
 
     def results(dot):
         x, y = (
             [stage.package.Tensor(number) for number in numbers] for numbers in ((1.5, -2.0, 0.5), (3.0, 0.25, -1.0))
         )
         constants = [(a + b).detach() for a, b in zip(x, y)]
-        out = dot(x, y) * dot(x, x) + dot(constants, y)
+        out = dot(x, y) * dot(x, x) + dot(constants, y) + dot(x, [2.0, 3, -0.5]) + dot([1.0, 2.0, 3.0], [2.0, 0.5, 1.0])
         out.backward()
         return [out.item(), *[a.grad for a in (*x, *y)]]
 
@@ -536,12 +536,12 @@ def test_dot_is_a_sum_of_products(stage):
 
 
 @capability("error messages")
-def test_dot_takes_two_lists_of_tensors_of_one_length(stage):
+def test_dot_takes_two_lists_of_one_length(stage):
     dot, x = dot_of(stage), stage.package.Tensor(2.0)
     with pytest.raises(ValueError, match="dot: wanted lists of one length, got 2 and 1 numbers"):
         dot([x, x], [x])
-    with pytest.raises(TypeError, match="dot: wanted two lists of Tensors"):
-        dot([x], [2.0])
+    with pytest.raises(TypeError, match="dot: wanted two lists of Tensors or numbers"):
+        dot([x], ["2"])
     with stage.package.no_grad():
         assert not dot([x], [x]).requires_grad
     assert dot([x], [x]).inputs == (x, x) and not dot([x.detach()], [x.detach()]).requires_grad

@@ -10,10 +10,11 @@ from .grad_mode import recording as _recording
 _new = object.__new__
 
 
-def _node(data, op=None, edges=()):
+def _node(data, op=None, inputs=(), derivatives=()):
     """The Tensor that a rule returned; without an op it is a constant."""
     tensor = _new(Tensor)
-    tensor.data, tensor.grad, tensor.requires_grad, tensor.op, tensor.edges = data, None, op is not None, op, edges
+    tensor.data, tensor.grad, tensor.requires_grad = data, None, op is not None
+    tensor.op, tensor.inputs, tensor.derivatives = op, inputs, derivatives
     return tensor
 
 
@@ -37,7 +38,7 @@ def _unary(rule):
         except (ArithmeticError, ValueError) as error:
             raise _failed(rule.__name__, (x,), error) from None
         if x.requires_grad and _recording.get():
-            return _node(out, rule.__name__, ((x, *backward(1.0)),))
+            return _node(out, rule.__name__, (x,), backward(1.0))
         return _node(out)
 
     return method
@@ -59,8 +60,7 @@ def _binary(rule):
         except (ArithmeticError, ValueError) as error:
             raise _failed(op, (x, y), error) from None
         if (x.requires_grad or y.requires_grad) and _recording.get():
-            dx, dy = backward(1.0)
-            return _node(out, op, ((x, dx), (y, dy)))
+            return _node(out, op, (x, y), backward(1.0))
         return _node(out)
 
     def reflected(y, x):
@@ -85,21 +85,16 @@ class Tensor:
 
     `data` is the number, `grad` the gradient that `backward()` computed (None before the first), `requires_grad`
     says whether it gets one; the default is True, unlike that of `torch.tensor`. `op` is the rule that made it, or
-    None, and `edges` are its inputs: pairs of a Tensor and the derivative with respect to it.
+    None, `inputs` are the Tensors that it was made from, and `derivatives` those with respect to them, in their order.
     """
 
-    __slots__ = ("data", "grad", "requires_grad", "op", "edges")
+    __slots__ = ("data", "grad", "requires_grad", "op", "inputs", "derivatives")
 
     def __init__(self, data, requires_grad=True):
         if not isinstance(data, Real):
             raise TypeError(f"Tensor: wanted a number, got {type(data).__name__}")
         self.data, self.grad, self.requires_grad = float(data), None, requires_grad
-        self.op, self.edges = None, ()
-
-    @property
-    def inputs(self):
-        """The Tensors that it was made from."""
-        return tuple(x for x, _ in self.edges)
+        self.op, self.inputs, self.derivatives = None, (), ()
 
     def backward(self, gradient=1.0):
         """Add the gradient of this number, times `gradient`, to the `grad` of every leaf it depends on.
@@ -114,7 +109,7 @@ class Tensor:
         self.grad = gradient if self.grad is None else self.grad + gradient
         for tensor in reversed(order):
             g = tensor.grad
-            for x, slope in tensor.edges:
+            for x, slope in zip(tensor.inputs, tensor.derivatives):
                 if x.requires_grad:
                     if callable(slope):
                         try:
@@ -162,16 +157,17 @@ class Tensor:
 
 
 def dot(x, y):
-    """Σ xᵢyᵢ of two lists of Tensors, of one length, as a single step of the graph."""
+    """Σ xᵢyᵢ of two lists of Tensors or numbers, of one length, as a single step of the graph."""
     if len(x) != len(y):
         raise ValueError(f"dot: wanted lists of one length, got {len(x)} and {len(y)} numbers")
+    inputs = [x if isinstance(x, Tensor) else _constant(x) for x in (*x, *y)]
     try:
-        out, backward = ops.dot([xi.data for xi in x], [yi.data for yi in y])
+        numbers = [x.data for x in inputs]
     except AttributeError:
-        raise TypeError("dot: wanted two lists of Tensors") from None
-    inputs = (*x, *y)
+        raise TypeError("dot: wanted two lists of Tensors or numbers") from None
+    out, backward = ops.dot(numbers[: len(x)], numbers[len(x) :])
     if _recording.get() and any([x.requires_grad for x in inputs]):
-        return _node(out, "dot", tuple(zip(inputs, backward(1.0))))
+        return _node(out, "dot", tuple(inputs), backward(1.0))
     return _node(out)
 
 
@@ -189,7 +185,7 @@ def topological_order(root):
             seen.add(tensor)
             stack.append(tensor)
             stack.append(None)
-            for x, _ in tensor.edges:
+            for x in tensor.inputs:
                 if x.op:
                     stack.append(x)
     return order

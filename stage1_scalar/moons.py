@@ -8,7 +8,7 @@ import random
 from math import cos, pi, sin
 from time import perf_counter
 
-from . import Tensor, no_grad
+from . import Tensor, dot, no_grad
 from .demo import check_finite, draw_moons, progress, report, run, say, write_picture
 
 
@@ -47,7 +47,7 @@ class Neuron(Module):
         self.nonlin = nonlin
 
     def __call__(self, x):
-        act = sum((wi * xi for wi, xi in zip(self.w, x)), self.b)
+        act = dot(self.w, x) + self.b
         return act.relu() if self.nonlin else act
 
     def parameters(self):

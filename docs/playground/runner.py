@@ -150,7 +150,7 @@ def said(tensor, changed, names):
         root = list(changed)[-1]
         return [f"backward() begins with {called(root)}: its gradient with respect to itself is {changed[root]:.4g}."]
     says = [f"{called(tensor)} has all of its gradient, and passes it on:"]
-    for x, slope in tensor.edges:
+    for x, slope in zip(tensor.inputs, tensor.derivatives):
         if x.requires_grad:
             slope = slope() if callable(slope) else slope
             how = "=" if x.grad is None else "+="
