@@ -106,6 +106,77 @@ def test_an_update_is_pytorchs(engine, torch, name):
     np.testing.assert_allclose(engine.value(ours), theirs.numpy(), rtol=1e-14)
 
 
+WHOLES = {
+    "a tensor": lambda x: x,
+    "its first columns": lambda x: x[:, :, :2],
+    "every second row": lambda x: x[:, ::2],
+    "its dims permuted": lambda x: x.permute(2, 0, 1),
+    "its matrices transposed": lambda x: x.transpose(1, 2),
+}
+VIEWS = {
+    "view": lambda x: x.view(x.shape[0], x.shape[1], 1, -1),
+    "view_as": lambda x: x.view_as(x),
+    "reshape": lambda x: x.reshape(-1),
+    "flatten": lambda x: x.flatten(1),
+    "flatten of the first dims": lambda x: x.flatten(0, 1),
+    "unflatten": lambda x: x.unflatten(0, (1, -1)),
+    "squeeze": lambda x: x[:1].squeeze(),
+    "squeeze of a dim": lambda x: x[:1].squeeze(0),
+    "unsqueeze": lambda x: x.unsqueeze(1),
+    "ravel": lambda x: x.ravel(),
+    "split": lambda x: x.split(1, dim=1)[1],
+    "chunk": lambda x: x.chunk(2)[0],
+    "tensor_split": lambda x: x.tensor_split(2, dim=1)[0],
+    "unbind": lambda x: x.unbind(1)[0],
+    "narrow": lambda x: x.narrow(1, 0, 1),
+    "select": lambda x: x.select(1, 1),
+    "movedim": lambda x: x.movedim(0, -1),
+    "swapaxes": lambda x: x.swapaxes(0, 1),
+    "mT": lambda x: x.mT,
+    "t": lambda x: x[0].t(),
+    "None": lambda x: x[None],
+    "...": lambda x: x[..., 0],
+}
+
+
+@in_place
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("whole", WHOLES)
+def test_a_view_of_a_view_shares_its_memory_where_pytorchs_does(engine, torch, whole, view):
+    """What is written into it changes the whole; a copy leaves the whole as it is."""
+
+    def results(lib):
+        x = lib.tensor(np.arange(60.0).reshape(3, 4, 5))
+        VIEWS[view](WHOLES[whole](x)).add_(100.0)
+        return np.array(x.tolist())
+
+    np.testing.assert_array_equal(results(engine.package), results(torch))
+
+
+OF_SEVERAL = {"split", "chunk", "tensor_split", "unbind"}  # which PyTorch refuses to update within the graph
+
+
+@in_place
+@pytest.mark.parametrize("view", [view for view in VIEWS if view not in OF_SEVERAL])
+@pytest.mark.parametrize("whole", WHOLES)
+def test_so_it_does_within_the_graph(engine, torch, whole, view):
+    def gradient(lib):
+        x = lib.tensor(np.arange(60.0).reshape(3, 4, 5), requires_grad=True)
+        y = x * 1
+        VIEWS[view](WHOLES[whole](y)).mul_(3.0)
+        (y * y).sum().backward()
+        return np.array(x.grad.tolist())
+
+    np.testing.assert_array_equal(gradient(engine.package), gradient(torch))
+
+
+@in_place
+def test_windows_are_not_written_to(engine):
+    """PyTorch's overlap in memory; here they are a copy, in which an update would be lost."""
+    with pytest.raises(RuntimeError, match="add: this memory is read-only"):
+        engine.package.arange(6.0).unfold(0, 3, 1).add_(1)
+
+
 REFUSED = {
     "floats into integers": lambda lib: lib.arange(3).add_(0.5),
     "a larger shape": lambda lib: lib.zeros(3).add_(lib.zeros(2, 3)),

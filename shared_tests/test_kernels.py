@@ -361,7 +361,7 @@ def convolve_to_weight(k, x, weight, bias, g, **sizes):
 
 KERNELS = {
     "rectify": Row(elementwise, lambda k, x, g: k.rectify(x)),
-    "in_order": Row(elementwise, lambda k, x, g: k.in_order(x)),
+    "reshaped": Row(elementwise, lambda k, x, g: k.reshaped(x, x.size)),
     "rectify_gradient": Row(elementwise, lambda k, x, g: k.rectify_gradient(g, x)),
     "affine": Row(layers, lambda k, x, weight, bias, g: k.affine(x, weight, bias)),
     "affine_relu": Row(layers, lambda k, x, weight, bias, g: k.affine_relu(x, weight, bias)),

@@ -13,7 +13,6 @@ from numpy.lib.array_utils import normalize_axis_index
 from . import functions, pointwise, selection
 from .creation import size_of
 from .engine import Tensor, _binary, _named, _operand, _unary, cat, in_place
-from .ops import in_order
 
 float16, float32, float64 = half, float, double = [np.dtype(f"float{bits}") for bits in (16, 32, 64)]
 int8, int16, int32, int64 = [np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)]
@@ -180,7 +179,7 @@ def contiguous(self):
 
 def is_contiguous(self):
     """Whether the tensor is contiguous in memory."""
-    return in_order(self._data) is self._data
+    return self._data.flags.c_contiguous
 
 
 def stride(self, dim=None):

@@ -385,6 +385,7 @@ def unfold(x, dimension, size, step):
     out, backward = index_select(x, dim, places)
     flat, shape = out.shape, (*out.shape[:dim], *places.shape, *out.shape[dim + 1 :])
     windows = np.moveaxis(out.reshape(shape), dim + 1, -1)
+    windows = np.broadcast_to(windows, windows.shape)  # read-only: in PyTorch what is written there changes x
     return windows, lambda g: backward(np.moveaxis(g, -1, dim + 1).reshape(flat))
 
 

@@ -380,14 +380,9 @@ def to(x, device):
 
 
 def reshape(x, *sizes, shape=None):
-    """The numbers of x, in order, in another shape; a size of -1 is inferred."""
+    """The numbers of x, in order, in another shape; a size of -1 is inferred. A view, if that is possible."""
     before = x.shape
-    return in_order(x).reshape(*sizes if shape is None else [shape]), lambda g: (g.reshape(before),)
-
-
-def in_order(x):
-    """x itself if it is contiguous in memory, else a contiguous copy."""
-    return x if x.flags.c_contiguous else x.copy()
+    return x.reshape(*sizes if shape is None else [shape]), lambda g: (g.reshape(before),)
 
 
 def flatten(x, start_dim=0, end_dim=-1):

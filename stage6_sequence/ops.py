@@ -391,15 +391,15 @@ def to(x, device):
 
 
 def reshape(x, *sizes, shape=None):
-    """The numbers of x, in order, in another shape; a size of -1 is inferred."""
+    """The numbers of x, in order, in another shape; a size of -1 is inferred. A view, if that is possible."""
     before = x.shape
-    return in_order(x).reshape(*sizes if shape is None else [shape]), lambda g: (g.reshape(before),)
+    return reshaped(x, *sizes if shape is None else [shape]), lambda g: (g.reshape(before),)
 
 
 @kernel
-def in_order(x):
-    """x itself if it is contiguous in memory, else a contiguous copy."""
-    return x if x.flags.c_contiguous else x.copy()
+def reshaped(x, *sizes):
+    """x in another shape, as a function on arrays."""
+    return x.reshape(*sizes)
 
 
 def flatten(x, start_dim=0, end_dim=-1):

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from .device import Recorded, Setting
+from .kernels_cpu.layout import transposed_by_reshape
 from .kernels_cpu.matrix_product import laid_out_like
 from .kernels_cpu.threads import ENOUGH
 from .random import Generator, default_generator
@@ -31,7 +32,7 @@ BY_VALUE = {"argwhere", "compress", "extract", "flatnonzero", "nonzero", "unique
 OF_SHAPES = {"may_share_memory", "shares_memory", "shape", "ndim", "size", "result_type", "can_cast"}
 # Kernels in whose place NumPy's function is recorded: products and masks, of any size, and others of small arrays
 INLINED = {"affine", "affine_relu", "affine_to_bias", "affine_to_weight", "affine_to_x", "filled", "product"}
-INLINED_SMALL = {"adadelta", "adagrad", "adam", "in_order", "nll", "nll_gradient", "rectify", "rectify_gradient"}
+INLINED_SMALL = {"adadelta", "adagrad", "adam", "nll", "nll_gradient", "rectify", "rectify_gradient"}
 INLINED_SMALL |= {"moments", "normalized", "rmsprop", "sgd"}
 
 READ = "it reads a number, which will be another in each step: return the tensor, and read it after the call"
@@ -665,8 +666,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin, Recorded):
         """What a kernel makes of this array: itself called, or what NumPy's function does, where that is as fast."""
         name, floats = function.__name__, self.dtype in (np.float32, np.float64) and self.ndim
         inlined = name in INLINED or name in INLINED_SMALL and self.size <= ENOUGH
-        if name == "in_order" and self.flags.c_contiguous:
-            return self
+        if name == "reshaped" and not transposed_by_reshape(self.array, *arguments):
+            return function(self, *arguments)
         if inlined and name == "rectify_gradient":
             return np.where(arguments[0], self, arguments[0])  # without a look at the numbers, which NumPy's takes
         if not floats or self.size < least or inlined:

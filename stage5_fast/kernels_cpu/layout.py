@@ -1,13 +1,17 @@
 """Memory layout: images are (N, H, W, C), channels last, so that the lanes of a register are channels."""
 
+import math
+from itertools import accumulate
+from operator import mul
+
 import numpy as np
 
 from .jit import empty
 from .registers import lanes, lanes_of, transpose
 from .threads import parallel, thread_count
 
-__all__ = ["in_order"]
-THRESHOLDS = {"in_order": 8192}
+__all__ = ["reshaped"]
+THRESHOLDS = {"reshaped": 8192}
 
 
 def contiguous(x):
@@ -58,11 +62,23 @@ def channels_first(x):
     return x.transpose(0, 3, 1, 2)
 
 
-def in_order(x):
-    if x.ndim != 4 or not x.size or x.flags.c_contiguous or not x.transpose(0, 2, 3, 1).flags.carray:
+def transposed_by_reshape(x, *sizes):
+    """Whether x is images with channels last, and a reshape has to copy them."""
+    if x.flags.c_contiguous or x.ndim != 4 or not x.size or not x.transpose(0, 2, 3, 1).flags.carray:
+        return False
+    sizes = sizes[0] if len(sizes) == 1 and hasattr(sizes[0], "__len__") else sizes
+    if -1 in sizes:
+        sizes = [n if n != -1 else -x.size // (math.prod(sizes) or 1) for n in sizes]
+    n, c = x.shape[:2]
+    ends = {1, *accumulate(sizes, mul)}  # a view can only divide dims and merge those that lie one in the other
+    return math.prod(sizes) == x.size and not {n, n * c} <= ends
+
+
+def reshaped(x, *sizes):
+    if not transposed_by_reshape(x, *sizes):
         return NotImplemented
     n, c, h, w = x.shape
-    return transposed(x.transpose(0, 2, 3, 1).reshape(n, h * w, c), x.shape)
+    return transposed(x.transpose(0, 2, 3, 1).reshape(n, h * w, c), x.shape).reshape(*sizes)
 
 
 def pad_channels(x, groups=1):

@@ -1,4 +1,7 @@
-"""Matrix products of linear layers and of batches of matrices: blocks of rows of a times packed panels of b."""
+"""Matrix products of linear layers and of batches of matrices: blocks of rows of a times packed panels of b.
+
+Packed are also rows of a whose numbers don't lie side by side, as those of gᵀ in the gradient of a weight.
+"""
 
 import math
 from functools import lru_cache
@@ -6,56 +9,75 @@ from functools import lru_cache
 import numpy as np
 
 from .jit import empty, inner
-from .layout import check_shapes, contiguous, transposed
+from .layout import check_shapes, contiguous
 from .micro_kernel import micro_kernel
-from .packing import pack_bias, pack_panel, row_offsets
-from .registers import NARROW_ROWS, ONE, OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, clamp_min, lanes, store
+from .packing import offset_table, pack_bias, pack_panel, pack_rows, row_offsets
+from .registers import (
+    NARROW_ROWS,
+    ONE,
+    OUTER,
+    PRODUCT,
+    PRODUCT_ROWS,
+    broadcast_row,
+    clamp_min,
+    lanes,
+    lanes_of,
+    load,
+    store,
+)
 from .threads import parallel, thread_count
 
 __all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "product"]
 THRESHOLDS = dict.fromkeys(__all__, 2048)
 
 FIRST = np.zeros(1, np.int64)
-BLOCK = 5 * PRODUCT_ROWS  # rows of a that a thread multiplies by one packed panel
+PANEL = 50_000  # bytes of a packed panel of b
+BLOCK = 2_000_000  # bytes of packed rows of a
 STRIDE = 512  # bytes: addresses at such strides map to so few cache sets that they evict each other
 SMALL = 500_000  # multiply-adds; below that BLAS is faster
 COST = 64  # multiply-adds that take as long as one number in a pass over memory
 
 
 @inner
-def _macro_kernel(a, packed, bias, out, a_rows, out_rows, j, first, last, n, k, a_step, width, columns, floor):
-    """The loop around the micro-kernel: tiles of a's rows `first` to `last` times one packed panel of b, + bias."""
+def _macro_kernel(a, panel, bias, out, a_rows, out_rows, j, first, last, n, k, a_step, width, columns, begins, floor):
+    """The loop around the micro-kernel: tiles of a's rows `first` to `last` times one panel of b.
+
+    The product is added to the bias if it begins with these k, else to what is in `out`.
+    """
     height = PRODUCT_ROWS if columns == PRODUCT else NARROW_ROWS
     for p in range(first, last, height):
-        tile = broadcast_row(bias, j, columns, OUTER)
-        tile = micro_kernel(tile, a, a_rows, p, FIRST, 0, packed, 0, k, a_step, width)
+        tile = broadcast_row(bias, j, columns, OUTER) if begins else load(out, out_rows, p, j, columns, OUTER)
+        tile = micro_kernel(tile, a, a_rows, p, FIRST, 0, panel, 0, k, a_step, width)
         store(clamp_min(tile, floor), out, out_rows, p, min(height, last - p), j, n - j)
 
 
 @parallel
 def _multiply(
-    t, threads, a, b, bias, out, scratch, starts, a_rows, out_rows, b_rows, packed_rows, sizes, steps, parts, floor
+    t, threads, a, b, bias, out, scratch, starts, a_rows, out_rows, b_rows, panel_rows, sizes, steps, block, floor
 ):
-    """max((m, k) @ (k, n) + bias, floor): for each part of the rows, each panel of columns is packed once."""
-    packed, (m, n, k), (a_step, b_step) = scratch[t], sizes, steps
-    width = packed.size // k
-    panels, blocks = -(-n // width), -(-m // (parts * BLOCK))  # blocks in a part
-    units = starts.shape[1] * parts * panels * blocks
-    u, end = t * units // threads, (t + 1) * units // threads
-    while u < end:
-        i, j, block = u // (parts * panels * blocks), u // blocks % panels * width, u % blocks
-        several = min(blocks - block, end - u)  # of one panel, in one call, as its arguments cost as a tile does
-        first = (u // (panels * blocks) % parts * blocks + block) * BLOCK
-        last = min(first + several * BLOCK, m)
-        pack_panel(b[starts[1, i] :], j, n, k, b_step, packed, width, b_rows, packed_rows)
-        a_i, out_i = a[starts[0, i] :], out[starts[2, i] :]
-        if n - j > width // 2:
-            _macro_kernel(
-                a_i, packed, bias, out_i, a_rows, out_rows, j, first, last, n, k, a_step, width, PRODUCT, floor
-            )
-        else:
-            _macro_kernel(a_i, packed, bias, out_i, a_rows, out_rows, j, first, last, n, k, a_step, width, ONE, floor)
-        u += several
+    """max((m, k) @ (k, n) + bias, floor): a block of the result at a time, over one chunk of k after the other."""
+    (m, n, k), (a_step, b_step), (height, breadth, depth) = sizes, steps, block
+    width, blocks, parts = 2 * lanes_of(a), -(-m // height), -(-n // breadth)
+    panel, packed = scratch[t, : depth * width], scratch[t, depth * width :]
+    units = starts.shape[1] * blocks * parts
+    for u in range(t * units // threads, (t + 1) * units // threads):
+        i, first, left = u // (blocks * parts), u // parts % blocks * height, u % parts * breadth
+        last, right = min(first + height, m), min(left + breadth, n)
+        a_i, b_i, out_i = a[starts[0, i] :], b[starts[1, i] :], out[starts[2, i] :]
+        for s in range(0, k, depth):
+            length, begins = min(depth, k - s), s == 0
+            least = floor if s + depth >= k else -np.inf
+            rows, step = a_i[s * a_step :], a_step
+            if packed.size:
+                pack_rows(rows, first, last - first, length, a_step, packed, depth + lanes_of(a))
+                rows, step = packed, 1
+            for j in range(left, right, width):
+                pack_panel(b_i[b_rows[s] :], j, n, length, b_step, panel, width, b_rows, panel_rows)
+                place = a_rows, out_rows, j, first, last, n
+                if n - j > width // 2:
+                    _macro_kernel(rows, panel, bias, out_i, *place, length, step, width, PRODUCT, begins, least)
+                else:
+                    _macro_kernel(rows, panel, bias, out_i, *place, length, step, width, ONE, begins, least)
 
 
 @lru_cache(maxsize=1024)
@@ -76,15 +98,31 @@ def _layout(shape, strides, itemsize):
 
 
 @lru_cache(maxsize=1024)
-def _product_plan(a, b, out, itemsize, width):
+def _product_plan(a, b, out, dtype, threads):
     """What the kernel is told of three arrays of these shapes and strides, and how many numbers each has.
 
-    Where each matrix begins; the offsets of rows, of all and of a packed panel; sizes, and strides within a row.
+    Where each matrix begins; the offsets of rows, of all and of a panel; sizes, strides within a row, the size of a
+    block; how much memory a thread needs, and a bias of zeros. A thread has blocks of rows, which its other kernels
+    have written, or of columns, if there are more of them.
     """
-    (*_, m, k), n = a[0], b[0][-1]
-    rows, steps, starts, sizes = zip(*[_layout(*x, itemsize) for x in (a, b, out)])
-    tables = row_offsets(m, rows[0]), row_offsets(m, rows[2]), row_offsets(k, rows[1]), row_offsets(k, width)
-    return (np.array(starts), *tables, (m, n, k), steps[:2]), sizes
+    (*batch, m, k), n, lane = a[0], b[0][-1], lanes(dtype)
+    rows, steps, starts, sizes = zip(*[_layout(*x, dtype.itemsize) for x in (a, b, out)])
+    width, count = 2 * lane, math.prod(batch)
+    chunks = 1 if n % width else -(-k * width * dtype.itemsize // PANEL)
+    depth = -(-k // chunks)
+    parts = threads // math.gcd(count, threads) if count < 4 * threads else 1
+    panels = -(-n // width)
+    breadth = -(-panels // parts) * width if m < n and panels >= 4 * parts else n
+    blocks = 1 if breadth < n else parts
+    packs = k > 128 and steps[0] * dtype.itemsize >= STRIDE  # rows of a
+    if packs:
+        blocks *= -(-m * depth * dtype.itemsize // (blocks * BLOCK))
+    height = -(-m // (blocks * PRODUCT_ROWS)) * PRODUCT_ROWS
+    packed = height * (depth + lane) if packs else 0
+    a_rows = offset_table(np.arange(m) % height * (depth + lane)) if packs else row_offsets(m, rows[0])
+    tables = a_rows, row_offsets(m, rows[2]), row_offsets(k, rows[1]), row_offsets(k, width)
+    plan = np.array(starts), *tables, (m, n, k), steps[:2], (height, breadth, depth)
+    return plan, sizes, depth * width + packed, pack_bias(None, 1, n, dtype).ravel()
 
 
 def _regular(x):
@@ -94,8 +132,7 @@ def _regular(x):
 
 def _memory(x, size):
     """The numbers of matrices, and what lies between them, as a 1-D array."""
-    x = x.T if x.ndim == 2 and x.flags.f_contiguous else x
-    return x.reshape(-1) if x.flags.c_contiguous else np.lib.stride_tricks.as_strided(x, (size,), (x.itemsize,))
+    return x.ravel("K") if size == x.size else np.lib.stride_tricks.as_strided(x, (size,), (x.itemsize,))
 
 
 def laid_out_like(x, shape, new=empty):
@@ -113,24 +150,18 @@ def laid_out_like(x, shape, new=empty):
 
 def multiply(a, b, bias=None, floor=-np.inf, out=None):
     """max(a b + bias, floor): (…, m, k), (…, k, n), (n,) or None -> (…, m, n), perhaps into `out`."""
-    (*batch, m, k), n, width = a.shape, b.shape[-1], 2 * lanes(a.dtype)
-    count, down = math.prod(batch), a.strides[-1] != a.itemsize and m * a.itemsize >= STRIDE and k > 256
-    plain = bias is None and floor == -np.inf and (out is None or out.flags.c_contiguous)
-    if down and plain and n < m and b.strides[-1] == b.itemsize:
-        product = multiply(b.swapaxes(-1, -2), a.swapaxes(-1, -2)).reshape(count, n, m)
-        return transposed(product, (*batch, m, n), out)  # less to copy than a
-    if down:
-        a = transposed(contiguous(a.swapaxes(-1, -2)).reshape(count, k, m), a.shape)
+    (*batch, m, k), n = a.shape, b.shape[-1]
     a, b = _regular(a), _regular(b)
     out = laid_out_like(b, (*batch, m, n)) if out is None else out
     arrays = a, b, out
-    plan, sizes = _product_plan(*[(x.shape, x.strides) for x in arrays], a.itemsize, width)
-    if bias is None or n % width or not bias.flags.carray:
+    threads = thread_count(math.prod(batch) * m * n * k // COST)
+    plan, sizes, scratch, zeros = _product_plan(*[(x.shape, x.strides) for x in arrays], a.dtype, threads)
+    if bias is None:
+        bias = zeros
+    elif n < zeros.size or not bias.flags.carray:
         bias = pack_bias(bias, 1, n, a.dtype).ravel()
-    threads = thread_count(count * m * n * k // COST)
-    parts = threads if count == 1 and m >= n else 1  # then a thread's rows are those of its other kernels: in its cache
     a, b, memory = [_memory(x, size) for x, size in zip(arrays, sizes)]
-    _multiply(threads, a, b, bias, memory, empty((threads, k * width), a.dtype), *plan, parts, floor)
+    _multiply(threads, a, b, bias, memory, empty((threads, scratch), a.dtype), *plan, floor)
     return out
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .jit import empty, inner
 from .micro_kernel import TAIL
-from .registers import OUTER, ROWS, TWO, lanes, load, store, transpose
+from .registers import OUTER, ROWS, TWO, lanes, lanes_of, load, store, transpose
 
 
 def offset_table(positions):
@@ -38,6 +38,25 @@ def pack_panel(b, j, n, k, lane_step, packed, width, offsets, packed_offsets):
     for c in range(count):
         for i in range(whole, k):
             packed[i * width + c] = b[offsets[i] + (j + c) * lane_step]
+
+
+@inner
+def pack_rows(a, first, count, k, step, packed, length):
+    """Pack rows of a matrix whose columns are contiguous: `count` rows from `first` on, at distances of `length`.
+
+    A square that would reach beyond them overlaps the one before.
+    """
+    lane = lanes_of(a)
+    if min(count, k) < lane:
+        for p in range(count):
+            for i in range(k):
+                packed[p * length + i] = a[i * step + first + p]
+        return
+    for i in range(0, k, lane):
+        i = min(i, k - lane)
+        for p in range(0, count, lane):
+            p = min(p, count - lane)
+            transpose(a, i * step + first + p, step, packed, p * length + i, length)
 
 
 def pack_weight(w, dtype):
