@@ -12,19 +12,7 @@ from .jit import empty, inner
 from .layout import check_shapes, contiguous
 from .micro_kernel import micro_kernel
 from .packing import offset_table, pack_bias, pack_panel, pack_rows, row_offsets
-from .registers import (
-    NARROW_ROWS,
-    ONE,
-    OUTER,
-    PRODUCT,
-    PRODUCT_ROWS,
-    broadcast_row,
-    clamp_min,
-    lanes,
-    lanes_of,
-    load,
-    store,
-)
+from .registers import NARROW_ROWS, ONE, OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, clamp_min, lanes, load, store
 from .threads import parallel, thread_count
 
 __all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "product"]
@@ -56,8 +44,8 @@ def _multiply(
     t, threads, a, b, bias, out, scratch, starts, a_rows, out_rows, b_rows, panel_rows, sizes, steps, block, floor
 ):
     """max((m, k) @ (k, n) + bias, floor): a block of the result at a time, over one chunk of k after the other."""
-    (m, n, k), (a_step, b_step), (height, breadth, depth) = sizes, steps, block
-    width, blocks, parts = 2 * lanes_of(a), -(-m // height), -(-n // breadth)
+    (m, n, k), (a_step, b_step), (height, breadth, depth, width) = sizes, steps, block
+    blocks, parts = -(-m // height), -(-n // breadth)
     panel, packed = scratch[t, : depth * width], scratch[t, depth * width :]
     units = starts.shape[1] * blocks * parts
     for u in range(t * units // threads, (t + 1) * units // threads):
@@ -69,7 +57,7 @@ def _multiply(
             least = floor if s + depth >= k else -np.inf
             rows, step = a_i[s * a_step :], a_step
             if packed.size:
-                pack_rows(rows, first, last - first, length, a_step, packed, depth + lanes_of(a))
+                pack_rows(rows, first, last - first, length, a_step, packed, depth + width // 2)
                 rows, step = packed, 1
             for j in range(left, right, width):
                 pack_panel(b_i[b_rows[s] :], j, n, length, b_step, panel, width, b_rows, panel_rows)
@@ -105,24 +93,23 @@ def _product_plan(a, b, out, dtype, threads):
     block; how much memory a thread needs, and a bias of zeros. A thread has blocks of rows, which its other kernels
     have written, or of columns, if there are more of them.
     """
-    (*batch, m, k), n, lane = a[0], b[0][-1], lanes(dtype)
+    (*batch, m, k), n, width = a[0], b[0][-1], 2 * lanes(dtype)
     rows, steps, starts, sizes = zip(*[_layout(*x, dtype.itemsize) for x in (a, b, out)])
-    width, count = 2 * lane, math.prod(batch)
+    count, panels = math.prod(batch), -(-n // width)
     chunks = 1 if n % width else -(-k * width * dtype.itemsize // PANEL)
     depth = -(-k // chunks)
     parts = threads // math.gcd(count, threads) if count < 4 * threads else 1
-    panels = -(-n // width)
     breadth = -(-panels // parts) * width if m < n and panels >= 4 * parts else n
     blocks = 1 if breadth < n else parts
     packs = k > 128 and steps[0] * dtype.itemsize >= STRIDE  # rows of a
     if packs:
         blocks *= -(-m * depth * dtype.itemsize // (blocks * BLOCK))
     height = -(-m // (blocks * PRODUCT_ROWS)) * PRODUCT_ROWS
-    packed = height * (depth + lane) if packs else 0
-    a_rows = offset_table(np.arange(m) % height * (depth + lane)) if packs else row_offsets(m, rows[0])
+    length = depth + width // 2  # of a packed row: lines at strides of whole pages would evict each other
+    a_rows = offset_table(np.arange(m) % height * length) if packs else row_offsets(m, rows[0])
     tables = a_rows, row_offsets(m, rows[2]), row_offsets(k, rows[1]), row_offsets(k, width)
-    plan = np.array(starts), *tables, (m, n, k), steps[:2], (height, breadth, depth)
-    return plan, sizes, depth * width + packed, pack_bias(None, 1, n, dtype).ravel()
+    plan = np.array(starts), *tables, (m, n, k), steps[:2], (height, breadth, depth, width)
+    return plan, sizes, depth * width + packs * height * length, pack_bias(None, 1, n, dtype).ravel()
 
 
 def _regular(x):

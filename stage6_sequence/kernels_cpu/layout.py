@@ -42,9 +42,9 @@ def _transpose(t, threads, x, out, rows, columns):
                 target[j * rows + i] = source[i * columns + j]
 
 
-def transposed(x, shape, out=None):
-    """(N, rows, columns) -> (N, columns, rows), in the given shape, perhaps into `out`."""
-    out = empty(shape, x.dtype) if out is None else out
+def transposed(x, shape):
+    """(N, rows, columns) -> (N, columns, rows), in the given shape."""
+    out = empty(shape, x.dtype)
     _transpose(thread_count(x.size), x.reshape(-1), out.reshape(-1), *x.shape[1:])
     return out
 
