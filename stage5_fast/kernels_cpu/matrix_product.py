@@ -5,6 +5,7 @@ Packed are also rows of a whose numbers don't lie side by side, as those of gᵀ
 
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,17 +14,32 @@ from .layout import check_shapes, contiguous
 from .micro_kernel import micro_kernel
 from .packing import offset_table, pack_bias, pack_panel, pack_rows, row_offsets
 from .registers import NARROW_ROWS, ONE, OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, clamp_min, lanes, load, store
-from .threads import parallel, thread_count
+from .threads import ENOUGH, parallel, thread_count
 
 __all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "product"]
 THRESHOLDS = dict.fromkeys(__all__, 2048)
 
 FIRST = np.zeros(1, np.int64)
-PANEL = 50_000  # bytes of a packed panel of b
+PANEL = 52_000  # bytes of a packed panel of b
 BLOCK = 2_000_000  # bytes of packed rows of a
 STRIDE = 512  # bytes: addresses at such strides map to so few cache sets that they evict each other
 SMALL = 500_000  # multiply-adds; below that BLAS is faster
 COST = 64  # multiply-adds that take as long as one number in a pass over memory
+# Sizes, and strides within a row; the size of a block of the result, over how many k, and the width of a panel;
+# where each table of offsets ends; and how many numbers a thread packs
+NAMES = "m n k a_step b_step height breadth depth width starts a_rows out_rows b_rows end scratch"
+VIEW = np.dtype([(name, np.int64) for name in NAMES.split()])
+
+
+class Plan(NamedTuple):
+    """How a product of arrays of certain shapes and strides is computed."""
+
+    sizes: list  # how many numbers in memory there are from the first to the last one of a, b and the result
+    threads: int
+    space: int  # how many numbers they pack
+    zeros: np.ndarray  # a bias
+    offsets: np.ndarray  # where each matrix of a, b and the result begins, then of rows: of all, and of a panel
+    view: np.ndarray  # one VIEW
 
 
 @inner
@@ -40,27 +56,29 @@ def _macro_kernel(a, panel, bias, out, a_rows, out_rows, j, first, last, n, k, a
 
 
 @parallel
-def _multiply(
-    t, threads, a, b, bias, out, scratch, starts, a_rows, out_rows, b_rows, panel_rows, sizes, steps, block, floor
-):
+def _multiply(t, threads, a, b, bias, out, scratch, offsets, view, floor):
     """max((m, k) @ (k, n) + bias, floor): a block of the result at a time, over one chunk of k after the other."""
-    (m, n, k), (a_step, b_step), (height, breadth, depth, width) = sizes, steps, block
-    blocks, parts = -(-m // height), -(-n // breadth)
-    panel, packed = scratch[t, : depth * width], scratch[t, depth * width :]
-    units = starts.shape[1] * blocks * parts
+    v = view[0]
+    m, n, k, height, breadth, depth, width = v.m, v.n, v.k, v.height, v.breadth, v.depth, v.width
+    starts, a_rows, out_rows = offsets[: v.starts], offsets[v.starts : v.a_rows], offsets[v.a_rows : v.out_rows]
+    b_rows, panel_rows = offsets[v.out_rows : v.b_rows], offsets[v.b_rows :]
+    blocks, parts, count = -(-m // height), -(-n // breadth), starts.size // 3
+    memory = scratch[t * v.scratch : (t + 1) * v.scratch]
+    panel, packed = memory[: depth * width], memory[depth * width :]
+    units = count * blocks * parts
     for u in range(t * units // threads, (t + 1) * units // threads):
         i, first, left = u // (blocks * parts), u // parts % blocks * height, u % parts * breadth
         last, right = min(first + height, m), min(left + breadth, n)
-        a_i, b_i, out_i = a[starts[0, i] :], b[starts[1, i] :], out[starts[2, i] :]
+        a_i, b_i, out_i = a[starts[i] :], b[starts[count + i] :], out[starts[2 * count + i] :]
         for s in range(0, k, depth):
             length, begins = min(depth, k - s), s == 0
             least = floor if s + depth >= k else -np.inf
-            rows, step = a_i[s * a_step :], a_step
+            rows, step = a_i[s * v.a_step :], v.a_step
             if packed.size:
-                pack_rows(rows, first, last - first, length, a_step, packed, depth + width // 2)
+                pack_rows(rows, first, last - first, length, v.a_step, packed, depth + width // 2)
                 rows, step = packed, 1
             for j in range(left, right, width):
-                pack_panel(b_i[b_rows[s] :], j, n, length, b_step, panel, width, b_rows, panel_rows)
+                pack_panel(b_i[b_rows[s] :], j, n, length, v.b_step, panel, width, b_rows, panel_rows)
                 place = a_rows, out_rows, j, first, last, n
                 if n - j > width // 2:
                     _macro_kernel(rows, panel, bias, out_i, *place, length, step, width, PRODUCT, begins, least)
@@ -86,16 +104,16 @@ def _layout(shape, strides, itemsize):
 
 
 @lru_cache(maxsize=1024)
-def _product_plan(a, b, out, dtype, threads):
-    """What the kernel is told of three arrays of these shapes and strides, and how many numbers each has.
+def _plan(a, a_strides, b, b_strides, out, out_strides, dtype, threads):
+    """The Plan for arrays of these shapes and strides, on up to so many threads.
 
-    Where each matrix begins; the offsets of rows, of all and of a panel; sizes, strides within a row, the size of a
-    block; how much memory a thread needs, and a bias of zeros. A thread has blocks of rows, which its other kernels
-    have written, or of columns, if there are more of them.
+    A thread has blocks of rows, which its other kernels have written, or of columns, if there are more of them.
     """
-    (*batch, m, k), n, width = a[0], b[0][-1], 2 * lanes(dtype)
-    rows, steps, starts, sizes = zip(*[_layout(*x, dtype.itemsize) for x in (a, b, out)])
+    (*batch, m, k), n, width = a, b[-1], 2 * lanes(dtype)
+    arrays = (a, a_strides), (b, b_strides), (out, out_strides)
+    rows, steps, starts, sizes = zip(*[_layout(*x, dtype.itemsize) for x in arrays])
     count, panels = math.prod(batch), -(-n // width)
+    threads = threads if count * m * n * k > COST * ENOUGH else 1
     chunks = 1 if n % width else -(-k * width * dtype.itemsize // PANEL)
     depth = -(-k // chunks)
     parts = threads // math.gcd(count, threads) if count < 4 * threads else 1
@@ -107,9 +125,11 @@ def _product_plan(a, b, out, dtype, threads):
     height = -(-m // (blocks * PRODUCT_ROWS)) * PRODUCT_ROWS
     length = depth + width // 2  # of a packed row: lines at strides of whole pages would evict each other
     a_rows = offset_table(np.arange(m) % height * length) if packs else row_offsets(m, rows[0])
-    tables = a_rows, row_offsets(m, rows[2]), row_offsets(k, rows[1]), row_offsets(k, width)
-    plan = np.array(starts), *tables, (m, n, k), steps[:2], (height, breadth, depth, width)
-    return plan, sizes, depth * width + packs * height * length, pack_bias(None, 1, n, dtype).ravel()
+    tables = np.ravel(starts), a_rows, row_offsets(m, rows[2]), row_offsets(k, rows[1]), row_offsets(k, width)
+    ends = np.cumsum([len(table) for table in tables])
+    scratch = depth * width + packs * height * length
+    view = np.array([(m, n, k, *steps[:2], height, breadth, depth, width, *ends, scratch)], VIEW)
+    return Plan(sizes, threads, threads * scratch, pack_bias(None, 1, n, dtype).ravel(), np.concatenate(tables), view)
 
 
 def _regular(x):
@@ -137,19 +157,27 @@ def laid_out_like(x, shape, new=empty):
 
 def multiply(a, b, bias=None, floor=-np.inf, out=None):
     """max(a b + bias, floor): (…, m, k), (…, k, n), (n,) or None -> (…, m, n), perhaps into `out`."""
-    (*batch, m, k), n = a.shape, b.shape[-1]
     a, b = _regular(a), _regular(b)
-    out = laid_out_like(b, (*batch, m, n)) if out is None else out
-    arrays = a, b, out
-    threads = thread_count(math.prod(batch) * m * n * k // COST)
-    plan, sizes, scratch, zeros = _product_plan(*[(x.shape, x.strides) for x in arrays], a.dtype, threads)
+    out = laid_out_like(b, (*a.shape[:-1], b.shape[-1])) if out is None else out
+    plan = _plan(a.shape, a.strides, b.shape, b.strides, out.shape, out.strides, a.dtype, thread_count(ENOUGH + 1))
     if bias is None:
-        bias = zeros
-    elif n < zeros.size or not bias.flags.carray:
-        bias = pack_bias(bias, 1, n, a.dtype).ravel()
-    a, b, memory = [_memory(x, size) for x, size in zip(arrays, sizes)]
-    _multiply(threads, a, b, bias, memory, empty((threads, scratch), a.dtype), *plan, floor)
+        bias = plan.zeros
+    elif len(bias) < plan.zeros.size or not bias.flags.carray:
+        bias = pack_bias(bias, 1, len(bias), a.dtype).ravel()
+    a, b, memory = [_memory(x, size) for x, size in zip((a, b, out), plan.sizes)]
+    scratch = _scratch(plan.space, a.dtype)
+    _multiply(plan.threads, a, b, bias, memory, scratch, plan.offsets, plan.view, floor)
     return out
+
+
+_packed = {}  # dtype -> the memory into which products pack: one after the other, as a kernel holds Python's lock
+
+
+def _scratch(size, dtype):
+    found = _packed.get(dtype)
+    if found is None or found.size < size:
+        found = _packed[dtype] = empty(size, dtype)
+    return found
 
 
 def product(x, y):

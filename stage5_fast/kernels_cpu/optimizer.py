@@ -101,11 +101,11 @@ def _floor(dtype):
 
 def _step(kernel, p, g, state, numbers, *flags):
     """Run a kernel, which changes p and the arrays of its state in place; those that are None aren't used."""
-    state = [p if x is None else x for x in state]
-    check_shapes(all([x.shape == p.shape for x in (g, *state)]), p, g, *state)
-    if not all([x.flags.carray for x in (p, *state)]):
+    arrays = [p, contiguous(g), *[p if x is None else x for x in state]]
+    check_shapes(all([x.shape == p.shape for x in arrays]), *arrays)
+    if not all([x.flags.carray for x in arrays]):
         return NotImplemented
-    arrays = [x.reshape(-1) for x in (p, contiguous(g), *state)]
+    arrays = [x.ravel() for x in arrays]
     kernel(thread_count(p.size), *arrays, *map(float, numbers), *flags, _floor(p.dtype))
 
 
