@@ -159,7 +159,7 @@ OF_SEVERAL = {"split", "chunk", "tensor_split", "unbind"}  # which PyTorch refus
 @in_place
 @pytest.mark.parametrize("view", [view for view in VIEWS if view not in OF_SEVERAL])
 @pytest.mark.parametrize("whole", WHOLES)
-def test_so_it_does_within_the_graph(engine, torch, whole, view):
+def test_a_view_of_a_view_is_updated_within_the_graph(engine, torch, whole, view):
     def gradient(lib):
         x = lib.tensor(np.arange(60.0).reshape(3, 4, 5), requires_grad=True)
         y = x * 1

@@ -553,6 +553,52 @@ def test_elementary_functions_are_exact_to_a_few_last_digits(stage, compiled, na
 
 @kernels
 @dtypes
+@pytest.mark.parametrize(
+    "m, k, n",
+    [(40, 1700, 48), (1100, 1000, 32), (1100, 1000, 33), (20, 300, 200), (7, 1700, 16), (65, 900, 9), (13, 129, 640)],
+)
+def test_large_products_are_exact(stage, dtype, m, k, n):
+    """In chunks of k, blocks of rows or of columns, and with rows that are packed: the sums of integers are exact."""
+    part = stage.part("kernels_cpu.matrix_product")
+    rng = np.random.default_rng(0)
+    a, b, bias = (rng.integers(-2, 3, shape).astype(dtype) for shape in ((m, k), (k, n), n))
+    wanted = a @ b
+    for x in (a, np.asfortranarray(a)):
+        for y in (b, np.asfortranarray(b)):
+            np.testing.assert_array_equal(part.multiply(x, y), wanted)
+            np.testing.assert_array_equal(part.multiply(x, y, bias, 0.0), np.maximum(wanted + bias, 0))
+
+
+@kernels
+@dtypes
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (-1,),
+        (8, -1),
+        (8, 8, -1),
+        (8, 8, 256),
+        (8, 8, 16, 16, 1),
+        (2, 4, 2, 4, 32, 8),
+        (64, 256),
+        (8, 2048),
+        (16, 4, 16, 16),
+        (4, 2, 8, 16, 16),
+    ],
+)
+def test_a_reshape_of_images_is_a_view_where_numpys_is(stage, dtype, shape):
+    """Channels last, and so many numbers that the kernel copies them if they have to be copied."""
+    x = np.arange(8 * 16 * 16 * 8).astype(dtype).reshape(8, 16, 16, 8).transpose(0, 3, 1, 2)
+    wanted = x.reshape(shape)
+    for out in (stage.part("ops").reshaped(x, *shape), stage.part("ops").reshaped(x, shape)):
+        np.testing.assert_array_equal(out, wanted)
+        assert np.shares_memory(out, x) == np.shares_memory(wanted, x)
+    with pytest.raises(ValueError, match="cannot reshape"):
+        stage.part("ops").reshaped(x, *shape, 3)
+
+
+@kernels
+@dtypes
 def test_products_of_views_are_those_of_copies(stage, dtype):
     """Queries, keys and values that lie side by side; and the product with values lies in memory as they do."""
     multiply = stage.part("kernels_cpu.matrix_product").multiply

@@ -26,8 +26,8 @@ STRIDE = 512  # bytes: addresses at such strides map to so few cache sets that t
 SMALL = 500_000  # multiply-adds; below that BLAS is faster
 COST = 64  # multiply-adds that take as long as one number in a pass over memory
 # Sizes, and strides within a row; the size of a block of the result, over how many k, and the width of a panel;
-# where each table of offsets ends; and how many numbers a thread packs
-NAMES = "m n k a_step b_step height breadth depth width starts a_rows out_rows b_rows end scratch"
+# where each table of offsets but the last ends; and how many numbers a thread packs
+NAMES = "m n k a_step b_step height breadth depth width starts a_rows out_rows b_rows scratch"
 VIEW = np.dtype([(name, np.int64) for name in NAMES.split()])
 
 
@@ -126,7 +126,7 @@ def _plan(a, a_strides, b, b_strides, out, out_strides, dtype, threads):
     length = depth + width // 2  # of a packed row: lines at strides of whole pages would evict each other
     a_rows = offset_table(np.arange(m) % height * length) if packs else row_offsets(m, rows[0])
     tables = np.ravel(starts), a_rows, row_offsets(m, rows[2]), row_offsets(k, rows[1]), row_offsets(k, width)
-    ends = np.cumsum([len(table) for table in tables])
+    ends = np.cumsum([len(table) for table in tables[:-1]])
     scratch = depth * width + packs * height * length
     view = np.array([(m, n, k, *steps[:2], height, breadth, depth, width, *ends, scratch)], VIEW)
     return Plan(sizes, threads, threads * scratch, pack_bias(None, 1, n, dtype).ravel(), np.concatenate(tables), view)
