@@ -258,6 +258,15 @@ def asarray(array):
     return Array(np.array(array))
 
 
+def _making(name):
+    return lambda *args, **options: Array(getattr(np, name)(*args, **options))
+
+
+arange, eye, full, linspace, logspace, ones, zeros = map(
+    _making, ("arange", "eye", "full", "linspace", "logspace", "ones", "zeros")
+)
+
+
 def default_rng(seed):
     generator = np.random.default_rng(seed)
     return SimpleNamespace(random=lambda shape: Array(generator.random(shape)))

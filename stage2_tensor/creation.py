@@ -5,7 +5,7 @@ from functools import wraps
 
 import numpy as np
 
-from .device import moved
+from .device import module_of, moved, on_host
 from .engine import Size, Tensor, array_of, constant
 
 
@@ -73,7 +73,7 @@ def as_tensor(data, dtype=None, device=None):
     if isinstance(data, Tensor):
         return data.to(device=device, dtype=dtype)
     if hasattr(data, "dtype"):
-        return _made(np.asarray(data), dtype, device)
+        return _made(np.asarray(data) if on_host(data) else data, dtype, device)
     return tensor(data, dtype=dtype, device=device)
 
 
@@ -87,13 +87,13 @@ def from_numpy(ndarray):
 @sized
 def zeros(*size, dtype=None, device=None, requires_grad=False):
     """Zeros."""
-    return _made(np.zeros(size_of(size), _float(dtype)), None, device, requires_grad)
+    return _made(module_of(device).zeros(size_of(size), _float(dtype)), None, device, requires_grad)
 
 
 @sized
 def ones(*size, dtype=None, device=None, requires_grad=False):
     """Ones."""
-    return _made(np.ones(size_of(size), _float(dtype)), None, device, requires_grad)
+    return _made(module_of(device).ones(size_of(size), _float(dtype)), None, device, requires_grad)
 
 
 @sized
@@ -105,7 +105,7 @@ def empty(*size, dtype=None, device=None, requires_grad=False, pin_memory=False)
 def full(size, fill_value, *, dtype=None, device=None, requires_grad=False):
     """The same number everywhere; without a dtype, of that of the number."""
     value = array_of(tensor(fill_value))
-    return _made(np.full(size_of((size,)), value, value.dtype), dtype, device, requires_grad)
+    return _made(module_of(device).full(size_of((size,)), value.item(), value.dtype), dtype, device, requires_grad)
 
 
 def zeros_like(input, *, dtype=None, device=None, requires_grad=False):
@@ -137,17 +137,18 @@ def arange(start, end=None, step=1, *, dtype=None, device=None, requires_grad=Fa
         raise RuntimeError(f"arange: there is no way from {start} to {end} in steps of {step}")
     if dtype is None and not all([isinstance(x, int | np.integer) for x in (start, end, step)]):
         dtype = np.float32
-    return _made(np.arange(start, end, step), dtype, device, requires_grad)
+    return _made(module_of(device).arange(start, end, step), dtype, device, requires_grad)
 
 
 def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False):
     """So many numbers at equal distances from start to end, both included."""
-    return _made(np.linspace(*_ends(start, end, dtype), steps), _float(dtype), device, requires_grad)
+    return _made(module_of(device).linspace(*_ends(start, end, dtype), steps), _float(dtype), device, requires_grad)
 
 
 def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_grad=False):
     """base to the power of so many numbers at equal distances from start to end."""
-    return _made(np.logspace(*_ends(start, end, dtype), steps, base=base), _float(dtype), device, requires_grad)
+    powers = module_of(device).logspace(*_ends(start, end, dtype), steps, base=base)
+    return _made(powers, _float(dtype), device, requires_grad)
 
 
 def _ends(start, end, dtype):
@@ -157,23 +158,23 @@ def _ends(start, end, dtype):
 
 def eye(n, m=None, *, dtype=None, device=None, requires_grad=False):
     """Ones on the diagonal of (n, m), or (n, n), zeros elsewhere."""
-    return _made(np.eye(n, m), _float(dtype), device, requires_grad)
+    return _made(module_of(device).eye(n, m), _float(dtype), device, requires_grad)
 
 
 def _new(make):
     """The method that makes a tensor of the dtype and on the device of another: x.new_zeros(2, 3)."""
 
     def method(self, *args, dtype=None, device=None, requires_grad=False):
-        made = make(*args, dtype=self.dtype if dtype is None else dtype, requires_grad=requires_grad)
-        return made.to(self.device if device is None else device)
+        dtype, device = self.dtype if dtype is None else dtype, self.device if device is None else device
+        return make(*args, dtype=dtype, device=device, requires_grad=requires_grad)
 
     return method
 
 
-def legacy(*data, dtype, requires_grad=False):
+def legacy(*data, dtype, device=None, requires_grad=False):
     """Given sizes an uninitialized tensor, given a sequence one of that: what `FloatTensor` and `x.new` make."""
     sizes = all([isinstance(x, int | np.integer | Size) for x in data])
-    made = empty(*(data or [0]), dtype=dtype) if sizes else tensor(*data, dtype=dtype)
+    made = empty(*(data or [0]), dtype=dtype, device=device) if sizes else tensor(*data, dtype=dtype, device=device)
     return made.requires_grad_(requires_grad)
 
 

@@ -1,5 +1,7 @@
 """Devices: on this rung all arrays are in the host's memory, and the device of each is "cpu"."""
 
+import numpy as np
+
 
 class device(str):
     """The name of a device, as `torch.device`: "cpu", with its `type` and its `index`."""
@@ -25,6 +27,13 @@ def moved(array, to):
     """The array on a device: on this rung the array itself."""
     device(to)
     return array
+
+
+def module_of(to):
+    """The module whose functions make arrays on a device; None is the host."""
+    if to is not None:
+        device(to)
+    return np
 
 
 def on_host(array):

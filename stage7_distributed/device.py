@@ -149,6 +149,11 @@ def moved(array, to):
     return gpu().asarray(array) if to == "cuda" else array.get()
 
 
+def module_of(to):
+    """The module whose functions make arrays on a device, NumPy or CuPy; None is the host."""
+    return gpu() if to is not None and device(to) == "cuda" else np
+
+
 def check_same_device(op, *arrays):
     """TypeError unless all arrays among the arguments are on one device."""
     devices = {device_of(x) for x in arrays if hasattr(x, "__array_function__")}
