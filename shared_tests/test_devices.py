@@ -80,6 +80,43 @@ def test_a_tensor_goes_to_a_device_and_comes_back(stage, device):
     assert not Tensor([1, 2], device=device).requires_grad
 
 
+MADE = {
+    "zeros": (2, 3),
+    "ones": (2, 3),
+    "empty": (2,),
+    "full": ((2, 3), 7),
+    "arange": (1, 9, 3),
+    "linspace": (0, 1, 5),
+    "logspace": (0, 1, 5),
+    "eye": (2, 3),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_what_is_made_on_a_device_is_made_there(stage, transfers, name):
+    """Nothing is brought to it, which a recorded step couldn't repeat; and so by methods that make more of a kind."""
+    package = stage.package
+    make, like = getattr(package, name), package.tensor([1.0], device="cuda")
+    with transfers() as count:
+        made = make(*MADE[name], device="cuda")
+        if method := getattr(like, f"new_{name}", None):
+            more = method(*MADE[name])
+    assert +count == Counter(), count
+    here = make(*MADE[name])
+    assert (made.device, made.dtype, made.requires_grad) == ("cuda", here.dtype, False)
+    np.testing.assert_allclose(made.cpu().numpy(), here.numpy(), rtol=1e-6)
+    if method:
+        np.testing.assert_array_equal(more.cpu().numpy(), here.numpy())
+        assert (more.device, more.dtype) == ("cuda", "float32")
+
+
+def test_an_array_of_a_device_is_a_tensor_there(stage, device):
+    array = stage.part("device").moved(np.arange(3), "cuda")
+    made = stage.package.as_tensor(array)
+    assert made.device == "cuda" and made._data is array
+    assert stage.package.as_tensor(array, device="cpu").tolist() == [0, 1, 2]
+
+
 def test_a_gradient_comes_back_to_where_its_tensor_is(engine):
     """Planted faults are caught by this one on the stand-in."""
     device = sys.modules[engine.package.__name__ + ".device"]
@@ -178,6 +215,80 @@ def test_no_step_of_training_moves_numbers_between_memories(stage, transfers):
         for _ in steps:
             optimizer.param_groups[0]["lr"] *= 0.9
     assert count.total() == 0, count
+
+
+# The networks of the demos
+
+
+def resnet(stage):
+    resnet, rng = stage.part("resnet"), np.random.default_rng(0)
+    images = [rng.standard_normal((4, 3, 32, 32), np.float32) for _ in range(8)]
+    labels = [rng.integers(0, 10, 4) for _ in images]
+    return resnet.ResNet20(), stage.part("nn.functional").cross_entropy, zip(images, labels)
+
+
+def gpt_of_names(stage):
+    gpt = stage.part("gpt")
+    model = gpt.GPT()
+    return model, gpt.loss_at, [gpt.example(model, name, 8) for name in ("ada", "grace", "emmy", "sofja") * 2]
+
+
+def gpt_of_plays(stage):
+    gpt, rng = stage.part("gpt"), np.random.default_rng(0)
+    text = rng.integers(0, 30, 500)
+    return gpt.Playwright(30), gpt.loss_of_pieces, [gpt.pieces(text, rng.integers(0, 400, 3), "cpu") for _ in range(8)]
+
+
+def lstm(stage):
+    names = stage.part("names")
+    batches = stage.part("utils.data").DataLoader(names.examples(["ada", "grace", "emmy", "sofja"] * 8), 4)
+    return names.Network(), names.loss_of, batches
+
+
+SEQUENCES = pytest.mark.capability("transformers"), pytest.mark.capability("recurrent layers")
+DEMOS = [resnet, gpt_of_names, *[pytest.param(of, marks=SEQUENCES) for of in (gpt_of_plays, lstm)]]
+
+
+def demo_steps(stage, network, capture):
+    """The losses of steps of a demo's network on the device, each from a function that makes it, and the weights."""
+    package, optim = stage.package, stage.part("optim")
+    package.manual_seed(0)
+    model, loss_of, batches = network(stage)
+    model.to("cuda")
+    optimizer = optim.AdamW(model.parameters(), lr=1e-3, betas=(0.85, 0.99))
+
+    def step(*batch):
+        loss = loss_of(model, *batch) if network is not resnet else loss_of(model(batch[0]), batch[1])
+        optimizer.zero_grad()
+        loss.backward()
+        stage.part("nn.utils").clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss
+
+    step = capture(step)
+    batches = [[package.as_tensor(x).to("cuda") for x in batch] for batch in batches]
+    return [lambda batch=batch: step(*batch) for batch in batches], model
+
+
+@pytest.mark.parametrize("network", DEMOS)
+def test_no_step_of_a_demo_moves_numbers_between_memories(stage, transfers, network):
+    (first, *others), _ = demo_steps(stage, network, lambda step: step)
+    first()
+    with transfers() as count:
+        for step in others:
+            step()
+    assert +count == Counter(), count
+
+
+@pytest.mark.parametrize("network", DEMOS)
+def test_a_recorded_step_of_a_demo_is_its_eager_one(stage, network):
+    gpu_to_use()
+    (eager, model), (recorded, other) = (
+        demo_steps(stage, network, way) for way in (lambda x: x, stage.package.capture)
+    )
+    losses = [[step().item() for step in steps] for steps in (eager, recorded)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    same(arrays(stage, other), arrays(stage, model), rtol=1e-2)
 
 
 def test_an_epoch_of_batches_is_one_transfer(stage, transfers):
