@@ -128,6 +128,8 @@ def laid(x, layout):
 
 SHAPES = [(), (0,), (1,), (3, 5), (2, 3, 4, 7), (2100,)]
 LAYERS = [((), 3, 5), ((0,), 3, 2), ((1,), 1, 1), ((2, 3), 17, 9), ((33,), 5, 40), ((2,), 260, 3), ((70,), 10, 1)]
+PRODUCTS = [((), (), 3, 4, 5), ((2,), (2,), 3, 17, 33), ((2, 3), (2, 3), 5, 4, 1), ((2, 1), (3,), 2, 3, 4)]
+PRODUCTS += [((4,), (), 5, 6, 7), ((), (3,), 2, 9, 3), ((0,), (0,), 2, 3, 4), ((3,), (3,), 1, 1, 1)]
 LOGITS = [(0, 3), (1, 1), (2, 3), (5, 17), (33, 10), (3, 300), (2, 2200)]
 NORMS = [  # shape, dim, and the shape of weight and bias
     ((7, 5), (0,), (1, 5)),
@@ -169,6 +171,10 @@ def layers(new, rows, inside, outside):
 def logits(new, n, classes):
     target = new.rng.integers(0, classes, n).astype([np.int64, np.int32, np.uint8][n % 3])
     return {"x": new(n, classes, low=-900 if classes > 17 else -9, high=10, holes=n > 4), "target": target, "g": new(n)}
+
+
+def products(new, batch, second, n, k, m):
+    return {"x": new(*batch, n, k), "y": new(*second, k, m)}
 
 
 def tables(new, shape, dim):
@@ -228,6 +234,7 @@ TABLES = [((5,), 0), ((3, 5), 1), ((3, 5), 0), ((2, 3, 20), -2), ((2, 300), -1),
 CASES = {  # how the arguments are drawn, and from what
     **dict.fromkeys(("rectify", "rectify_gradient"), (elementwise, [(shape,) for shape in SHAPES])),
     **dict.fromkeys(("affine", "affine_relu", "affine_to_x", "affine_to_weight", "affine_to_bias"), (layers, LAYERS)),
+    "product": (products, PRODUCTS),
     **dict.fromkeys(("nll", "nll_gradient"), (logits, LOGITS)),
     **dict.fromkeys(("softmax_values", "softmax_gradient"), (tables, TABLES)),
     **dict.fromkeys(("log_softmax_values", "log_softmax_gradient"), (tables, TABLES)),

@@ -128,12 +128,21 @@ def tupled(x):
     return x if isinstance(x, tuple) else (x,)
 
 
+@pytest.fixture(params=[False, True])
+def tiled(gpu, request, monkeypatch):  # noqa: F811
+    """Whether products are this package's, as in a captured step, or else cuBLAS's."""
+    monkeypatch.setattr(gpu.kernels.matrix_product, "TILED", request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("flag", [False, True])
-@pytest.mark.parametrize("steps, batch, n", [(1, 1, 1), (3, 2, 5), (2, 7, 40)], ids=str)  # the last: two blocks
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 2, 5), (2, 7, 40)], ids=str)  # the last: two blocks
 @pytest.mark.parametrize("name", RECURRENT)
 @dtypes
-def test_a_recurrent_layer_is_that_of_its_numpy_functions(gpu, functions, launched, name, steps, batch, n, dtype, flag):  # noqa: F811
-    arguments = recurrence(name, steps, batch, n, dtype, flag)
+def test_a_recurrent_layer_is_that_of_its_numpy_functions(gpu, functions, launched, tiled, name, sizes, dtype, flag):  # noqa: F811
+    if tiled and gpu.simulated and sizes != (3, 2, 5):
+        pytest.skip("a product of one size is enough for the simulator, which takes long")
+    arguments = recurrence(name, *sizes, dtype, flag)
     wanted = tupled(functions[name].numpy(*arguments))
     moved = there(gpu, arguments)
     copies = [gpu.host(x).copy() if hasattr(x, "dtype") else x for x in moved]
@@ -142,7 +151,7 @@ def test_a_recurrent_layer_is_that_of_its_numpy_functions(gpu, functions, launch
         if hasattr(x, "dtype"):
             np.testing.assert_array_equal(gpu.host(x), copy)  # arguments aren't changed
     step = {"rnn": "_map", "lstm": "_lstm_step", "gru": "_gru_step"}[name.partition("_")[0]]
-    assert launched == {step + "_gradient" * ("gradient" in name and step != "_map")}
+    assert launched == {step + "_gradient" * ("gradient" in name and step != "_map"), *["_gemm"] * tiled}
 
 
 @pytest.mark.parametrize("name", RECURRENT)

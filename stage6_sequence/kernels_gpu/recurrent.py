@@ -1,4 +1,4 @@
-"""Recurrent layers: each step is a product, which is cuBLAS's, and one kernel for all else.
+"""Recurrent layers: each step is a product and one kernel for all else.
 
 Steps wait for each other. Within one, a thread has one unit of one sequence: its gates, and what it keeps.
 """
@@ -15,6 +15,7 @@ from ..kernels_cpu.recurrent import fit
 from ..ops import expit
 from .elementwise import formula, mapped
 from .launch import contiguous, empty, grid_size, same_dtype, specialized, split
+from .matrix_product import dot
 
 __all__ = ["gru_gradient", "gru_states", "lstm_gradient", "lstm_states", "rnn_gradient", "rnn_states"]
 
@@ -133,7 +134,7 @@ def rnn_states(shares, h, weight, relu):
         return NotImplemented
     shares, states = contiguous(shares), _states(len(shares), h)
     for t, share in enumerate(shares):
-        _apply(rectified_sum if relu else tanh_of_sum, share, states[t].dot(weight.T), out=states[t + 1])
+        _apply(rectified_sum if relu else tanh_of_sum, share, dot(states[t], weight.T), out=states[t + 1])
     return states
 
 
@@ -144,7 +145,7 @@ def rnn_gradient(g, states, weight, relu):
     g, states, to_shares, to_h = contiguous(g), contiguous(states), empty(g, *g.shape), _zeros(states[0])
     for t in reversed(range(len(g))):
         _apply(to_rectified if relu else to_tanh, to_h, g[t], states[t + 1], out=to_shares[t])
-        to_h = to_shares[t].dot(weight)
+        to_h = dot(to_shares[t], weight)
     return to_shares, to_h
 
 
@@ -155,7 +156,7 @@ def lstm_states(shares, h, c, weight):
     steps, shares, gates = len(shares), contiguous(shares), empty(shares, *shares.shape)
     states, cells = _states(steps, h, 1), _states(steps, c)
     for t, share in enumerate(shares):
-        kept = states[t].dot(weight.T)
+        kept = dot(states[t], weight.T)
         _run(_lstm_step, share, kept, cells[t], gates[t], cells[t + 1], states[t + 1], h=h)
     states[steps + 1] = cells[steps]
     return states, cells, gates
@@ -169,7 +170,7 @@ def lstm_gradient(g, cells, gates, weight):
     to_shares, to_h, to_c = empty(gates, *gates.shape), _zeros(cells[0]), g[len(gates)].copy()
     for t in reversed(range(len(gates))):
         _run(_lstm_step_gradient, g[t], to_h, gates[t], cells[t], cells[t + 1], to_c, to_shares[t], h=to_c)
-        to_h = to_shares[t].dot(weight)
+        to_h = dot(to_shares[t], weight)
     return to_shares, to_h, to_c
 
 
@@ -181,7 +182,7 @@ def gru_states(shares, h, weight, bias):
     shares, states = contiguous(shares), _states(len(shares), h)
     gates = empty(shares, *shares.shape[:2], 4 * h.shape[1])
     for t, share in enumerate(shares):
-        _run(_gru_step, share, states[t].dot(weight.T), bias, states[t], gates[t], states[t + 1], h=h)
+        _run(_gru_step, share, dot(states[t], weight.T), bias, states[t], gates[t], states[t + 1], h=h)
     return states, gates
 
 
@@ -196,5 +197,5 @@ def gru_gradient(g, states, gates, weight):
     to_h, passed = _zeros(states[0]), _zeros(states[0])
     for t in reversed(range(len(g))):
         _run(_gru_step_gradient, g[t], to_h, gates[t], states[t], passed, to_shares[t], to_kept[t], h=passed)
-        to_h = to_kept[t].dot(weight)
+        to_h = dot(to_kept[t], weight)
     return to_shares, to_kept, to_h + passed

@@ -2,6 +2,7 @@
 
 # ruff: noqa: F821 - a name in capitals, or `real`, is one that `specialized` adds
 
+import math
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -13,9 +14,9 @@ from .activation import identity, rectify, relu
 from .launch import MOST, SIMULATED, THREADS, contiguous, device, empty, grid_size, same_dtype, specialized, split
 from .reduction import channel_sums
 
-__all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "matmul"]
+__all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "matmul", "product"]
 
-TILED = SIMULATED  # whether linear layers use the matrix product of this file instead of cuBLAS's
+TILED = SIMULATED  # whether the matrix product of this file is used instead of cuBLAS's
 DEPTH = 8  # steps of a product that are in shared memory at a time
 SIDES = 128, 64, 32  # that a tile may have
 BUSY = 512  # blocks that fill a large GPU
@@ -215,10 +216,34 @@ def matmul(a, b, bias=None):
 
 
 def _steps(x):
-    """A matrix in its contiguous order, and its strides: from row to row and from column to column."""
-    if x.T.flags.c_contiguous and not x.flags.c_contiguous:
-        return x.T, 1, x.shape[0]
-    return contiguous(x), x.shape[1], 1
+    """Matrices in their contiguous order, and their strides: from row to row and from column to column."""
+    flipped = x.swapaxes(-1, -2)
+    if flipped.flags.c_contiguous and not x.flags.c_contiguous:
+        return flipped, 1, x.shape[-2]
+    return contiguous(x), x.shape[-1], 1
+
+
+def dot(a, b):
+    """a b, of matrices."""
+    return matmul(a, b) if TILED else a.dot(b)
+
+
+def product(x, y):
+    """x @ y by tiles: (…, m, k), (…, k, n) -> (…, m, n); the leading dims broadcast."""
+    if not TILED or min(x.ndim, y.ndim) < 2 or not (x.size and y.size and same_dtype(x, y)):
+        return NotImplemented
+    (m, k), n = x.shape[-2:], y.shape[-1]
+    check_shapes(y.shape[-2] == k, x, y)
+    if y.ndim == 2:
+        return matmul(x.reshape(-1, k), y).reshape(*x.shape[:-1], n)
+    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    x, y = (a if a.shape[:-2] == batch else np.broadcast_to(a, (*batch, *a.shape[-2:])) for a in (x, y))
+    if (count := math.prod(batch)) >= 1 << 16:
+        return NotImplemented
+    (a, *a_steps), (b, *b_steps) = _steps(x), _steps(y)
+    steps, groups = (*a_steps, *b_steps[::-1], n, 1), (m * k, k * n, m * n)
+    how = steps, groups, (), (), (), (a_steps[1] == 1, b_steps[0] == 1)
+    return gemm(MATRICES, a, b, None, (*batch, m, n), (m, n, k, count), *how)
 
 
 def _affine(formula, x, weight, bias):
