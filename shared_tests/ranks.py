@@ -52,9 +52,9 @@ OPTIMIZERS = {
 }
 
 
-def weights(lib, kind, batch, ranks, norm=None):
+def weights(lib, kind, batch, ranks, norm=None, device="cpu"):
     """The weights after the epochs of 20 steps, one number after the other; the last batch of each has one example."""
-    model, dataset = network(lib, norm), lib.data.TensorDataset(*examples())
+    model, dataset = network(lib, norm).to(device), lib.data.TensorDataset(*examples()).to(device)
     trained, how = model, {"shuffle": True}
     if ranks:
         trained = lib.DDP(lib.SyncBatchNorm.convert_sync_batchnorm(model))
@@ -68,7 +68,7 @@ def weights(lib, kind, batch, ranks, norm=None):
             loss.backward()
             optimizer.step()
             steps += 1
-    return [x for p in model.state_dict().values() for x in np.ravel(p.numpy()).tolist()]
+    return [x for p in model.state_dict().values() for x in np.ravel(p.cpu().numpy()).tolist()]
 
 
 def trained(lib):
@@ -127,6 +127,30 @@ def calls(lib):
     out["async"] = x.tolist()
     d.barrier()
     return out
+
+
+def on_a_gpu(lib):
+    """What NCCL makes of one rank's arrays, and weights whose gradients went through it and through nothing.
+
+    Two ranks can't share a GPU; so there is one, to which DistributedDataParallel is told that there are others.
+    """
+    d, tensor = lib.distributed, lib.package.tensor
+    alone = {kind: weights(lib, kind, 12, ranks=False, device="cuda") for kind in OPTIMIZERS}
+    d._group, found = d._Group(60), {}
+    for dtype in ("float32", "float64", "int64"):
+        for op in ("SUM", "AVG", "MIN", "MAX") if dtype != "int64" else ("SUM", "MIN", "MAX"):
+            x = tensor([1, -2, 3], dtype=dtype, device="cuda")
+            d.all_reduce(x, getattr(d.ReduceOp, op))
+            found[f"{op} {dtype}"] = x.tolist()
+    d.broadcast(x, src=0)
+    found["broadcast"] = x.tolist()
+    d.agree, d.get_world_size = lambda *told: None, lambda: 2
+    lib.Sampler = partial(lib.Sampler, num_replicas=1, rank=0)
+    return {
+        "calls": found,
+        "alone": alone,
+        "through NCCL": {k: weights(lib, k, 12, True, device="cuda") for k in alone},
+    }
 
 
 def gradients(lib):

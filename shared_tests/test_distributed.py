@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from . import ranks
+from .conftest import gpu_to_use
 from .test_demos import NOBODY
 
 pytestmark = [pytest.mark.capability("many processes"), pytest.mark.host]
@@ -99,6 +100,14 @@ def test_gradients_are_those_of_all_ranks_and_weights_those_of_the_first(answers
     assert one["once"] == other["once"] == [[[1.5, 2.0]], [[1.0, 1.0]], None]
     assert (one["not yet"], other["not yet"]) == ([[1.0, 2.0]], [[2.0, 2.0]])
     assert one["twice"] == other["twice"] == [[3.0, 4.0]]
+
+
+def test_nccl_carries_what_lies_on_a_gpu(answers):
+    gpu_to_use()
+    (found,) = answers(1, "on_a_gpu", GRADUAL_KERNELS="compiled")
+    assert found["calls"] == dict.fromkeys(found["calls"], [1, -2, 3]) and len(found["calls"]) == 12
+    for kind, weights in found["alone"].items():
+        np.testing.assert_allclose(found["through NCCL"][kind], weights, rtol=1e-5, atol=1e-6)
 
 
 def test_each_example_is_on_one_rank_in_another_order_each_epoch(answers):
