@@ -89,7 +89,9 @@ def stage_session(stage):
             with_cuda(session)
         test(session, "shared_tests", "--stage", stage.package, *session.posargs)
 
-    run.__doc__ = f"Test {stage.package} against PyTorch; what follows -- goes to pytest, as --device cuda on rung 5."
+    run.__doc__ = (
+        f"Test {stage.package} against PyTorch; what follows -- goes to pytest, as --device cuda from rung 5 on."
+    )
     nox.session(run, name=f"stage{stage.number}", venv_backend="none", requires=["environment"])
 
 
@@ -128,8 +130,9 @@ def kernels(session, settings):
 
 @nox.session(venv_backend="none", requires=["environment"])
 def standin(session):
-    """Test rung 5 on arrays that behave as a GPU's: its rules use only what CuPy supports, without transfers."""
-    test(session, "shared_tests", "--device", "stand-in", *session.posargs)
+    """Test rungs 5 and 6 on arrays that behave as a GPU's: rules use only what CuPy supports, without transfers."""
+    rungs = ["--stage", "stage5_fast", "--stage", "stage6_sequence"]
+    test(session, "shared_tests", *rungs, "--device", "stand-in", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)

@@ -1,8 +1,9 @@
 """The rung under test, what is left out as it arrives later or has been tested below, and the table at the end.
 
 `pytest shared_tests --stage stage2_tensor` runs the suite on one rung, or on any importable engine; the option may be
-repeated, and without it every rung that is built is tested. `--device cuda` runs it on the GPU, and `--device stand-in`
-on a stand-in, an array that behaves as the GPU's as far as possible without one.
+repeated, and without it every rung that is built is tested. `--device cuda` runs it on the GPU, on rung 5 unless
+`--stage` names others, and `--device stand-in` on a stand-in, an array that behaves as the GPU's as far as possible
+without one.
 """
 
 import gc
@@ -11,6 +12,7 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
+from contextlib import ExitStack
 from functools import cache
 
 import numpy as np
@@ -36,7 +38,7 @@ OF_DATA = {"data", "many processes"}  # what depends on utils/
 
 CELL = "cell of the table"  # under this name a report holds the capability and the stage that it counts for
 LEFT_OUT = pytest.StashKey()  # how many tests were left out: by capability, stage and outcome
-ON_A_GPU = "stage5_fast"  # the rung that has devices
+ON_A_GPU = "stage5_fast"  # the first rung that has devices, and the one tested on them unless --stage names others
 
 
 def pytest_addoption(parser):
@@ -62,6 +64,9 @@ def pytest_configure(config):
             importlib.import_module(name)
         except ImportError as error:
             raise pytest.UsageError(f"--stage {name}: {error}") from error
+    with_devices = [stage.package for stage in STAGES][[stage.package for stage in STAGES].index(ON_A_GPU) :]
+    if on_device(config) and not set(_stage_names(config)) <= set(with_devices):
+        raise pytest.UsageError(f"--device {config.getoption('device')}: wanted rungs of {', '.join(with_devices)}")
     if config.getoption("device") == "cuda" and without_gpu():
         raise pytest.UsageError(f"--device cuda: {without_gpu()}")
 
@@ -120,19 +125,20 @@ def gpu_to_use():
 
 
 def on_device(config):
-    """Whether the suite runs on a device; then only on the rung that has them."""
+    """Whether the suite runs on a device."""
     return config.getoption("device") != "cpu"
 
 
 def _stage_names(config):
     if on_device(config):
-        return [ON_A_GPU]
+        return config.getoption("stage") or [ON_A_GPU]
     return config.getoption("stage") or [stage.package for stage in STAGES if stage.exists]
 
 
 def pytest_ignore_collect(collection_path, config):
     """On a device, leave out the tests of the CPU's kernels; on the stand-in those that want kernels or a flag, too."""
-    without = {"cpu": (), "cuda": ("kernels",), "stand-in": ("kernels", "kernels_gpu", "demos")}
+    on_host = ["kernels", "sequence_kernels"]
+    without = {"cpu": [], "cuda": on_host, "stand-in": [*on_host, "kernels_gpu", "sequence_kernels_gpu", "demos"]}
     return True if collection_path.stem.removeprefix("test_") in without[config.getoption("device")] else None
 
 
@@ -164,15 +170,14 @@ def placed(request):
     if not on_device(request.config):
         yield
         return
-    module = importlib.import_module(f"{ON_A_GPU}.device")
-    with pytest.MonkeyPatch.context() as patch:
+    modules = [importlib.import_module(f"{name}.device") for name in _stage_names(request.config)]
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         for name in ("assert_allclose", "assert_array_equal"):
-            patch.setattr(np.testing, name, _reading(getattr(np.testing, name), module.moved))
+            patch.setattr(np.testing, name, _reading(getattr(np.testing, name), modules[0].moved))
         if request.config.getoption("device") == "stand-in":
-            with standin.in_place_of_cupy(module, kernels=lambda function: function):
-                yield
-        else:
-            yield
+            for module in modules:
+                stack.enter_context(standin.in_place_of_cupy(module, kernels=lambda function: function))
+        yield
 
 
 def _reading(compare, moved):
@@ -205,7 +210,9 @@ def _cell_of(item):
 def _same_below(item, names):
     """Whether the test has run on the same text on the rung below, so that it can't come out otherwise here."""
     number = _target(_stage_of(item)).number
-    if number is None or item.config.getoption("whole") or on_device(item.config):
+    if number is None or item.config.getoption("whole"):
+        return False
+    if on_device(item.config) and _stage_of(item) == ON_A_GPU:
         return False
     if item.get_closest_marker("once"):
         return number > max([CAPABILITIES[name] for name in names])
@@ -362,7 +369,7 @@ def pytest_terminal_summary(terminalreporter, config):
     more = dict.fromkeys(unbuilt, "not built")
     heads = tested
     if on_device(config):
-        heads = [f"{ON_A_GPU} {config.getoption('device')}"]
+        heads = [f"{name} {config.getoption('device')}" for name in tested]
     elif ON_A_GPU in tested:
         more[f"{ON_A_GPU} cuda"] = "not run: no device" if without_gpu() else "not run: --device cuda"
     rows = [["capability", *heads, *more]]
