@@ -259,7 +259,8 @@ def test_kills_lose_no_checkpoint(stage, tmp_path):
     for _ in range(3):
         again = ["--resume", str(path)] if path.exists() else []
         line = [MPIEXEC, "-n", "2", sys.executable, "-m", f"{stage.name}.mnist", *flags, *again]
-        settings = {"GRADUAL_KERNELS": "numpy", **os.environ, "NUMBA_NUM_THREADS": "1"}
+        threads = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        settings = {"GRADUAL_KERNELS": "numpy", **os.environ, **threads}
         process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=settings)
         for text in process.stdout:
             if text.startswith("epoch"):
