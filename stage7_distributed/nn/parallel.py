@@ -17,6 +17,7 @@ from ..random import default_generator
 from .module import Module
 
 MEGABYTE = 2**20
+FIRST_BUCKET = MEGABYTE // 4  # bytes
 
 
 class DistributedDataParallel(Module):
@@ -140,7 +141,7 @@ def _buckets(params, size):
         if full or p.dtype != buckets[-1][0].dtype:
             buckets.append([])
         buckets[-1].append(p)
-        full = sum(x._data.nbytes for x in buckets[-1]) >= (size if len(buckets) > 1 else MEGABYTE)
+        full = sum(x._data.nbytes for x in buckets[-1]) >= (size if len(buckets) > 1 else FIRST_BUCKET)
     return [_Bucket(params) for params in buckets]
 
 
