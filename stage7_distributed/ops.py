@@ -40,7 +40,7 @@ def mul(x, y):
 def div(x, y):
     """x/y;  d/dx = 1/y,  d/dy = −x/y²."""
     out = x / y
-    return out, lambda g: (g / y, -g * out / y)
+    return out, lambda g: (g / y, lambda: -g * out / y)
 
 
 def pow(x, y):
