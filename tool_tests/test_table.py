@@ -52,3 +52,18 @@ def test_the_table_is_the_same_with_several_workers(tmp_path):
     assert total(table, "not yet") > 0
     for row in table.splitlines()[1:]:
         assert counted(row, 1) == counted(row, 2), "both columns hold the same tests"
+
+
+def on_device(*arguments):
+    """The exit status of pytest, asked for a few tests on the stand-in, and all that it says."""
+    tests = ["shared_tests/test_sequences.py", "-k", "step_by_step", "--device", "stand-in", *arguments]
+    command = [sys.executable, "-m", "pytest", *tests, "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_on_a_device_the_rungs_that_have_one_are_tested():
+    status, said = on_device("--stage", "stage6_sequence")
+    assert status == 0 and re.search(r"\nrecurrent layers +3 passed\n", said) and "stage6_sequence stand-in" in said
+    status, said = on_device("--stage", "stage4_cnn")
+    assert status == 4 and "--device stand-in: wanted rungs of stage5_fast, stage6_sequence, stage7_distributed" in said
