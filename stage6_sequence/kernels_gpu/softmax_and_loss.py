@@ -31,7 +31,7 @@ def _softmax(x, target, out, losses, rows, n, columns):
     row, lane = np.int64(cuda.blockIdx.x) * (THREADS // LANES) + t // LANES, t % LANES
     start, step = (row * n, 1) if TOGETHER else (row // columns * n * columns + row % columns, columns)
     count = n if row < rows else 0
-    top = real(-math.inf)
+    top, total = (real(-math.inf), real(0)) if count else (real(0), real(1))  # of no row, which is not to be NaN
     for k in range(KEPT):
         i = lane + k * LANES
         kept[k] = x[start + i * step] if i < count else real(-math.inf)
@@ -48,7 +48,6 @@ def _softmax(x, target, out, losses, rows, n, columns):
         half //= 2
     top = partial[t - lane]
     cuda.syncthreads()
-    total = real(0)
     for k in range(KEPT):
         weight = math.exp(kept[k] - top)
         total += weight
