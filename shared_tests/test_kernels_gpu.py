@@ -231,6 +231,7 @@ POOLINGS = [*[(window, *SMALL[0]) for window in WINDOWS], *[(WINDOWS[3], *some) 
 POOLINGS += [(window, *SMALL[0], True) for window in WINDOWS]
 MEANS = [*POOLINGS, *[(WINDOWS[4], *SMALL[0], False, *how) for how in [(False, None), (True, 5), (False, 5)]]]
 TABLES = [((5,), 0), ((3, 5), 1), ((3, 5), 0), ((2, 3, 20), -2), ((2, 300), -1), ((0, 3), 1), ((40, 1), -1)]
+TABLES += [((2, 11, 20), 1), ((1, 2100), 1)]  # more numbers than have a place in registers
 CASES = {  # how the arguments are drawn, and from what
     **dict.fromkeys(("rectify", "rectify_gradient"), (elementwise, [(shape,) for shape in SHAPES])),
     **dict.fromkeys(("affine", "affine_relu", "affine_to_x", "affine_to_weight", "affine_to_bias"), (layers, LAYERS)),

@@ -238,7 +238,7 @@ def product(x, y):
         return matmul(x.reshape(-1, k), y).reshape(*x.shape[:-1], n)
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     x, y = (a if a.shape[:-2] == batch else np.broadcast_to(a, (*batch, *a.shape[-2:])) for a in (x, y))
-    if (count := math.prod(batch)) >= 1 << 16:
+    if (count := math.prod(batch)) >= 1 << 16:  # a grid has no more blocks in its second dim
         return NotImplemented
     (a, *a_steps), (b, *b_steps) = _steps(x), _steps(y)
     steps, groups = (*a_steps, *b_steps[::-1], n, 1), (m * k, k * n, m * n)
