@@ -58,7 +58,7 @@ class Stage:
 # Rung 5 had 2250 for the CPU alone, of which 1050 were new; for the GPU it has as many loops again, and two memories.
 # For it rungs 2 and 4 have 20 more: some rules say what NumPy would find out by itself, and other arrays would not.
 # Since programs written for PyTorch run here, arguments are PyTorch's and each function has all of them: rungs 2 to 5
-# may add 655, 1680, 420 and 4100, without the files beside the lesson, in which most of that breadth stands. Rung 2
+# may add 690, 1680, 420 and 4100, without the files beside the lesson, in which most of that breadth stands. Rung 2
 # changes 35 % of rung 1, as data and grad are no longer plain, and 30 of its lines keep NumPy's warnings to themselves.
 # Rung 1 has 60 lines more than its 180: a Tensor is a number there in a comparison and a format, `no_grad`, in a file
 # of its own, covers generators, and `dot` makes one step of what would be 31 for each row of a matrix. Of rung 3's
@@ -84,8 +84,8 @@ STAGES = (
         dependencies=("numpy",),
         optional=("matplotlib", "pygraphviz", "tqdm"),
         demos=("moons", "gpt"),
-        max_lines=2390,
-        max_added=665,
+        max_lines=2410,
+        max_added=690,
         max_changed=40,  # of 227 lines: the operators' methods are rewritten, as what they return is
         touched=("draw.py", "engine.py", "gpt.py", "grad_mode.py", "moons.py", "ops.py"),
         beside=("creation.py", "device.py", "functions.py", "inplace.py", "aliases.py", "pointwise.py")
@@ -98,7 +98,7 @@ STAGES = (
         dependencies=("numpy",),
         optional=("matplotlib", "pillow", "pooch", "pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist"),
-        max_lines=6530,
+        max_lines=6545,
         max_added=1680,
         max_changed=8,
         touched=("demo.py", "gpt.py", "moons.py", "ops.py"),
@@ -129,7 +129,7 @@ STAGES = (
         dependencies=("numpy",),
         optional=("matplotlib", "pillow", "pooch", "pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
-        max_lines=7320,
+        max_lines=7335,
         max_added=420,
         max_changed=8,
         touched=("mnist.py", "nn/__init__.py", "nn/functional.py"),

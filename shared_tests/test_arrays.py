@@ -333,6 +333,36 @@ def test_parts_add_up_beside_other_gradients(Tensor):
     np.testing.assert_array_equal(x.grad.numpy(), [[8, 17, 8, 8], *[[10] * 4] * 2])
 
 
+PARTS = {  # places of an array of 4 rows and 6 columns, of which several have 24 numbers together
+    "three ranges of columns": [np.s_[:, :2], np.s_[:, 2:4], np.s_[:, 4:]],
+    "the last range first": [np.s_[..., 3:], np.s_[..., :3]],
+    "each row": [0, 1, 2, 3],
+    "a row, and the others": [0, np.s_[1:]],
+    "without the last row": [0, np.s_[1:3]],
+    "a range in another": [np.s_[:3], np.s_[1:2]],
+    "ranges from the end": [np.s_[:-2], np.s_[1:-1]],
+    "a row from the end": [np.s_[0:3], -2],
+    "one twice": [np.s_[:2], np.s_[:2]],
+    "every second row, and two": [np.s_[::2], np.s_[2:]],
+    "ranges of rows and of columns": [np.s_[:2], np.s_[2:, :3], np.s_[2:, 2:5]],
+    "rows, and some columns of rows": [np.s_[:2], np.s_[2:, ..., :6]],
+    "with a new dim": [np.s_[None, :2], np.s_[None, 2:]],
+    "all, and a row": [np.s_[:], 1],
+}
+
+
+@capability("indexing")
+@pytest.mark.parametrize("places", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("leaf", [True, False], ids=["leaf", "result"])
+def test_gradients_of_parts_add_up_where_they_overlap(Tensor, places, leaf):
+    x, wanted = Tensor(np.ones((4, 6))), np.zeros((4, 6))
+    source = x if leaf else x * 1
+    for i, place in enumerate(places):
+        wanted[place] += 10**i
+    sum([(source[place] * 10**i).sum() for i, place in enumerate(places)]).backward()
+    np.testing.assert_array_equal(x.grad.numpy(), wanted)
+
+
 @capability("joining and padding")
 @pytest.mark.host
 def test_a_padded_array_has_the_memory_layout_of_its_source(Tensor):

@@ -61,6 +61,11 @@ def parts_add_up(engine):
     test_arrays.test_parts_add_up_beside_other_gradients(engine.Tensor)
 
 
+def parts_overlap(engine):
+    for places in test_arrays.PARTS.values():
+        test_arrays.test_gradients_of_parts_add_up_where_they_overlap(engine.Tensor, places, leaf=False)
+
+
 def views_of_columns(engine, torch):
     test_inplace.test_a_view_of_a_view_shares_its_memory_where_pytorchs_does(engine, torch, "its first columns", "view")
 
@@ -88,7 +93,7 @@ FAULTS = {  # by the rung on which the text arrives
     1: [
         Fault("add", "(g, g)", "(g, 2 * g)", "arithmetic"),
         Fault("sub", "(g, -g)", "(g, g)", "arithmetic"),
-        Fault("mul", "(g * y, g * x)", "(g * x, g * y)", "arithmetic"),
+        Fault("mul", "(g * y, g * x)", "(g * x, g * y)", "arithmetic", until=1),
         Fault("div", "-g * out / y", "-g * out", "arithmetic"),
         Fault("pow", "g * y * _pow", "g * _pow", "arithmetic"),
         Fault("pow", "g * out * _log", "g * _log", "arithmetic"),
@@ -125,7 +130,16 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("topological_order", "key=_when_made", "key=_when_made, reverse=True", "arithmetic"),
         Fault("_accumulate", "g = x._grad + g", "pass", "arithmetic"),
         Fault("_accumulate", "x._grad += g", "pass", grows_where_it_is),
-        Fault("_accumulate", "elif x in own:", "elif x._grad is not None:", parts_add_up),
+        Fault("mul", "(g * y, lambda: g * x)", "(g * x, lambda: g * y)", "arithmetic"),
+        Fault(
+            "Tensor.backward",
+            "if parts and tensor in parts:",
+            "if tensor in parts and tensor._grad is None:",
+            parts_add_up,
+        ),
+        Fault("Tensor.backward", "for x in [*parts]:", "for x in ():", "indexing"),
+        Fault("joined", "_disjoint(parts) and ", "", parts_overlap),
+        Fault("_disjoint", "bounds = [0, *chain", "bounds = [*chain", parts_overlap),
         Fault("_accumulate", "x._grad += g", "x._grad = x._grad + g", grows_where_it_is),
         Fault("_array", "np.array(data,", "np.asarray(data,", test_arrays.test_a_callers_array_is_never_changed),
         Fault("unbroadcast", "total(g,", "np.add.reduce(1 + g,", "broadcasting"),

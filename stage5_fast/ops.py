@@ -7,6 +7,7 @@ A costly gradient is returned as a function of no arguments, which the engine ca
 
 import math
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ def sub(x, y):
 
 def mul(x, y):
     """x·y;  d/dx = y,  d/dy = x."""
-    return x * y, lambda g: (g * y, g * x)
+    return x * y, lambda g: (g * y, lambda: g * x)
 
 
 def div(x, y):
@@ -468,18 +469,38 @@ def new_zeros(x, shape):
 
 
 class Part(NamedTuple):
-    """A gradient that is 0 except for the values at a place, which can be added without the zeros."""
+    """A gradient that is 0 except for the values at a place."""
 
     values: object
     place: tuple
     whole_shape: tuple
     shape = None  # that of no array, so that the engine tells them apart where it compares shapes
 
-    def whole(self):
-        """The gradient as an array."""
-        gradient = new_zeros(self.values, self.whole_shape)
-        gradient[self.place] = self.values
-        return gradient
+
+def joined(parts):
+    """The sum of Parts, as an array. If they cover it without overlap, as those of `split` do, they are only copied."""
+    values, shape = parts[0].values, parts[0].whole_shape
+    if _disjoint(parts) and math.fsum([part.values.size for part in parts]) == math.prod(shape):
+        gradient = np.empty_like(values, shape=shape)
+        for values, place, _ in parts:
+            gradient[place] = values
+    else:
+        gradient = new_zeros(values, shape)
+        for values, place, _ in parts:
+            gradient[place] += values
+    return gradient
+
+
+def _disjoint(parts):
+    """Whether the parts are ranges that don't overlap in the first dim in which they differ."""
+    dims = zip(*[part.place for part in parts])
+    items = next((items for items in dims if items.count(items[0]) < len(items)), (None,))
+    if not all([isinstance(item, int | slice) for item in items]):
+        return False
+    items = [slice(item, item + 1) if isinstance(item, int) else item for item in items]
+    ranges = sorted([(item.start or 0, math.inf if item.stop is None else item.stop) for item in items])
+    bounds = [0, *chain(*ranges)]
+    return bounds == sorted(bounds)
 
 
 @kernel

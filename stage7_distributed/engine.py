@@ -394,24 +394,30 @@ class Tensor:
             updated = updated > min([tensor._made for tensor in (*order, self)])
         for tensor in order:
             tensor._grad = None
-        own = set()
+        parts = {}  # tensor -> parts of its gradient, until all are there
         uses = Counter(x for tensor in order for x in tensor.inputs if hasattr(x, "_hooks")) if _hooked else {}
         _callbacks.clear()
-        _accumulate(self, gradient, gradient, own)
+        _accumulate(self, gradient, gradient, parts)
         for tensor in reversed(order):
+            if parts and tensor in parts:
+                _join(tensor, gradient, parts)
             incoming, inputs = tensor._grad, tensor.inputs
             if updated or tensor._made < latest:
                 inputs = inplace.inputs_then(tensor)
                 inplace.check(tensor, inputs, incoming)
             for x, g in zip(inputs, tensor._backward(incoming)):
                 if x._requires_grad:
-                    _accumulate(x, g() if callable(g) else g, incoming, own)
+                    _accumulate(x, g() if callable(g) else g, incoming, parts)
                 if x in uses:
                     uses[x] -= 1
+                    if not uses[x] and x in parts:
+                        _join(x, gradient, parts)
                     for hook in x._hooks if not uses[x] else ():
                         hook(x)
             if not retain_graph and tensor._backward.__closure__:
                 tensor._backward = _released
+        for x in [*parts]:
+            _join(x, gradient, parts)
         for callback in _callbacks:
             callback()
 
@@ -614,21 +620,17 @@ def topological_order(root):
     return sorted(found, key=_when_made)
 
 
-def _accumulate(x, g, incoming, own):
+def _accumulate(x, g, incoming, parts):
     """Add g to the gradient of x, in the shape and dtype of x. Here, and only here, broadcasting is undone.
 
-    `own` are the tensors whose gradient is an array that no other tensor shares: parts are added to it in place.
+    A Part goes into `parts` instead.
     """
     data = x._data
     if g.shape != data.shape:
-        if type(g) is not ops.Part:
-            g = ops.unbroadcast(g, data.shape)
-        elif x in own:
-            x._grad[g.place] += g.values
+        if type(g) is ops.Part:
+            parts.setdefault(x, []).append(g)
             return
-        else:
-            g = g.whole()
-            own.add(x)
+        g = ops.unbroadcast(g, data.shape)
     if x._grad is not None:
         if not x.op and x._grad.shape:
             x._grad += g  # in place: others may hold a reference to a leaf's gradient
@@ -637,6 +639,11 @@ def _accumulate(x, g, incoming, own):
     elif not x.op and (g is incoming or g.base is not None and np.may_share_memory(g, incoming)):
         g = g.copy()  # a leaf's gradient shares no memory with another
     x._grad = g if g.dtype is data.dtype else g.astype(data.dtype)
+
+
+def _join(x, incoming, parts):
+    """Add its parts to the gradient of x."""
+    _accumulate(x, ops.joined(parts.pop(x)), incoming, parts)
 
 
 def _released(g):
