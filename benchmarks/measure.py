@@ -9,12 +9,13 @@ from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 
 from .steps import flops
 
 ROOT = Path(__file__).resolve().parent.parent
 UNDISTURBED = 0.1  # of one core's time, used by others
+PAUSE = 0.05  # seconds, after which the threads of whoever ran before no longer wait actively
 MEMORY_TARGET = 1.0
 GROWTH_TARGET = 1.0  # MiB in 1,000 steps: less than a tenth of what one step allocates
 THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NPROC"  # NPROC is JAX's
@@ -46,6 +47,7 @@ class Server:
 
         No step begins after `seconds`: thread pools may take a hundred times as long where others keep a core busy.
         """
+        sleep(PAUSE)
         start, busy = perf_counter(), busy_seconds()
         answer = ""
         with suppress(BrokenPipeError):
