@@ -16,6 +16,7 @@ from .steps import flops
 ROOT = Path(__file__).resolve().parent.parent
 UNDISTURBED = 0.1  # of one core's time, used by others
 PAUSE = 0.05  # seconds, after which the threads of whoever ran before no longer wait actively
+WARM_UP = 0.1  # seconds, in which the system spreads threads that have slept over the cores
 MEMORY_TARGET = 1.0
 GROWTH_TARGET = 1.0  # MiB in 1,000 steps: less than a tenth of what one step allocates
 THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NPROC"  # NPROC is JAX's
@@ -47,7 +48,6 @@ class Server:
 
         No step begins after `seconds`: thread pools may take a hundred times as long where others keep a core busy.
         """
-        sleep(PAUSE)
         start, busy = perf_counter(), busy_seconds()
         answer = ""
         with suppress(BrokenPipeError):
@@ -61,6 +61,8 @@ class Server:
 
     def run_undisturbed(self, steps, seconds):
         """The first run that others disturb little, or the least disturbed of three."""
+        sleep(PAUSE)
+        self.run(math.inf, WARM_UP)
         runs = []
         while len(runs) < 3 and not (runs and runs[-1]["others"] <= UNDISTURBED):
             runs.append(self.run(steps, seconds))

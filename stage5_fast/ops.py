@@ -481,7 +481,7 @@ def joined(parts):
     """The sum of Parts, as an array. If they cover it without overlap, as those of `split` do, they are only copied."""
     values, shape = parts[0].values, parts[0].whole_shape
     if _disjoint(parts) and math.fsum([part.values.size for part in parts]) == math.prod(shape):
-        gradient = np.empty_like(values, shape=shape)
+        gradient = np.empty_like(values, order="C", shape=shape)
         for values, place, _ in parts:
             gradient[place] = values
     else:
