@@ -60,7 +60,7 @@ class Server:
         return measured
 
     def run_undisturbed(self, steps, seconds):
-        """The first run that others disturb little, or the least disturbed of three."""
+        """The first run that others disturb little, or the least disturbed of three, after a pause and a warm-up."""
         sleep(PAUSE)
         self.run(math.inf, WARM_UP)
         runs = []

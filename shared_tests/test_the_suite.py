@@ -63,7 +63,8 @@ def parts_add_up(engine):
 
 def parts_overlap(engine):
     for places in test_arrays.PARTS.values():
-        test_arrays.test_gradients_of_parts_add_up_where_they_overlap(engine.Tensor, places, leaf=False)
+        for leaf in (True, False):
+            test_arrays.test_gradients_of_parts_add_up_where_they_overlap(engine.Tensor, places, leaf)
 
 
 def views_of_columns(engine, torch):
@@ -138,7 +139,9 @@ FAULTS = {  # by the rung on which the text arrives
             parts_add_up,
         ),
         Fault("Tensor.backward", "for x in [*parts]:", "for x in ():", "indexing"),
+        Fault("Tensor.backward", "if not uses[x] and x in parts:", "if x in ():", parts_overlap),
         Fault("joined", "_disjoint(parts) and ", "", parts_overlap),
+        Fault("_disjoint", " and all([(item.step or 1) > 0 for item in items])", "", parts_overlap),
         Fault("_disjoint", "bounds = [0, *chain", "bounds = [*chain", parts_overlap),
         Fault("_accumulate", "x._grad += g", "x._grad = x._grad + g", grows_where_it_is),
         Fault("_array", "np.array(data,", "np.asarray(data,", test_arrays.test_a_callers_array_is_never_changed),

@@ -492,7 +492,7 @@ def joined(parts):
 
 
 def _disjoint(parts):
-    """Whether the parts are ranges that don't overlap in the first dim in which they differ."""
+    """Whether the first dim in which the parts differ has ranges that don't overlap, none of them backwards."""
     dims = zip(*[part.place for part in parts])
     items = next((items for items in dims if items.count(items[0]) < len(items)), (None,))
     if not all([isinstance(item, int | slice) for item in items]):
@@ -500,7 +500,7 @@ def _disjoint(parts):
     items = [slice(item, item + 1) if isinstance(item, int) else item for item in items]
     ranges = sorted([(item.start or 0, math.inf if item.stop is None else item.stop) for item in items])
     bounds = [0, *chain(*ranges)]
-    return bounds == sorted(bounds)
+    return bounds == sorted(bounds) and all([(item.step or 1) > 0 for item in items])
 
 
 @kernel
