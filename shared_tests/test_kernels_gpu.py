@@ -423,10 +423,12 @@ def test_a_class_that_is_none_has_no_loss(gpu, target):
     assert np.isfinite(gpu.host(gpu.kernels.nll_gradient(g, probabilities, target))).all()
 
 
+@pytest.mark.parametrize("stride, padding, places", [(1, 1, 3), (2, 0, 1), (2, 1, 2)])
 @pytest.mark.parametrize("x", [[np.nan, 2, np.nan, 1], [3, 3, 3, 3], [-np.inf] * 4, [np.inf, np.nan, np.inf, 0]])
-def test_of_equal_numbers_the_first_gets_the_gradient_and_of_nans_the_last(gpu, stage, x):
-    sizes = {"kernel_size": (2, 2), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "ceil_mode": False}
-    x, g = np.array(x, float).reshape(1, 1, 2, 2), np.arange(1.0, 10).reshape(1, 1, 3, 3)
+def test_of_equal_numbers_the_first_gets_the_gradient_and_of_nans_the_last(gpu, stage, x, stride, padding, places):
+    sizes = {"kernel_size": (2, 2), "stride": (stride,) * 2, "padding": (padding,) * 2, "dilation": (1, 1)}
+    sizes["ceil_mode"] = False
+    x, g = np.array(x, float).reshape(1, 1, 2, 2), np.arange(1.0, 1 + places**2).reshape(1, 1, places, places)
     for name in ("max_pool", "max_pool_gradient"):
         arguments = {"x": x, "g": g, **sizes}
         agree(given(name, gpu, stage, arguments), wanted(name, stage, arguments), exact=True)

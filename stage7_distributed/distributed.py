@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -291,7 +292,9 @@ class _NCCL:
 
     def __init__(self, size, rank):
         self.cupy, self.size = gpu(), size
-        self.nccl = self.cupy.cuda.nccl
+        self.nccl = import_module(f"{self.cupy.__name__}.cuda.nccl")
+        if not self.nccl.available:
+            raise RuntimeError("nccl: found no NCCL: pip install nvidia-nccl-cu13, or nvidia-nccl-cu12 for CUDA 12")
         self.comm = self.nccl.NcclCommunicator(size, broadcast_object(self.nccl.get_unique_id()), rank)
 
     def _memory(self, array):

@@ -1,4 +1,4 @@
-"""Pooling: a thread for each result, which gathers its inputs."""
+"""Pooling: a thread for each result, which gathers its inputs, or for each window where they don't overlap."""
 
 # ruff: noqa: F821 - a name in capitals, or `real`, is one that `specialized` adds
 
@@ -56,6 +56,31 @@ def _pool_gradient(g, x, best, gradient, n, sizes):
                         if TAKES(i, k, m, x, best[w], row - k * down, column - m * over, KERNEL, sizes):
                             total += g[w]
         gradient[i] = total / real(DIVISOR)
+
+
+def _scatter_gradient(g, x, best, gradient, n, sizes):
+    """The gradient of each window's number at its first maximum or, if that is NaN, the last; 0 at its other pixels.
+
+    Grid: a thread for each window; no two windows overlap. Shared memory: none. Bytes: x, g and best are read and the
+    pixels of all windows written, the minimum.
+    """
+    i = cuda.grid(1)
+    if i < n:
+        height, width, high, wide, top, left = sizes[:6]
+        plane, r = split(i, high * wide)
+        row, column = split(r, wide)
+        row, column = row * STRIDE[0] - top, column * STRIDE[1] - left
+        start, chosen = (plane * height + row) * width + column, -1
+        for k in range(KERNEL[0]):
+            for m in range(KERNEL[1]):
+                if 0 <= row + k < height and 0 <= column + m < width:
+                    value = x[start + k * width + m]
+                    if value != value or (chosen < 0 and value == best[i]):
+                        chosen = k * KERNEL[1] + m
+        for k in range(KERNEL[0]):
+            for m in range(KERNEL[1]):
+                if 0 <= row + k < height and 0 <= column + m < width:
+                    gradient[start + k * width + m] = g[i] if chosen == k * KERNEL[1] + m else 0
 
 
 @device
@@ -119,7 +144,9 @@ def _pooled(x, kernel_size, stride, padding, dilation, ceil_mode, **how):
 def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation, ceil_mode):
     check_shapes(g.shape == out.shape and g.shape[:2] == x.shape[:2], g, x, out)
     moves = (kernel_size, stride, padding, dilation, ceil_mode)
-    return _pooled_gradient(g, contiguous(x), contiguous(out), x.shape, *moves, 1, _is_maximum)
+    disjoint = all([s >= k for s, k in zip(stride, kernel_size)]) and tuple(dilation) == (1, 1)
+    takes = None if disjoint else _is_maximum
+    return _pooled_gradient(g, contiguous(x), contiguous(out), x.shape, *moves, 1, takes)
 
 
 def avg_pool_gradient(g, shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
@@ -136,9 +163,12 @@ def _pooled_gradient(g, x, best, shape, kernel_size, stride, padding, dilation, 
     gradient = empty(g, *shape)
     if not gradient.size or gradient.size >= MOST or not same_dtype(g, x, best):
         return NotImplemented
-    how = {"KERNEL": tuple(kernel_size), "STRIDE": tuple(stride), "DIVISOR": divisor, "TAKES": takes}
-    sizes = (*shape[2:], *size_out, *padding, *dilation)
-    specialized(_pool_gradient, g.dtype, **how)(
-        grid_size(gradient.size), contiguous(g), x, best, gradient, gradient.size, sizes
-    )
+    how = {"KERNEL": tuple(kernel_size), "STRIDE": tuple(stride)}
+    if takes:
+        kernel, n = specialized(_pool_gradient, g.dtype, **how, DIVISOR=divisor, TAKES=takes), gradient.size
+    else:
+        kernel, n = specialized(_scatter_gradient, g.dtype, **how), g.size
+        if how["KERNEL"] != how["STRIDE"] or any(padding) or any([size % k for size, k in zip(shape[2:], kernel_size)]):
+            gradient.fill(0)  # where there is no window
+    kernel(grid_size(n), contiguous(g), x, best, gradient, n, (*shape[2:], *size_out, *padding, *dilation))
     return gradient

@@ -174,7 +174,8 @@ def _launch(kernel, arrays, tokens, q, v, causal, scale):
     rows, size, keys, values = *q.shape[-2:], *v.shape[-2:]
     tile = min(64, SHARED // ((size + values) * q.dtype.itemsize))
     blocks = -(-tokens // THREADS)
-    run = specialized(kernel, q.dtype, TILE=tile, SIZE=size, VALUES=values, CAUSAL=causal)
+    how = {"SIZE": size, "VALUES": values, "CAUSAL": causal, "RESIDENT": 1}  # so that a thread has all 255 registers
+    run = specialized(kernel, q.dtype, TILE=tile, **how)
     run((math.prod(q.shape[:-2]) * blocks,), *arrays, blocks, rows, keys, scale)
 
 

@@ -68,7 +68,8 @@ def _load(source, arguments, constants):
         cubin = file.read_bytes()
     except OSError:
         print(f"{PACKAGE}: compiling a kernel, once: {name.replace('_', ' ')}", file=sys.stderr, flush=True)
-        options = {"abi": "numba", "cc": (int(arch[:-1]), int(arch[-1])), "launch_bounds": (THREADS, 2)}
+        bounds = THREADS, constants.get("RESIDENT", 2)  # with two blocks on a multiprocessor a thread has 128 registers
+        options = {"abi": "numba", "cc": (int(arch[:-1]), int(arch[-1])), "launch_bounds": bounds}
         ptx, _ = cuda.compile(source, signature, device=False, **options)
         ptx = ptx.replace(re.search(r"\.entry\s+(\w+)", ptx)[1], name)  # else it contains numbers that change
         linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=LinkerOptions(arch=f"sm_{arch}"))
