@@ -193,7 +193,7 @@ STAGES = (
         adds="many processes and machines: gradients are sums, which MPI and NCCL add up",
         dependencies=("llvmlite", "numba", "numpy", "threadpoolctl"),
         optional=("cupy-cuda12x", "cupy-cuda13x", "impi-rt", "matplotlib", "mpi4py", "mpich", "numba-cuda")
-        + ("pillow", "pooch", "pygraphviz", "tensorboard", "tqdm", "wandb"),
+        + ("nvidia-nccl-cu12", "nvidia-nccl-cu13", "pillow", "pooch", "pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet", "names"),
         max_lines=13830,
         max_added=420,
