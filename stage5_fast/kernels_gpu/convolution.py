@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from ..kernels_cpu.convolution import output_size
 from ..kernels_cpu.layout import check_shapes
 from .launch import MOST, device, same_dtype, split
@@ -43,9 +45,9 @@ def tap(i, step, window, view):
 @device
 def inside(start, y, x, gap, view):
     """The position of pixel (y, x)/gap in the plane that begins at start, and whether it is there."""
-    there = y >= 0 and x >= 0 and y % gap[0] == 0 and x % gap[1] == 0
-    y, x = y // gap[0], x // gap[1]
-    return start + y * view[1] + x, there and y < view[0] and x < view[1]
+    there = y % gap[0] == 0 and x % gap[1] == 0
+    y, x = np.int32(y // gap[0]), np.int32(x // gap[1])  # which are compared in half the time
+    return start + y * view[1] + x, there and 0 <= y < np.int32(view[0]) and 0 <= x < np.int32(view[1])
 
 
 FORWARD = Positions(line, line, patch, tap, pixel, inside)

@@ -17,7 +17,9 @@ from .reduction import channel_sums
 __all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "matmul", "product"]
 
 TILED = SIMULATED  # whether the matrix product of this file is used instead of cuBLAS's
-DEPTH = 8  # steps of a product that are in shared memory at a time
+DEPTH = 16  # steps of a product that are in shared memory at a time
+LANES = THREADS // DEPTH  # threads that load one step
+ALIGNMENT = None if SIMULATED else 16  # bytes of shared memory that vector loads need
 SIDES = 128, 64, 32  # that a tile may have
 BUSY = 512  # blocks that fill a large GPU
 
@@ -27,7 +29,8 @@ def _gemm(a, b, bias, out, rows, columns, depth, numbers):
 
     Grid: a block for each tile of ROWS × COLUMNS numbers of out, times groups of channels and parts of the steps.
     A thread: THREAD_ROWS × THREAD_COLUMNS numbers of the tile, kept in registers over all steps, in groups of up to
-    four contiguous ones, read by one vector load. It also loads its part of the block's tiles of a and b.
+    four contiguous ones, read by one vector load. It also loads some rows of a and columns of b, at one step of DEPTH;
+    where they lie it keeps from round to round, as to compute it again would take as long as the products.
     Shared memory: DEPTH steps of ROWS numbers of a and of COLUMNS of b, double-buffered: while one half is used, the
     other is loaded. Four numbers of padding between two steps avoid bank conflicts of the stores.
     Bytes: a is read once for each tile of columns and b for each tile of rows; the minimum is once each, and out.
@@ -36,76 +39,72 @@ def _gemm(a, b, bias, out, rows, columns, depth, numbers):
     a_row, a_step, b_column, b_step, out_row, out_column = numbers[:6]
     a_group, b_group, out_group, out_part, parts, size = numbers[6:12]
     view = numbers[12:]
-    a_tile = cuda.shared.array(A_TILE, real)
-    b_tile = cuda.shared.array(B_TILE, real)
+    a_tile = cuda.shared.array(A_TILE, real, ALIGNMENT)
+    b_tile = cuda.shared.array(B_TILE, real, ALIGNMENT)
     a_next = cuda.local.array(A_FETCHES, real)
     b_next = cuda.local.array(B_FETCHES, real)
-    a_first = cuda.local.array(A_FETCHES, np.int64)  # where a thread's rows begin, or -1
-    b_first = cuda.local.array(B_FETCHES, np.int64)
+    a_at = cuda.local.array(A_FETCHES, INDEX)  # where the numbers are that a thread loads next
+    b_at = cuda.local.array(B_FETCHES, INDEX)
     b_pixel = cuda.local.array((B_FETCHES, 2), np.int32)
     left = cuda.local.array(THREAD_ROWS, real)
     top = cuda.local.array(THREAD_COLUMNS, real)
     sums = cuda.local.array((THREAD_ROWS, THREAD_COLUMNS), real)
 
     t = cuda.threadIdx.x & 255  # so that the compiler knows it isn't negative
+    ty, tx = t // 64 * 4 + t % 32 // 8, t // 32 % 2 * 8 + t % 8  # so that a warp's threads read few rows and columns
     tiles = (rows + ROWS - 1) // ROWS
     row = np.int64(cuda.blockIdx.x) % tiles * ROWS
     column = np.int64(cuda.blockIdx.x) // tiles * COLUMNS
     group = cuda.blockIdx.y // parts
     part = cuda.blockIdx.y % parts
-    last = min((part + 1) * size, depth)
+    first, last = part * size, min((part + 1) * size, depth)
+    a_step_in, a_row_in = fetched(t, A_STEPS_FIRST)
+    b_step_in, b_column_in = fetched(t, B_STEPS_FIRST)
     for e in range(A_FETCHES):
-        r = row + fetched_row(t + e * THREADS, A_STEPS_FIRST, ROWS)
-        a_first[e] = group * a_group + A_ROW(r, a_row, WINDOW, view)[0] if r < rows else -1
+        r = min(row + a_row_in + e * LANES, rows - 1)  # rows and columns beyond the end are computed, but not stored
+        a_at[e] = INDEX(group * a_group + A_ROW(r, a_row, WINDOW, view)[0])
     for e in range(B_FETCHES):
-        c = column + fetched_row(t + e * THREADS, B_STEPS_FIRST, COLUMNS)
-        start, y, x = B_COLUMN(c, b_column, WINDOW, view)
-        b_first[e] = group * b_group + start if c < columns else -1
-        b_pixel[e, 0], b_pixel[e, 1] = y, x
+        c = min(column + b_column_in + e * LANES, columns - 1)
+        start, b_pixel[e, 0], b_pixel[e, 1] = B_COLUMN(c, b_column, WINDOW, view)
+        b_at[e] = INDEX(group * b_group + start)
     for i in range(THREAD_ROWS):
         for j in range(THREAD_COLUMNS):
             sums[i, j] = 0
 
-    half = 1
-    for now in range(part * size - DEPTH, last, DEPTH):  # the first time the next steps are only fetched
-        ahead = now + DEPTH
+    half = np.uint32(1)
+    a_start = b_start = INDEX(0)
+    for ahead in range(first, last + DEPTH, DEPTH):  # the last time nothing is left to fetch
+        k, before = ahead + a_step_in, a_start
+        a_start = INDEX(A_STEP(k, a_step, WINDOW, view)[0])
         for e in range(A_FETCHES):
-            k = ahead + fetched_step(t + e * THREADS, A_STEPS_FIRST, ROWS)
+            a_at[e] = INDEX(a_at[e] + a_start - before)
             a_next[e] = 0
-            if k < last and a_first[e] >= 0:
-                a_next[e] = a[a_first[e] + A_STEP(k, a_step, WINDOW, view)[0]]
+            if k < last:
+                a_next[e] = a[a_at[e]]
+        k, before = ahead + b_step_in, b_start
+        start, y, x = B_STEP(k, b_step, WINDOW, view)
+        b_start = INDEX(start)
         for e in range(B_FETCHES):
-            k = ahead + fetched_step(t + e * THREADS, B_STEPS_FIRST, COLUMNS)
+            b_at[e] = INDEX(b_at[e] + b_start - before)
             b_next[e] = 0
-            if k < last and b_first[e] >= 0:
-                start, y, x = B_STEP(k, b_step, WINDOW, view)
-                i, there = LOCATE(b_first[e] + start, b_pixel[e, 0] + y, b_pixel[e, 1] + x, GAP, view)
+            if k < last:
+                i, there = LOCATE(b_at[e], b_pixel[e, 0] + y, b_pixel[e, 1] + x, GAP, view)
                 if there:
-                    b_next[e] = b[i]
-        if ahead > part * size:
-            for k in range(DEPTH):
-                for i in range(THREAD_ROWS):
-                    left[i] = a_tile[half, k, tile_row(i, t // 16, A_VECTOR)]
-                for j in range(THREAD_COLUMNS):
-                    top[j] = b_tile[half, k, tile_row(j, t % 16, B_VECTOR)]
-                for i in range(THREAD_ROWS):
-                    for j in range(THREAD_COLUMNS):
-                        sums[i, j] += left[i] * top[j]
-        half = 1 - half
+                    b_next[e] = b[INDEX(i)]
+        if ahead > first:
+            multiply(a_tile[half], b_tile[half], ty, tx, left, top, sums)
+        half = np.uint32(half ^ 1)
         for e in range(A_FETCHES):
-            k, r = fetched_step(t + e * THREADS, A_STEPS_FIRST, ROWS), fetched_row(t + e * THREADS, A_STEPS_FIRST, ROWS)
-            a_tile[half, k, r] = a_next[e]
+            a_tile[half, a_step_in, a_row_in + e * LANES] = a_next[e]
         for e in range(B_FETCHES):
-            k = fetched_step(t + e * THREADS, B_STEPS_FIRST, COLUMNS)
-            c = fetched_row(t + e * THREADS, B_STEPS_FIRST, COLUMNS)
-            b_tile[half, k, c] = b_next[e]
+            b_tile[half, b_step_in, b_column_in + e * LANES] = b_next[e]
         cuda.syncthreads()
 
     for j in range(THREAD_COLUMNS):
-        c = column + tile_row(j, t % 16, B_VECTOR)
+        c = column + tile_row(j, tx, len(top))
         start = group * out_group + part * out_part + OUT_COLUMN(c, out_column, WINDOW, view)[0]
         for i in range(THREAD_ROWS):
-            r = row + tile_row(i, t // 16, A_VECTOR)
+            r = row + tile_row(i, ty, len(left))
             if r < rows and c < columns:
                 total = sums[i, j]
                 if ROW_BIAS and part == 0:
@@ -115,21 +114,45 @@ def _gemm(a, b, bias, out, rows, columns, depth, numbers):
                 out[start + r * out_row] = total
 
 
-@device
-def fetched_step(t, steps_first, side):
-    """The step that thread t loads; contiguous numbers belong to successive steps or else to rows (columns)."""
-    return t % DEPTH if steps_first else t // side
+def unrolled(step, n):
+    """A device function for step(0, …), …, step(n - 1, …): so long a loop the compiler would not unroll."""
+    if n == 0:
+        return device(lambda *arguments: None)
+    before = unrolled(step, n - 1)
+
+    @device
+    def steps(*arguments):
+        before(*arguments)
+        step(n - 1, *arguments)
+
+    return steps
 
 
 @device
-def fetched_row(t, steps_first, side):
-    """The row (column) of the tile whose number thread t loads."""
-    return t // DEPTH if steps_first else t % side
+def multiply_step(k, a_tile, b_tile, ty, tx, left, top, sums):
+    """Add the products of step k to a thread's sums."""
+    for i in range(len(left)):
+        left[i] = a_tile[k, tile_row(i, ty, len(left))]
+    for j in range(len(top)):
+        top[j] = b_tile[k, tile_row(j, tx, len(top))]
+    for i in range(len(left)):
+        for j in range(len(top)):
+            sums[i, j] += left[i] * top[j]
+
+
+multiply = unrolled(multiply_step, DEPTH)
 
 
 @device
-def tile_row(i, t, vector):
-    """The row (column) of the tile that is the i-th of a thread."""
+def fetched(t, steps_first):
+    """The step that thread t loads, and its first row (column); contiguous are a tile's steps or else its rows."""
+    return (t % DEPTH, t // DEPTH) if steps_first else (t // LANES, t % LANES)
+
+
+@device
+def tile_row(i, t, n):
+    """The row (column) of the tile that is the i-th of the n of a thread."""
+    vector = min(4, n)
     return i // vector * 16 * vector + t * vector + i % vector
 
 
@@ -177,14 +200,13 @@ def _tiling(rows, columns, depth, count, most):
 
 
 @cache
-def _gemm_kernel(dtype, kind, rows, columns, a_steps_first, b_steps_first, with_bias, window, gap):
+def _gemm_kernel(dtype, index, kind, rows, columns, a_steps_first, b_steps_first, with_bias, window, gap):
     sides = {"ROWS": rows, "A_TILE": (2, DEPTH, rows + 4), "A_FETCHES": rows * DEPTH // THREADS}
     sides |= {"COLUMNS": columns, "B_TILE": (2, DEPTH, columns + 4), "B_FETCHES": columns * DEPTH // THREADS}
     sides |= {"THREAD_ROWS": rows // 16, "THREAD_COLUMNS": columns // 16}
-    sides |= {"A_VECTOR": min(4, rows // 16), "B_VECTOR": min(4, columns // 16)}
     biases = {"ROW_BIAS": with_bias and kind is not MATRICES, "COLUMN_BIAS": with_bias and kind is MATRICES}
     how = {"A_STEPS_FIRST": a_steps_first, "B_STEPS_FIRST": b_steps_first, "WINDOW": window, "GAP": gap}
-    return specialized(_gemm, dtype, **kind._asdict(), **sides, **biases, **how)
+    return specialized(_gemm, dtype, INDEX=index, **kind._asdict(), **sides, **biases, **how)
 
 
 def gemm(
@@ -195,7 +217,8 @@ def gemm(
     sides, tiles, parts = _tiling(*sizes, SIDES[a.dtype.itemsize > 4])
     size = -(-depth // (parts * DEPTH)) * DEPTH
     out = empty(a, parts, *shape)
-    launch = _gemm_kernel(a.dtype, kind, *sides, *steps_first, bias is not None, window, gap)
+    index = np.int32 if max(a.size, b.size) < MOST else np.int64
+    launch = _gemm_kernel(a.dtype, index, kind, *sides, *steps_first, bias is not None, window, gap)
     numbers = (*steps, *groups, rows * columns * count, parts, size, *view)
     bias = a if bias is None else bias  # a stands for one that isn't read
     a, b, bias = contiguous(a), contiguous(b), contiguous(bias)
