@@ -194,13 +194,23 @@ def sums(draw, dtype):
     return {"x": draw(arrays(shape, dtype)), "dim": dim, "keepdim": draw(st.booleans())}
 
 
+IN_MEMORY = [  # ways in which the same integers are an index
+    lambda index: index,
+    lambda index: np.broadcast_to(index, index.shape),  # read-only
+    lambda index: np.repeat(index, 2, axis=-1)[..., ::2],
+    lambda index: index.astype(np.int16),
+    lambda index: index.astype(">i8"),
+]
+
+
 @st.composite
 def indexings(draw, dtype):
     """x, to parts of which g is added: an index with arrays of integers, or masks, before, between or after slices."""
     rng, every = np.random.default_rng(draw(st.integers(0, 9999))), slice(None)
     x = draw(arrays(draw(st.sampled_from([(5, 3, 4), (17, 40, 2), (300, 33, 2)])), dtype, writable=True))
     places = draw(st.sampled_from([(7,), (2, 3), (0,), (900,)]))
-    some = [rng.integers(-n, n, places) for n in x.shape]
+    in_memory = draw(st.sampled_from(IN_MEMORY))
+    some = [in_memory(rng.integers(-n, n, places)) for n in x.shape]
     mask = rng.integers(0, 2, x.shape[1:]).astype(bool)
     index = draw(
         st.sampled_from(
@@ -671,6 +681,30 @@ def test_a_class_that_is_none_has_no_loss(compiled, target):
     losses, probabilities = compiled["nll"](x, target)
     np.testing.assert_array_equal(np.isnan(losses), [False, True])
     compiled["nll_gradient"](g, probabilities, target)
+
+
+@kernels
+@pytest.mark.parametrize(
+    "index, shape",
+    [(np.s_[:, [1, 2], :, [0, 2]], (2, 2, 4)), (np.s_[[0, 1],], (1, 330, 4, 3)), (np.s_[:, [[1, 2]]], (3,))],
+    ids=["a slice between arrays", "one for all rows", "one of fewer dims"],
+)
+def test_what_is_added_at_an_index_has_numpys_order_of_dims_or_broadcasts(compiled, index, shape):
+    x, index = np.zeros((2, 330, 4, 3)), tuple([np.array(item) if isinstance(item, list) else item for item in index])
+    wanted, g = x.copy(), np.random.default_rng(0).random(shape)
+    np.add.at(wanted, index, g)
+    compiled["add_at"](x, index, g)
+    np.testing.assert_array_equal(x, wanted)
+
+
+@kernels
+@dtypes
+@pytest.mark.parametrize("index", [([1, 300],), ([-301, 1],), ([1, 2], [33, 1]), ([1, 2], [1, -34])], ids=str)
+def test_an_index_out_of_range_is_an_error_and_adds_nothing(compiled, dtype, index):
+    x, index = np.zeros((300, 33), dtype), tuple(map(np.array, index))
+    with pytest.raises(IndexError, match=r"index (300|-301|33|-34) is out of bounds for axis . with size (300|33)"):
+        compiled["add_at"](x, index, np.ones_like(x[:2] if len(index) == 1 else x[:2, 0]))
+    assert not x.any()
 
 
 # Beside PyTorch, through the public functions

@@ -16,7 +16,7 @@ WIDE = 32  # columns, from which on each thread adds some of them
 
 @parallel
 def _add_rows(t, threads, x, index, g):
-    """x[index[i]] += g[i], row after row: each thread adds some of the columns."""
+    """x[index[i]] += g[i], row after row, those below 0 counted from the end: each thread adds some of the columns."""
     first, last = t * x.shape[1] // threads, (t + 1) * x.shape[1] // threads
     for i in range(index.size):
         g_row, x_row = g[i, first:last], x[index[i], first:last]
@@ -43,25 +43,20 @@ def add_at(x, index, g):
     if not all([item == slice(None) if isinstance(item, slice) else item.ndim for item in index]):
         return NotImplemented
     dims, arrays = _positions(index)
-    arrays = np.broadcast_arrays(*arrays)
-    taken = arrays[0].ndim
-    if g.dtype != x.dtype or g.ndim != x.ndim - len(dims) + taken or not g.size:
+    shape = np.broadcast_shapes(*[array.shape for array in arrays])
+    if g.dtype != x.dtype or g.ndim != x.ndim - len(dims) + len(shape) or not g.size:
         return NotImplemented
-    rows = np.zeros(arrays[0].shape, np.int64)
-    for array, dim in zip(arrays, dims):
-        n = x.shape[dim]
-        if array.min() < -n or array.max() >= n:
-            return NotImplemented  # NumPy's error says which index is out of range
-        rows = rows * n + np.where(array < 0, array + n, array)
-    together = dims[-1] - dims[0] + 1 == len(dims)  # else NumPy puts their dims first
     front = np.moveaxis(x, dims, range(len(dims)))
-    g = np.moveaxis(g, range(dims[0], dims[0] + taken), range(taken)) if together else g
-    columns = math.prod(front.shape[len(dims) :])
+    sizes, others = front.shape[: len(dims)], front.shape[len(dims) :]
+    together = dims[-1] - dims[0] + 1 == len(dims)  # else NumPy puts their dims first
+    g = np.moveaxis(g, range(dims[0], dims[0] + len(shape)), range(len(shape))) if together else g
+    if g.shape != shape + others or any([array.min() < -n or array.max() >= n for array, n in zip(arrays, sizes)]):
+        return NotImplemented  # NumPy's error says which index is out of range
+    rows = arrays[0] if len(arrays) == 1 else np.ravel_multi_index(arrays, sizes, mode="wrap")
+    columns = math.prod(others)
     table = contiguous(front).reshape(-1, columns)
-    if g.shape != (*rows.shape, *front.shape[len(dims) :]):
-        return NotImplemented
     threads = thread_count(g.size) if columns >= WIDE else 1
-    _add_rows(threads, table, rows.ravel(), contiguous(g).reshape(-1, columns))
+    _add_rows(threads, table, np.require(rows, np.int64, "CAW").ravel(), contiguous(g).reshape(-1, columns))
     if not np.may_share_memory(table, x):
         front[...] = table.reshape(front.shape)
 
