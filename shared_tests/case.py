@@ -73,8 +73,9 @@ class Case:
     engine's under the same names. `domain` says where the numbers come from, one for all or one for each; `values`
     gives the numbers themselves instead of `shapes`. The inputs at the places in `constant` want no gradient and come
     as plain arrays. `smooth=False` says that central differences mean nothing here. `host=True` says that it is about
-    memory as the host's arrays show it. `float32=False` says that a network rounds too often for it: as with training,
-    its gradients are compared in float64. `capability` is the row of capabilities.py.
+    memory as the host's arrays show it. `float32=False` says that a network rounds too often for it, as with training,
+    or that PyTorch's float32 depends on the processor: it is compared in float64 alone. `capability` is the row of
+    capabilities.py.
     """
 
     name: str

@@ -23,7 +23,7 @@ def drawn(name, shape, *numbers):
     return np.random.default_rng(crc32(name.encode())).choice(np.array(numbers), shape)
 
 
-def infinite(name, body, *shapes, out=None, kinds=(NUMBERS, GRADIENTS)):
+def infinite(name, body, *shapes, out=None, kinds=(NUMBERS, GRADIENTS), float32=True):
     """A case of each kind: numbers are infinite or NaN, or else those that the output, of shape `out`, is times."""
     shapes = shapes or (ROWS,)
     times = {1: lambda F, x, c: body(F, x) * c, 2: lambda F, x, y, c: body(F, x, y) * c}
@@ -39,7 +39,8 @@ def infinite(name, body, *shapes, out=None, kinds=(NUMBERS, GRADIENTS)):
         if kind == GRADIENTS:
             values.append(drawn(name, shapes[0] if out is None else out, inf, -inf, nan, -1.0, 2.0))
         what, constant = (times[len(shapes)], [len(shapes)]) if kind == GRADIENTS else (body, [])
-        cases.append(Case(f"{name} {kind}", what, values=values, constant=constant, smooth=False))
+        case = Case(f"{name} {kind}", what, values=values, constant=constant, smooth=False, float32=float32)
+        cases.append(case)
     return cases
 
 
@@ -131,7 +132,9 @@ GROUPS = {
             "elu celu selu silu mish softplus softsign hardtanh hardswish relu6 softshrink hardshrink",
             kinds=KINDS,
         ),
-        *named("tanhshrink logsigmoid gelu", kinds=KINDS),
+        *named("tanhshrink logsigmoid", kinds=KINDS),
+        *named("gelu", kinds=GRADIENTS),
+        *infinite("gelu", lambda F, x: F.gelu(x), kinds=INFINITIES, float32=False),  # with AVX-512 PyTorch's is NaN
         *named("leaky_relu", negative_slope=0.0, kinds=KINDS),
         *named("elu", alpha=0.0, kinds=KINDS),
         *named("threshold", threshold=0.25, value=7.0, kinds=KINDS),

@@ -338,9 +338,10 @@ def test_every_kernel_takes_part(gpu, stage, launched, monkeypatch):
         name for module in modules(gpu) for name, f in vars(module).items() if "Grid:" in (inspect.getdoc(f) or "")
     }
     ran = set()
-    batch_and_layer_norm = {"moments": (5, 8), "normalized": (3, 8), "normalized_gradient": (3, 8)}
+    two = {"moments": (5, 8), "normalized": (3, 8), "normalized_gradient": (3, 8)}  # kernels, of batch and layer norm,
+    two["max_pool_gradient"] = 1, 3  # and of windows that don't overlap and that do
     for name in CASES:
-        for i in batch_and_layer_norm.get(name, [USUAL[name]]):
+        for i in two.get(name, [USUAL[name]]):
             launched.clear()
             given(name, gpu, stage, drawn(name, i, np.dtype("float32")))
             assert launched, f"{name} launched no kernel"

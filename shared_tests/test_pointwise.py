@@ -40,3 +40,11 @@ def test_float16_is_wide_enough(name, engine):
     assert engine.value(found).dtype == np.float16
     np.testing.assert_allclose(engine.value(found), wanted.detach().numpy(), rtol=4e-3, atol=2e-3)
     np.testing.assert_allclose(engine.grad(ours), theirs.grad.numpy(), rtol=4e-3, atol=4e-3)
+
+
+@capability("activations")
+@pytest.mark.parametrize("size", [2, 4096])
+def test_gelu_of_infinities_in_float32(size, engine):
+    """Infinity and, as infinity times 0, NaN; where PyTorch uses AVX-512, both of its are NaN."""
+    found = engine.F.gelu(engine.tensor(np.tile(np.array([np.inf, -np.inf], np.float32), size // 2)))
+    np.testing.assert_array_equal(engine.value(found), np.tile([np.inf, np.nan], size // 2))

@@ -17,7 +17,7 @@ from .reduction import channel_sums
 __all__ = ["affine", "affine_relu", "affine_to_weight", "affine_to_x", "matmul", "product"]
 
 TILED = SIMULATED  # whether the matrix product of this file is used instead of cuBLAS's
-DEPTH = 16  # steps of a product that are in shared memory at a time
+DEPTH = 8  # steps of a product that are in shared memory at a time
 LANES = THREADS // DEPTH  # threads that load one step
 ALIGNMENT = None if SIMULATED else 16  # bytes of shared memory that vector loads need
 SIDES = 128, 64, 32  # that a tile may have
