@@ -268,7 +268,8 @@ class Record:
         full = full[..., None] if b.ndim == 1 else full
         full = full[None] if a.ndim == b.ndim == 1 else full
         lead = full.shape[:-2]
-        rows, columns = (np.broadcast_to(m, (*lead, *m.shape[-2:])) for m in (rows, columns))
+        whole = [(m, (*lead, *m.shape[-2:])) for m in (rows, columns)]
+        rows, columns = [m if m.shape == shape else np.broadcast_to(m, shape) for m, shape in whole]  # read-only
         self.operations.append(Product(full, rows, columns, _asked_by()))
         return out
 

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from .kernels_cpu.jit import compiled_source, empty
-from .kernels_cpu.matrix_product import multiply
+from .kernels_cpu.matrix_product import SMALL, multiply
 from .recording import COMPARISONS, Call, Each, Indexed, Number, Product, Reduce, Within, owner_of
 
 EXPRESSIONS = {
@@ -49,7 +49,7 @@ EXPRESSIONS = {
 }
 INLINED = 1 << 15  # products of two numbers, up to which a matrix product is a loop of its own,
 INLINED_DOWN = 1 << 13  # and up to which one is that has few rows and reads the other matrix down its columns
-THREADED = 1_000_000  # such products, from which the kernel, on all threads, is faster than BLAS on one
+UNROLLED = 8  # steps of a product that are added up at once, at most, before the sum is written
 APART = 1 << 14  # numbers, from which a sum of rows is NumPy's, which adds up many at once
 LONGEST = 100  # lines, after which another function begins: how long Numba takes grows faster than a function
 BACK = 8  # how many nests of loops back an operation looks for one that it can join
@@ -254,7 +254,7 @@ class Program:
         (m, k), n = a.shape[-2:], b.shape[-1]
         down = m <= 2 and n >= 8 and b.strides[-1] != b.itemsize
         if out.size * k > (INLINED_DOWN if down else INLINED):
-            planes = out.size * k >= THREADED and out.strides[-1] == out.itemsize
+            planes = out.size * k >= SMALL and out.strides[-1] == out.itemsize
             call = Call(multiply if planes else np.matmul, (a, b), {"out": out}, label=label)
             call.arrays = [a, b, out]
             return [call]
@@ -498,22 +498,20 @@ class Program:
         tab = "    " * len(lead)
         lines.append(f"{tab}for i in range({m}):  # {part.label}")
         if n >= 8:
-            lines += [
-                f"{tab}    for j in range({n}):",
-                f"{tab}        {self._at(out, [*lead, 'i', 'j'])} = 0",
-                f"{tab}    for k in range({k}):",
-                f"{tab}        number = {self._at(a, [*lead, 'i', 'k'])}",
-                f"{tab}        for j in range({n}):",
-                f"{tab}            {self._at(out, [*lead, 'i', 'j'])} += number * {self._at(b, [*lead, 'k', 'j'])}",
-            ]
+            there = self._at(out, [*lead, "i", "j"])
+            steps = max(s for s in range(1, UNROLLED + 1) if k % s == 0)
+            each = [(f"n{s}", f"(k + {s})" if s else "k") for s in range(steps)]
+            lines += [f"{tab}    for j in range({n}):", f"{tab}        {there} = 0"]
+            lines += [f"{tab}    for k in range(0, {k}, {steps}):"]
+            lines += [f"{tab}        {x} = {self._at(a, [*lead, 'i', step])}" for x, step in each]
+            lines += [f"{tab}        for j in range({n}):", f"{tab}            total = {there}"]
+            lines += [f"{tab}            total += {x} * {self._at(b, [*lead, step, 'j'])}" for x, step in each]
+            lines += [f"{tab}            {there} = total"]
         else:
-            lines += [
-                f"{tab}    for j in range({n}):",
-                f"{tab}        total = {real}(0)",
-                f"{tab}        for k in range({k}):",
-                f"{tab}            total += {self._at(a, [*lead, 'i', 'k'])} * {self._at(b, [*lead, 'k', 'j'])}",
-                f"{tab}        {self._at(out, [*lead, 'i', 'j'])} = total",
-            ]
+            lines += [f"{tab}    {', '.join(f't{j}' for j in range(n))} = {', '.join([f'{real}(0)'] * n)}"]
+            lines += [f"{tab}    for k in range({k}):", f"{tab}        number = {self._at(a, [*lead, 'i', 'k'])}"]
+            lines += [f"{tab}        t{j} += number * {self._at(b, [*lead, 'k', str(j)])}" for j in range(n)]
+            lines += [f"{tab}    {self._at(out, [*lead, 'i', str(j)])} = t{j}" for j in range(n)]
         return lines
 
     def _indexed_loops(self, part):

@@ -117,7 +117,7 @@ def _plan(a, a_strides, b, b_strides, out, out_strides, dtype, threads):
     chunks = 1 if n % width else -(-k * width * dtype.itemsize // PANEL)
     depth = -(-k // chunks)
     parts = threads // math.gcd(count, threads) if count < 4 * threads else 1
-    breadth = -(-panels // parts) * width if m < n and panels >= 4 * parts else n
+    breadth = -(-panels // parts) * width if m < n and (panels >= 4 * parts or panels % parts == 0) else n
     blocks = 1 if breadth < n else parts
     packs = k > 128 and steps[0] * dtype.itemsize >= STRIDE  # rows of a
     if packs:
