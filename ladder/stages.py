@@ -146,7 +146,7 @@ STAGES = (
         + ("pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
         max_lines=11850,
-        max_added=4510,
+        max_added=4530,
         max_changed=8,
         touched=(
             "activations.py",

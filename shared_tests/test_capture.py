@@ -1,6 +1,7 @@
 """`capture` on the CPU: a recorded step does what it did before, number by number, or says what can't be recorded."""
 
 import gc
+import mmap
 import operator
 import os
 import random
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import weakref
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -364,6 +366,52 @@ def test_a_large_product_lies_in_memory_as_without_capture(stage, capture):
     for _ in range(4):
         np.testing.assert_allclose(np.array(step(x)), wanted, rtol=1e-5, atol=1e-6)
     assert (step.source.count("multiply_0("), step.source.count("copy")) == (2, 0), step.source
+
+
+def test_a_product_reads_the_weights_where_they_are(stage, capture, monkeypatch):
+    """A copy in each step would take as long as the product."""
+    package, product, copies = stage.package, stage.part("kernels_cpu.matrix_product"), []
+    monkeypatch.setattr(product, "contiguous", lambda x: copies.append(x) or np.ascontiguousarray(x))
+    layer, x = package.nn.Linear(128, 96), package.ones(128, 128)
+
+    def train(x):
+        layer.zero_grad()
+        layer(x * 2).square().sum().backward()
+
+    step = capture(train)
+    for _ in range(4):
+        step(x)
+    assert step.source.count("multiply_0(") == 2 and not copies
+
+
+def test_what_calls_gave_is_freed_before_the_next_when_nobody_reads_it_any_more(stage, capture):
+    softmax = stage.package.softmax
+    step, x = capture(lambda x: softmax(softmax(softmax(x, 1), 1), 1)), stage.package.ones(64, 256)
+    outs = [np.array(step(x)) for _ in range(3)]
+    lines = [re.sub(r" +#.*", "", line).strip() for line in step.source.partition("def step")[2].splitlines()[1:]]
+    assert [line.split("(")[0] for line in lines if line.startswith(("c", "del"))] == [
+        *("c0_0, = placed", "c1_0, = placed", "del c0_0", "c2_0, = placed")
+    ], step.source
+    np.testing.assert_allclose(outs[2], outs[0], rtol=1e-6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take memory back when they want")
+def test_a_plan_does_not_hold_what_the_steps_before_it_took(stage):
+    jit = stage.part("kernels_cpu.jit")
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    array = jit.empty((64 << 20,), np.dtype("u1"))
+    array[:] = 1
+    before = resident()
+    del array
+    assert resident() > before - (1 << 20)  # it waits for the next one of its size
+    jit.trim()
+    assert resident() < before - (60 << 20)
+    again = jit.empty((64 << 20,), np.dtype("u1"))
+    again[:] = 2
+    assert again.sum(dtype=int) == 2 << 26
 
 
 OWN = {}  # of each package a generator that is there before the step

@@ -17,6 +17,7 @@ from .inplace import changed, memory
 from .random import Generator
 
 if COMPILED:  # without it Numba isn't loaded either
+    from .kernels_cpu.jit import trim
     from .loops import Program
     from .recording import Array, Record, every, owner_of
 
@@ -93,6 +94,7 @@ def recorded(step, arguments, arrays, again):
 
     There is no plan, unless `again`, if the step leaves new Tensors: optimizers make their state in one step only.
     """
+    trim()  # the step before took it; while one is recorded arrays lie in other places, and afterwards in the plan's
     there = every(Generator, Setting, Tensor)
     record, own = Record(step, there), [np.array(x, order="C") for x in arrays]
     inputs = [record.of_outside(x) for x in own]
@@ -125,6 +127,7 @@ def recorded(step, arguments, arrays, again):
         record.end()
     _updated(arrays, own, record.updated(own))
     record.release()
+    trim()
     return first, plan
 
 

@@ -296,18 +296,22 @@ class Program:
 
     def _plan(self, results):
         """Give what is made a place in memory, for as long as it is needed; what only one nest needs gets none."""
-        spans, users = {}, {}
+        spans, users, self.last_uses = {}, {}, {}
         for n, part in enumerate(self.parts):
             for operation in part.operations if isinstance(part, Nest) else [part]:
                 for x, written in [(x, False) for x in reads(operation)] + [(x, True) for x in writes(operation)]:
-                    if self._kind(x) == "planned":
-                        owner = owner_of(x)
+                    kind, owner = self._kind(x), owner_of(x)
+                    if kind == "call":
+                        self.last_uses[self.of_calls[id(owner)][0]] = n
+                    elif kind == "planned":
                         first = spans.setdefault(id(owner), [n, n, owner])
                         first[1] = n
                         users.setdefault(id(owner), []).append((part, operation, x, written))
         for x in results:
             if self._kind(x) == "planned":
                 spans[id(owner_of(x))][1] = len(self.parts)
+            elif self._kind(x) == "call":
+                self.last_uses.pop(self.of_calls[id(owner_of(x))][0], None)
         self.local = {key for key, (first, last, _) in spans.items() if first == last and self._is_local(users[key])}
         self.places, self.sizes = {}, {}
         taken = {}
@@ -382,7 +386,7 @@ class Program:
     # Source
 
     def _generate(self, results):
-        lines, body, functions = [], [], {}
+        lines, body, functions, before = [], [], {}, 0
 
         def flush():
             if not body:
@@ -395,9 +399,11 @@ class Program:
             body.clear()
             self.flat = {}
 
-        for part in self.parts:
+        for n, part in enumerate(self.parts):
             if isinstance(part, Call):
                 flush()
+                lines += [f"del {name}" for name, last in self.last_uses.items() if before <= last < n]
+                before = n
                 lines.extend(self._call(part))
             else:
                 body += self._loops(part)

@@ -121,9 +121,10 @@ def _locked(compile, path):
 LARGE, REGION = 1 << 12, 1 << 25  # bytes: the least size of which memory is reused, and what is allocated at once
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # options of glibc's mallopt, with which NumPy's arrays reuse memory too
 _SET_BY_USER = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
-if sys.platform == "linux" and not _SET_BY_USER and hasattr(ctypes.CDLL(None), "mallopt"):
-    ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, REGION)
-    ctypes.CDLL(None).mallopt(TRIM_THRESHOLD, 8 * REGION)
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+if not _SET_BY_USER and hasattr(_LIBC, "mallopt"):
+    _LIBC.mallopt(MMAP_THRESHOLD, REGION)
+    _LIBC.mallopt(TRIM_THRESHOLD, 8 * REGION)
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # not shared after a fork
 _free = defaultdict(list)  # size -> free blocks, as (region, first byte)
 _region, _taken = b"", 0
@@ -167,6 +168,15 @@ def _allocate(size):
                 _region.madvise(mmap.MADV_HUGEPAGE)
         _taken += size
         return _region, _taken - size
+
+
+def trim():
+    """Let the system have what memory is free."""
+    for size, blocks in _free.items() if _LIBC else ():
+        for region, first in blocks:
+            region.madvise(mmap.MADV_DONTNEED, first, size)
+    if hasattr(_LIBC, "malloc_trim"):
+        _LIBC.malloc_trim(ctypes.c_size_t(0))
 
 
 # What the first run prints
