@@ -5,18 +5,21 @@ packed once for all steps.
 """
 
 import numpy as np
+from numba import types
 
 from .elementary import abs, exp_below_0, in_kernels, tanh
 from .jit import empty, inner
 from .layout import check_shapes, contiguous
 from .micro_kernel import micro_kernel
 from .packing import pack_panel, row_offsets
-from .registers import OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, lanes, store
+from .registers import COLUMNS, OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, lanes, store
 from .threads import parallel, thread_count
 
 __all__ = ["gru_gradient", "gru_states", "lstm_gradient", "lstm_states", "rnn_gradient", "rnn_states"]
 
 FIRST = np.zeros(1, np.int64)
+EIGHT, EIGHT_ROWS = np.uint8(8), min(PRODUCT_ROWS, 8)
+COLUMNS[types.uint8] = 2, EIGHT_ROWS  # a tile for threads that have few sequences
 
 
 def _sigmoid(x):
@@ -52,22 +55,22 @@ def _pack(t, parts, weight, n, k, lane_step, panels, width, rows, packed_rows):
 
 
 @inner
-def _product(a, rows, first, last, panels, k, n, nothing, out, out_rows):
+def _product(a, rows, first, last, panels, k, n, nothing, columns, out, out_rows):
     """out = rows first to last of a (…, k) times a matrix (k, n) in panels."""
-    width = nothing.size
+    width, height = nothing.size, PRODUCT_ROWS if columns == PRODUCT else EIGHT_ROWS
     for j in range(0, n, width):
-        for p in range(first, last, PRODUCT_ROWS):
-            tile = broadcast_row(nothing, 0, PRODUCT, OUTER)
+        for p in range(first, last, height):
+            tile = broadcast_row(nothing, 0, columns, OUTER)
             tile = micro_kernel(tile, a, rows, p, FIRST, 0, panels, j * k, k, 1, width)
-            store(tile, out, out_rows, p, min(PRODUCT_ROWS, last - p), j, width)
+            store(tile, out, out_rows, p, min(height, last - p), j, width)
 
 
 @parallel
-def _rnn_states(t, parts, shares, states, panels, rows, nothing, kept, kept_rows, relu):
+def _rnn_states(t, parts, shares, states, panels, rows, nothing, columns, kept, kept_rows, relu):
     steps, batch, n = shares.shape
     first, last = t * batch // parts, (t + 1) * batch // parts
     for s in range(steps):
-        _product(states[s].reshape(-1), rows, first, last, panels, n, n, nothing, kept.reshape(-1), kept_rows)
+        _product(states[s].reshape(-1), rows, first, last, panels, n, n, nothing, columns, kept.reshape(-1), kept_rows)
         for r in range(first, last):
             row, share, out = kept[r], shares[s, r], states[s + 1, r]
             for k in range(n):
@@ -80,7 +83,7 @@ def _rnn_states(t, parts, shares, states, panels, rows, nothing, kept, kept_rows
 
 
 @parallel
-def _rnn_gradient(t, parts, g, states, to_shares, panels, rows, nothing, to_h, to_h_rows, relu):
+def _rnn_gradient(t, parts, g, states, to_shares, panels, rows, nothing, columns, to_h, to_h_rows, relu):
     steps, batch, n = g.shape
     first, last = t * batch // parts, (t + 1) * batch // parts
     to_h[first:last] = 0
@@ -93,15 +96,19 @@ def _rnn_gradient(t, parts, g, states, to_shares, panels, rows, nothing, to_h, t
             else:
                 for k in range(n):
                     out[k] = (back[k] + own[k]) * (1 - h[k] * h[k])
-        _product(to_shares[s].reshape(-1), rows, first, last, panels, n, n, nothing, to_h.reshape(-1), to_h_rows)
+        _product(
+            to_shares[s].reshape(-1), rows, first, last, panels, n, n, nothing, columns, to_h.reshape(-1), to_h_rows
+        )
 
 
 @parallel
-def _lstm_states(t, parts, shares, states, cells, gates, panels, rows, nothing, kept, kept_rows):
+def _lstm_states(t, parts, shares, states, cells, gates, panels, rows, nothing, columns, kept, kept_rows):
     steps, batch, n = len(shares), shares.shape[1], cells.shape[2]
     first, last = t * batch // parts, (t + 1) * batch // parts
     for s in range(steps):
-        _product(states[s].reshape(-1), rows, first, last, panels, n, 4 * n, nothing, kept.reshape(-1), kept_rows)
+        _product(
+            states[s].reshape(-1), rows, first, last, panels, n, 4 * n, nothing, columns, kept.reshape(-1), kept_rows
+        )
         for r in range(first, last):
             row, share, gate = kept[r], shares[s, r], gates[s, r]
             for k in range(4 * n):
@@ -119,7 +126,7 @@ def _lstm_states(t, parts, shares, states, cells, gates, panels, rows, nothing, 
 
 
 @parallel
-def _lstm_gradient(t, parts, g, cells, gates, to_shares, to_c, panels, rows, nothing, to_h, to_h_rows):
+def _lstm_gradient(t, parts, g, cells, gates, to_shares, to_c, panels, rows, nothing, columns, to_h, to_h_rows):
     steps, batch, n = len(gates), gates.shape[1], cells.shape[2]
     first, last = t * batch // parts, (t + 1) * batch // parts
     to_h[first:last], to_c[first:last] = 0, g[steps, first:last]
@@ -140,16 +147,20 @@ def _lstm_gradient(t, parts, g, cells, gates, to_shares, to_c, panels, rows, not
             for k in range(n):
                 to_f[k] = c[k] * before[k] * f[k] * (one - f[k])
                 c[k] *= f[k]
-        _product(to_shares[s].reshape(-1), rows, first, last, panels, 4 * n, n, nothing, to_h.reshape(-1), to_h_rows)
+        _product(
+            to_shares[s].reshape(-1), rows, first, last, panels, 4 * n, n, nothing, columns, to_h.reshape(-1), to_h_rows
+        )
 
 
 @parallel
-def _gru_states(t, parts, shares, states, gates, bias, panels, rows, nothing, kept, kept_rows):
+def _gru_states(t, parts, shares, states, gates, bias, panels, rows, nothing, columns, kept, kept_rows):
     steps, batch, n = len(shares), shares.shape[1], states.shape[2]
     first, last = t * batch // parts, (t + 1) * batch // parts
     one = shares.dtype.type(1)
     for s in range(steps):
-        _product(states[s].reshape(-1), rows, first, last, panels, n, 3 * n, nothing, kept.reshape(-1), kept_rows)
+        _product(
+            states[s].reshape(-1), rows, first, last, panels, n, 3 * n, nothing, columns, kept.reshape(-1), kept_rows
+        )
         for r in range(first, last):
             row, share, gate = kept[r], shares[s, r], gates[s, r]
             for k in range(3 * n):
@@ -169,7 +180,9 @@ def _gru_states(t, parts, shares, states, gates, bias, panels, rows, nothing, ke
 
 
 @parallel
-def _gru_gradient(t, parts, g, states, gates, to_shares, to_kept, panels, rows, nothing, to_h, to_h_rows, passed):
+def _gru_gradient(
+    t, parts, g, states, gates, to_shares, to_kept, panels, rows, nothing, columns, to_h, to_h_rows, passed
+):
     steps, batch, n = len(gates), gates.shape[1], states.shape[2]
     first, last = t * batch // parts, (t + 1) * batch // parts
     to_h[first:last], passed[first:last] = 0, 0
@@ -189,13 +202,16 @@ def _gru_gradient(t, parts, g, states, gates, to_shares, to_kept, panels, rows, 
                 to_r[k] = to_m[k] * kept_m[k] * reset[k] * (one - reset[k])
                 to_kept_m[k] = to_m[k] * reset[k]
             kept[: 2 * n] = out[: 2 * n]
-        _product(to_kept[s].reshape(-1), rows, first, last, panels, 3 * n, n, nothing, to_h.reshape(-1), to_h_rows)
+        _product(
+            to_kept[s].reshape(-1), rows, first, last, panels, 3 * n, n, nothing, columns, to_h.reshape(-1), to_h_rows
+        )
 
 
 def _plan(weight, transposed, batch, steps):
     """The number of threads, and what a product of `batch` rows with the weight, or its transpose, works with.
 
-    That is the packed weight, the offsets of rows of the factor, zeros for a tile, and the result and its offsets.
+    That is the packed weight, the offsets of rows of the factor, zeros for a tile, the tiles of which a thread's rows
+    waste least, and the result and its offsets.
     """
     n, k = weight.shape if transposed else weight.shape[::-1]
     width = 2 * lanes(weight.dtype)
@@ -203,8 +219,11 @@ def _plan(weight, transposed, batch, steps):
     weight_rows, lane_step = (row_offsets(k, 1), k) if transposed else (row_offsets(k, n), 1)
     weight = contiguous(weight).reshape(-1)
     _pack(thread_count(weight.size), weight, n, k, lane_step, panels, width, weight_rows, row_offsets(k, width))
-    factor = panels, row_offsets(batch, k), np.zeros(width, weight.dtype)
-    return min(thread_count(steps * batch * weight.size // 16), batch), (
+    threads = min(thread_count(steps * batch * weight.size // 16), batch)
+    each = -(-batch // threads)
+    columns = EIGHT if -each % EIGHT_ROWS < -each % PRODUCT_ROWS else PRODUCT
+    factor = panels, row_offsets(batch, k), np.zeros(width, weight.dtype), columns
+    return threads, (
         *factor,
         empty((batch, padded), weight.dtype),
         row_offsets(batch, padded),
@@ -244,7 +263,7 @@ def rnn_gradient(g, states, weight, relu):
     parts, product = _plan(weight, False, g.shape[1], len(g))
     to_shares = empty(g.shape, g.dtype)
     _rnn_gradient(parts, g, states, to_shares, *product, relu)
-    return to_shares, product[3][:, : g.shape[2]]
+    return to_shares, product[-2][:, : g.shape[2]]
 
 
 def lstm_states(shares, h, c, weight):
@@ -266,7 +285,7 @@ def lstm_gradient(g, cells, gates, weight):
     parts, product = _plan(weight, False, gates.shape[1], len(gates))
     to_shares, to_c = empty(gates.shape, g.dtype), empty(cells.shape[1:], g.dtype)
     _lstm_gradient(parts, g, cells, gates, to_shares, to_c, *product)
-    return to_shares, product[3][:, : cells.shape[2]], to_c
+    return to_shares, product[-2][:, : cells.shape[2]], to_c
 
 
 def gru_states(shares, h, weight, bias):
@@ -292,4 +311,4 @@ def gru_gradient(g, states, gates, weight):
     to_shares, to_kept = (empty((*g.shape[:2], 3 * n), g.dtype) for _ in range(2))
     passed = empty(g.shape[1:], g.dtype)
     _gru_gradient(parts, g, states, gates, to_shares, to_kept, *product, passed)
-    return to_shares, to_kept, product[3][:, :n] + passed
+    return to_shares, to_kept, product[-2][:, :n] + passed
