@@ -8,6 +8,8 @@ of T; only the product with what was kept, which needs the step before, remains 
 Sequences are (T, N, …): T steps of a batch of N. The gates of one step lie side by side, in PyTorch's order.
 """
 
+from functools import cache
+
 import numpy as np
 
 from .device import kernel
@@ -162,13 +164,14 @@ def gru(x, h, weight_ih, weight_hh, bias_ih=None, bias_hh=None):
 
 def _to_inputs(to_shares, to_kept, x, before, to_first, weight_ih):
     """All gradients, in the order of a rule's inputs: those of weights and biases are summed over all steps."""
+    to_bias = cache(lambda: affine_to_bias(to_shares))  # mostly both biases'
     return (
         lambda: affine_to_x(to_shares, weight_ih),
         *to_first,
         lambda: affine_to_weight(to_shares, x),
         lambda: affine_to_weight(to_kept, before),
-        lambda: affine_to_bias(to_shares),
-        lambda: affine_to_bias(to_kept),
+        lambda: to_bias().copy(),
+        lambda: to_bias().copy() if to_kept is to_shares else affine_to_bias(to_kept),
     )
 
 
