@@ -172,9 +172,11 @@ def _allocate(size):
 
 def trim():
     """Let the system have what memory is free."""
-    for size, blocks in _free.items() if _LIBC else ():
-        for region, first in blocks:
+    for size, blocks in [*_free.items()] if _LIBC else ():
+        taken = [blocks.pop() for _ in [*blocks]]  # from other threads
+        for region, first in taken:
             region.madvise(mmap.MADV_DONTNEED, first, size)
+        blocks += taken
     if hasattr(_LIBC, "malloc_trim"):
         _LIBC.malloc_trim(ctypes.c_size_t(0))
 
