@@ -7,10 +7,12 @@ from importlib import metadata
 
 
 def cpu_model():
-    with suppress(OSError), open("/proc/cpuinfo") as file:
-        for line in file:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+    """The processor's name and, if it has them, the vector instructions on which most ratios depend."""
+    with suppress(OSError, KeyError), open("/proc/cpuinfo") as file:
+        found = {name.strip(): value for name, _, value in (line.partition(":") for line in file)}
+        flags = found["flags"].split()
+        vectors = " with AVX-512" if "avx512f" in flags else " with AVX2" if "avx2" in flags else ""
+        return found["model name"].strip() + vectors
     return platform.processor() or platform.machine()
 
 

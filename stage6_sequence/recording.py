@@ -268,8 +268,8 @@ class Record:
         full = full[..., None] if b.ndim == 1 else full
         full = full[None] if a.ndim == b.ndim == 1 else full
         lead = full.shape[:-2]
-        whole = [(m, (*lead, *m.shape[-2:])) for m in (rows, columns)]
-        rows, columns = [m if m.shape == shape else np.broadcast_to(m, shape) for m, shape in whole]  # read-only
+        whole = [(m, (*lead, *m.shape[-2:])) for m in (rows, columns)]  # what is broadcast is read-only, and copied
+        rows, columns = [m if m.shape == shape else np.broadcast_to(m, shape) for m, shape in whole]
         self.operations.append(Product(full, rows, columns, _asked_by()))
         return out
 

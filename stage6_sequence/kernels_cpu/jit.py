@@ -119,6 +119,7 @@ def _locked(compile, path):
 # from large regions, which use huge pages.
 
 LARGE, REGION = 1 << 12, 1 << 25  # bytes: the least size of which memory is reused, and what is allocated at once
+PAGE = 1 << 12  # bytes, on most systems
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # options of glibc's mallopt, with which NumPy's arrays reuse memory too
 _SET_BY_USER = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -146,7 +147,7 @@ def empty(shape, dtype):
     size = (math.prod(shape) if type(shape) is tuple else shape) * dtype.itemsize
     if size < LARGE:
         return np.empty(shape, dtype)
-    size = -(-size // 4096) * 4096
+    size = -(-size // PAGE) * PAGE
     try:
         block = _free[size].pop()
     except IndexError:
@@ -172,7 +173,7 @@ def _allocate(size):
 
 def trim():
     """Let the system have what memory is free."""
-    for size, blocks in [*_free.items()] if _LIBC else ():
+    for size, blocks in [*_free.items()] if _LIBC and mmap.PAGESIZE == PAGE else ():
         taken = [blocks.pop() for _ in [*blocks]]  # from other threads
         for region, first in taken:
             region.madvise(mmap.MADV_DONTNEED, first, size)
