@@ -141,7 +141,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("Tensor.backward", "for x in [*parts]:", "for x in ():", "indexing"),
         Fault("Tensor.backward", "if not uses[x] and x in parts:", "if x in ():", parts_overlap),
         Fault("joined", "or _disjoint(parts)", "or True", parts_overlap),
-        Fault("joined", "covered = alone and", "covered = alone or", "indexing"),
+        Fault("joined", "covered = apart and", "covered = apart or", "indexing"),
         Fault("_disjoint", " and all([(item.step or 1) > 0 for item in items])", "", parts_overlap),
         Fault("_disjoint", "bounds = [0, *chain", "bounds = [*chain", parts_overlap),
         Fault("_accumulate", "x._grad += g", "x._grad = x._grad + g", grows_where_it_is),

@@ -463,11 +463,11 @@ class Part(NamedTuple):
 def joined(parts):
     """The sum of Parts, as an array. Those that don't overlap are only copied, as those of `split`, which cover it."""
     values, shape = parts[0].values, parts[0].whole_shape
-    alone = len(parts) == 1 or _disjoint(parts)
-    covered = alone and math.fsum([part.values.size for part in parts]) == math.prod(shape)
+    apart = len(parts) == 1 or _disjoint(parts)
+    covered = apart and math.fsum([part.values.size for part in parts]) == math.prod(shape)
     gradient = np.empty_like(values, order="C", shape=shape) if covered else new_zeros(values, shape)
     for values, place, _ in parts:
-        if alone:
+        if apart:
             gradient[place] = values
         else:
             gradient[place] += values

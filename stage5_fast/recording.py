@@ -102,7 +102,7 @@ class Call:
 
 
 class Number:
-    """A number that changes from step to step, as a learning rate: to arrays that it meets it is as Python's."""
+    """A number that changes from step to step, as a learning rate: in operations with arrays it is as Python's."""
 
     def __init__(self, array):
         self.array = array  # of no dims

@@ -1,7 +1,7 @@
 """Recurrence: a layer that reads a sequence step by step, and passes what it has kept on to the next step.
 
 Back-propagation through time is nothing new: a layer that is run T times is a graph T times as long, with the same
-weights at every step, and `backward` walks it from the last step to the first. The rules here do the same for all steps
+weights at every step, and `backward` goes from the last step to the first. The rules here do the same for all steps
 of a layer at once. So the shares of the input, and the gradients of the weights, are one product for all steps instead
 of T; only the product with what was kept, which needs the step before, remains within the loop.
 

@@ -174,7 +174,10 @@ def _allocate(size):
 def trim():
     """Let the system have what memory is free."""
     for size, blocks in [*_free.items()] if _LIBC and mmap.PAGESIZE == PAGE else ():
-        taken = [blocks.pop() for _ in [*blocks]]  # from other threads
+        taken = []
+        with suppress(IndexError):
+            while True:
+                taken.append(blocks.pop())  # so that no other thread gets it meanwhile
         for region, first in taken:
             region.madvise(mmap.MADV_DONTNEED, first, size)
         blocks += taken

@@ -145,7 +145,7 @@ def max_pool_gradient(g, x, out, kernel_size, stride, padding, dilation, ceil_mo
     check_shapes(g.shape == out.shape and g.shape[:2] == x.shape[:2], g, x, out)
     moves = (kernel_size, stride, padding, dilation, ceil_mode)
     disjoint = all([s >= k for s, k in zip(stride, kernel_size)]) and tuple(dilation) == (1, 1)
-    takes = None if disjoint else _is_maximum
+    takes = None if disjoint else _is_maximum  # None: each window scatters its gradient
     return _pooled_gradient(g, contiguous(x), contiguous(out), x.shape, *moves, 1, takes)
 
 

@@ -1,4 +1,4 @@
-"""Attention without the matrix of scores: a thread has a query, or a key, and meets the others in shared memory.
+"""Attention without the matrix of scores: a thread has a query, or a key, and reads the others from shared memory.
 
 Arrays are treated as (heads, tokens, numbers). A block loads a tile of keys and values, each of its threads brings its
 own query up to date with every key of it, and the next tile takes the place (Dao et al. 2022).
