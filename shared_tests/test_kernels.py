@@ -565,7 +565,10 @@ def test_elementary_functions_are_exact_to_a_few_last_digits(stage, compiled, na
 @dtypes
 @pytest.mark.parametrize(
     "m, k, n",
-    [(40, 1700, 48), (1100, 1000, 32), (1100, 1000, 33), (20, 300, 200), (7, 1700, 16), (65, 900, 9), (13, 129, 640)],
+    [
+        *[(40, 1700, 48), (40, 1700, 64), (1100, 1000, 32), (1100, 1000, 33), (20, 300, 200), (7, 1700, 16)],
+        *[(65, 900, 9), (13, 129, 640), (3, 162_401, 32)],
+    ],
 )
 def test_large_products_are_exact(stage, dtype, m, k, n):
     """In chunks of k, blocks of rows or of columns, and with rows that are packed: the sums of integers are exact."""

@@ -78,7 +78,7 @@ def _multiply(t, threads, a, b, bias, out, scratch, offsets, view, floor):
                 pack_rows(rows, first, last - first, length, v.a_step, packed, depth + width // 2)
                 rows, step = packed, 1
             for j in range(left, right, width):
-                pack_panel(b_i[b_rows[s] :], j, n, length, v.b_step, panel, width, b_rows, panel_rows)
+                pack_panel(b_i, j, n, length, v.b_step, panel, width, b_rows[s:], panel_rows)
                 place = a_rows, out_rows, j, first, last, n
                 if n - j > width // 2:
                     _macro_kernel(rows, panel, bias, out_i, *place, length, step, width, PRODUCT, begins, least)

@@ -22,7 +22,10 @@ def row_offsets(n, step):
 
 @inner
 def pack_panel(b, j, n, k, lane_step, packed, width, offsets, packed_offsets):
-    """Pack columns j to j + width of a matrix (k, n) into a panel (k, width), padded with zeros."""
+    """Pack columns j to j + width of a matrix (k, n) into a panel (k, width), padded with zeros.
+
+    The offsets are those of its rows, and of rows after them or repeated ones: they are loaded, too.
+    """
     count, lane = min(width, n - j), width // 2
     if count < width:
         for i in range(k * width):
@@ -33,8 +36,8 @@ def pack_panel(b, j, n, k, lane_step, packed, width, offsets, packed_offsets):
         return
     whole = k // lane * lane if count == width and lane_step > 1 else 0
     for i in range(0, whole, lane):
-        transpose(b, j * lane_step + i, lane_step, packed, i * width, width)
-        transpose(b, (j + lane) * lane_step + i, lane_step, packed, i * width + lane, width)
+        transpose(b, offsets[i] + j * lane_step, lane_step, packed, i * width, width)
+        transpose(b, offsets[i] + (j + lane) * lane_step, lane_step, packed, i * width + lane, width)
     for c in range(count):
         for i in range(whole, k):
             packed[i * width + c] = b[offsets[i] + (j + c) * lane_step]
