@@ -567,7 +567,7 @@ def test_elementary_functions_are_exact_to_a_few_last_digits(stage, compiled, na
     "m, k, n",
     [
         *[(40, 1700, 48), (40, 1700, 64), (1100, 1000, 32), (1100, 1000, 33), (20, 300, 200), (7, 1700, 16)],
-        *[(65, 900, 9), (13, 129, 640), (3, 162_401, 32)],
+        *[(65, 900, 9), (13, 129, 640), (40, 300, 1030), (700, 1300, 1056), (3, 162_401, 32)],
     ],
 )
 def test_large_products_are_exact(stage, dtype, m, k, n):

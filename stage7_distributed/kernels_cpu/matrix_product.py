@@ -23,6 +23,7 @@ FIRST = np.zeros(1, np.int64)
 PANEL = 52_000  # bytes of a packed panel of b
 BLOCK = 2_000_000  # bytes of packed rows of a
 STRIDE = 512  # bytes: addresses at such strides map to so few cache sets that they evict each other
+COLUMNS = 1024 if lanes(np.dtype("f4")) == 16 else 1  # of b, for which rows of a are packed: large tiles need it less
 SMALL = 500_000  # multiply-adds; below that BLAS is faster
 COST = 64  # multiply-adds that take as long as one number in a pass over memory
 # Sizes, and strides within a row; the size of a block of the result, over how many k, and the width of a panel;
@@ -119,7 +120,7 @@ def _plan(a, a_strides, b, b_strides, out, out_strides, dtype, threads):
     parts = threads // math.gcd(count, threads) if count < 4 * threads else 1
     breadth = -(-panels // parts) * width if m < n and (panels >= 4 * parts or panels % parts == 0) else n
     blocks = 1 if breadth < n else parts
-    packs = k > 128 and steps[0] * dtype.itemsize >= STRIDE  # rows of a
+    packs = k > 128 and n >= COLUMNS and steps[0] * dtype.itemsize >= STRIDE  # rows of a
     if packs:
         blocks *= -(-m * depth * dtype.itemsize // (blocks * BLOCK))
     height = -(-m // (blocks * PRODUCT_ROWS)) * PRODUCT_ROWS
