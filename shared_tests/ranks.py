@@ -1,6 +1,7 @@
 """What the tests have several ranks do: `mpiexec -n 3 python -m shared_tests.ranks PACKAGE WHAT FOLDER`.
 
-It runs the function of that name; what it returns on rank r goes into r.json in the folder.
+It runs the function of that name; what it returns on rank r goes into r.json in the folder. With `:apart` after the
+name, each gradient is as if it were too large to be sent together with others.
 """
 
 import importlib
@@ -78,25 +79,27 @@ def trained(lib):
 
 FAULTS = {  # name -> what stands in nn/parallel.py, and what is put there
     "none": {},
-    "a mean of means": {"np.multiply(p._grad, examples": "np.multiply(p._grad, 1", "[0] = examples": "[0] = 1"},
-    "gradients of the step before": {"self.part(p)[...] = 0": "pass"},
-    "not divided": {"self.counts[0], out=": "1, out="},
+    "a mean of means": {"np.multiply(p._grad, examples": "np.multiply(p._grad, 1", "[0] = self._examples": "[0] = 1"},
+    "gradients where there are none": {"self.part(p)[...] = 0": "self.part(p)[...] += 1"},
+    "not divided": {"counts[0], out=": "1, out="},
     "not waited for": {"self.work.wait()": "pass", "bucket.work.is_completed()": "pass"},
-    "each rank its own": {"np.divide(self.part(p), self.counts[0], out=p._grad)": "pass"},
+    "each rank its own": {"np.divide(self.part(p), counts[0], out=p._grad)": "pass"},
 }
 
 
 def faulty(lib):
     """The weights with each of the faults."""
     parallel, found = importlib.import_module(f"{lib.package.__name__}.nn.parallel"), {}
-    right = Path(parallel.__file__).read_text(encoding="utf-8")
+    right, small = Path(parallel.__file__).read_text(encoding="utf-8"), parallel.SMALL
     for name, changes in FAULTS.items():
+        if name == "not waited for" and small == 1:
+            continue  # MPI would write into memory that is free by then
         wrong = right
         for old, new in changes.items():
             assert wrong.count(old) == 1, f"{old!r} stands there {wrong.count(old)} times"
             wrong = wrong.replace(old, new)
         exec(compile(wrong, parallel.__file__, "exec"), vars(parallel))
-        lib.DDP = parallel.DistributedDataParallel
+        parallel.SMALL, lib.DDP = small, parallel.DistributedDataParallel
         with np.errstate(all="ignore"):
             found[name] = weights(lib, "SGD", 12 // lib.distributed.get_world_size(), ranks=True)
     return found
@@ -182,6 +185,35 @@ def gradients(lib):
     return out
 
 
+def after_an_error(lib):
+    """What `forward` says after a `backward` that an error has ended on all ranks, when some sums were under way."""
+
+    class Broken(importlib.import_module(f"{lib.package.__name__}.autograd").Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x
+
+        @staticmethod
+        def backward(ctx, g):
+            raise ArithmeticError("no gradient")
+
+    class Net(lib.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = lib.nn.Linear(2, 2), lib.nn.Linear(2, 1)
+
+        def forward(self, x):
+            return self.last(Broken.apply(self.first(x)))
+
+    model, said = lib.DDP(Net()), []
+    for _ in range(2):
+        try:
+            model(lib.package.ones(1, 2)).sum().backward()
+        except (ArithmeticError, RuntimeError) as error:
+            said.append(str(error))
+    return said
+
+
 def names(lib, steps=4):
     """The losses of one process that takes, in each step, the names that two ranks of the demo would have."""
     gpt, demo = (importlib.import_module(f"{lib.package.__name__}.{name}") for name in ("gpt", "demo"))
@@ -251,6 +283,9 @@ def run(package, what, folder=None):
         demo.run(lambda flags: failing(what)(lib, flags), "A demo.", lr=lr, timeout=2.0)
         return
     lib.distributed.init_process_group(timeout=60)
+    what, _, apart = what.partition(":")
+    if apart:
+        importlib.import_module(f"{package}.nn.parallel").SMALL = 1
     answer = globals()[what](lib)
     Path(folder, f"{lib.distributed.get_rank()}.json").write_text(json.dumps(answer))
 

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.capability("many processes"), pytest.mark.host]
 
 BESIDE = str(Path(sys.executable).parent)
 MPIEXEC = shutil.which("mpiexec", path=BESIDE) or shutil.which("mpiexec")
+TOGETHER = pytest.mark.parametrize("how", ["", ":apart"], ids=["together", "apart"])  # small gradients, and large ones
 LONG = 120  # seconds, in which a busy machine compiles kernels
 
 
@@ -60,21 +61,22 @@ def answers(start, stage, tmp_path):
 # The same as one process
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
-def test_ranks_train_together_as_one_process_does_alone(answers, stage, n):
+@pytest.mark.parametrize("n, how", [(2, ""), (3, ""), (4, ""), (3, ":apart")])
+def test_ranks_train_together_as_one_process_does_alone(answers, stage, n, how):
     """49 examples, 12 a step: in the last step of an epoch some ranks have none."""
     lib = ranks.library(stage.name)
     alone = {kind: ranks.weights(lib, kind, 12, ranks=False) for kind in ranks.OPTIMIZERS}
-    for found in answers(n, "trained", GRADUAL_KERNELS="compiled"):
+    for found in answers(n, "trained" + how, GRADUAL_KERNELS="compiled"):
         for kind, weights in found.items():
             np.testing.assert_allclose(weights, alone[kind], rtol=1e-5, atol=1e-6)
 
 
-def test_a_fault_of_the_sum_would_be_noticed(answers, stage):
+@TOGETHER
+def test_a_fault_of_the_sum_would_be_noticed(answers, stage, how):
     """Planted in the rung's text: such as a mean of the ranks' means, which differs where the last batch is uneven."""
     alone = ranks.weights(ranks.library(stage.name), "SGD", 12, ranks=False)
-    for found in answers(2, "faulty"):
-        assert found.keys() == ranks.FAULTS.keys()
+    for found in answers(2, "faulty" + how):
+        assert found.keys() == ranks.FAULTS.keys() - ({"not waited for"} if how else set())
         for name, weights in found.items():
             right = np.allclose(weights, alone, rtol=1e-5, atol=1e-6)
             assert right == (name == "none"), name
@@ -93,13 +95,20 @@ def test_tensors_are_reduced_and_broadcast(answers):
     assert answers(3, "calls") == [wanted] * 3
 
 
-def test_gradients_are_those_of_all_ranks_and_weights_those_of_the_first(answers):
+@TOGETHER
+def test_gradients_are_those_of_all_ranks_and_weights_those_of_the_first(answers, how):
     """Rank r has the example (1 + r, 2); a parameter that one rank uses has a gradient on both."""
-    one, other = answers(2, "gradients")
+    one, other = answers(2, "gradients" + how)
     assert one["weights"] == other["weights"]
     assert one["once"] == other["once"] == [[[1.5, 2.0]], [[1.0, 1.0]], None]
     assert (one["not yet"], other["not yet"]) == ([[1.0, 2.0]], [[2.0, 2.0]])
     assert one["twice"] == other["twice"] == [[3.0, 4.0]]
+
+
+def test_after_an_error_within_backward_nothing_is_added_up_in_silence(answers):
+    """Some gradients were sent and others not: the next sums would be of other gradients on each rank."""
+    for found in answers(2, "after_an_error:apart"):
+        assert found[0] == "no gradient" and "an error has ended the last backward()" in found[1]
 
 
 def test_nccl_carries_what_lies_on_a_gpu(answers):

@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from tempfile import mkstemp
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -25,12 +26,20 @@ from .inplace import changed, memory
 SIZES = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"  # in which launchers say how many they started
 SUM, AVG, MIN, MAX = "SUM", "AVG", "MIN", "MAX"
 WATCH = """
-import os, select, sys
-ranks = {os.pidfd_open(int(pid)): f"rank {rank} (process {pid})" for rank, pid in zip(sys.argv[1::2], sys.argv[2::2])}
-poll = select.poll()
-for descriptor in ranks:
-    poll.register(descriptor, select.POLLIN)
-print("killed:", ", ".join([ranks[descriptor] for descriptor, _ in poll.poll()]), file=sys.stderr)
+import fcntl, os, sys, threading
+file, ranks = open(sys.argv[1], "r+b"), sys.argv[2:]
+os.remove(sys.argv[1])
+def is_free(i):
+    try:
+        return not fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, i)
+    except OSError:
+        return False
+def wait(i):
+    fcntl.lockf(file, fcntl.LOCK_EX, 1, i)  # it is free when its rank is over, before MPI knows and ends the others
+    print("killed:", ", ".join([rank for i, rank in enumerate(ranks) if is_free(i)]), file=sys.stderr, flush=True)
+    os._exit(0)
+for i in range(len(ranks)):
+    threading.Thread(target=wait, args=(i,)).start()
 """
 _yield_core = getattr(os, "sched_yield", lambda: time.sleep(0))  # to sleep for 0 s takes some 50 µs on Linux
 _group = None
@@ -201,9 +210,15 @@ class _Group:
 
     def _watched(self):
         """Start a process that says which rank of this machine was killed, or which: MPI ends the others soon."""
-        ranks, watcher = self.here.gather((str(self.rank), str(os.getpid()))), None
-        if ranks and hasattr(os, "pidfd_open"):
-            command = [sys.executable, "-S", "-c", WATCH, *[text for pair in ranks for text in pair]]
+        if sys.platform != "linux":
+            return None
+        from fcntl import LOCK_EX, lockf
+
+        path = self.here.bcast(None if self.here.rank else mkstemp()[1])
+        file, watcher = os.open(path, os.O_RDWR), None
+        lockf(file, LOCK_EX, 1, self.here.rank)
+        if ranks := self.here.gather(f"rank {self.rank} (process {os.getpid()})"):
+            command = [sys.executable, "-S", "-c", WATCH, path, *ranks]
             watcher = os.posix_spawn(sys.executable, command, os.environ, setsid=True)  # MPI doesn't end it with us
         return self.here.bcast(watcher)
 

@@ -17,7 +17,7 @@ from ..random import default_generator
 from .module import Module
 
 MEGABYTE = 2**20
-FIRST_BUCKET = MEGABYTE // 4  # bytes
+SMALL = MEGABYTE // 4  # bytes: gradients as large are sent alone, and the first bucket of others is no larger
 
 
 class DistributedDataParallel(Module):
@@ -46,11 +46,16 @@ class DistributedDataParallel(Module):
         trained = [p for p in module.parameters() if p.requires_grad]
         self._buckets = _buckets(trained, bucket_cap_mb * MEGABYTE) if distributed.get_world_size() > 1 else []
         self._bucket_of = {p: bucket for bucket in self._buckets for p in bucket.places}
+        self._number = {p: i for i, p in enumerate(self._bucket_of, 1)}
         for p in self._bucket_of:
             p.register_post_accumulate_grad_hook(self._completed)
+        if self._buckets:
+            self._counts = new_zeros(trained[0]._data, (1 + len(trained),))  # examples; ranks with a gradient of each p
         self._next, self._running = 0, False
 
     def forward(self, *inputs, **options):
+        if self._running:
+            raise RuntimeError("forward: an error has ended the last backward() before its sums were there: begin anew")
         tensors = [x for x in (*inputs, *options.values()) if isinstance(x, Tensor)]
         self._examples = len(tensors[0]) if tensors else 1
         if self._buckets and self.training and self.broadcast_buffers:
@@ -73,9 +78,11 @@ class DistributedDataParallel(Module):
         if not self._running:
             self._running, self._next = True, 0
             queue_callback(self._finish)
-            for bucket in self._buckets:
-                bucket.begin(self._examples)
-        self._bucket_of[p].put(p, self._examples)
+            self._counts[...] = 0
+            self._counts[0] = self._examples
+        if self._examples:  # of none the gradient may be NaN
+            self._bucket_of[p].put(p, self._examples)
+            self._counts[self._number[p]] = 1
         while self._next < len(self._buckets) and not self._buckets[self._next].missing:
             self._buckets[self._next].send()
             self._next += 1
@@ -86,31 +93,30 @@ class DistributedDataParallel(Module):
         """Wait for the sums, at the end of `backward()`; a parameter without a gradient here may have one elsewhere."""
         for bucket in self._buckets[self._next :]:
             bucket.send()
+        distributed.all_reduce(self._counts)
         for bucket in self._buckets:
-            bucket.take()
+            bucket.take(self._counts, self._number)
         self._running = False
 
 
 class _Bucket:
-    """A flat array of gradients, each times this rank's examples; behind them their number, and who has a gradient."""
+    """Gradients that are added up together, each times this rank's examples: one after the other in a flat array.
+
+    One that is alone, as large ones are, is added up where it lies.
+    """
 
     def __init__(self, params):
         ends = np.cumsum([p.numel() for p in params]).tolist()
         self.places = {p: (end - p.numel(), end) for p, end in zip(params, ends)}
-        self.array = new_zeros(params[0]._data, (ends[-1] + 1 + len(params),))
-        self.counts = self.array[ends[-1] :]
-        self.number = {p: i for i, p in enumerate(params, 1)}
-
-    def begin(self, examples):
         self.missing = set(self.places)
-        self.counts[...] = 0
-        self.counts[0] = examples
+        self.array = self.own = new_zeros(params[0]._data, (ends[-1],)) if len(params) > 1 else None
 
     def put(self, p, examples):
-        if examples:  # of none it may be NaN
-            np.multiply(p._grad, examples, out=self.part(p))
-            self.counts[self.number[p]] = 1
-            self.missing.discard(p)
+        if self.own is None:
+            p._grad = p._grad if p._grad.flags.c_contiguous else p._grad.copy()
+            self.array = p._grad.reshape(-1)
+        np.multiply(p._grad, examples, out=self.part(p))
+        self.missing.discard(p)
 
     def part(self, p):
         start, end = self.places[p]
@@ -118,31 +124,36 @@ class _Bucket:
 
     def send(self):
         for p in self.missing:
+            if self.array is None:
+                self.array = new_zeros(p._data, (p.numel(),))
             self.part(p)[...] = 0
         self.work = distributed.all_reduce(self.array, async_op=True)
 
-    def take(self):
+    def take(self, counts, number):
         self.work.wait()
         for p in self.places:
             if p._grad is not None:
-                np.divide(self.part(p), self.counts[0], out=p._grad)
+                np.divide(self.part(p), counts[0], out=p._grad)
                 changed(p._grad)
-            elif self.counts[self.number[p]]:
-                p._grad = self.part(p) / self.counts[0]
+            elif counts[number[p]]:
+                p._grad = self.part(p) / counts[0]
+        self.array, self.work, self.missing = self.own, None, set(self.places)
 
 
 def _buckets(params, size):
     """The parameters in the order in which their gradients are likely to come, the last first.
 
-    A bucket ends with the parameter that makes it as large as `size` bytes; the first is small, to be sent early.
+    A large one goes alone, as soon as it is there. The others go together, and a bucket of them is full with the one
+    that makes it as large as `size` bytes; the first is small, to be sent early.
     """
-    buckets, full = [], True
+    buckets, others = [], {}
     for p in reversed(params):
-        if full or p.dtype != buckets[-1][0].dtype:
-            buckets.append([])
-        buckets[-1].append(p)
-        full = sum(x._data.nbytes for x in buckets[-1]) >= (size if len(buckets) > 1 else FIRST_BUCKET)
-    return [_Bucket(params) for params in buckets]
+        kind = p if p._data.nbytes >= SMALL else p.dtype
+        together = others.setdefault(kind, [])
+        together.append(p)
+        if sum(x._data.nbytes for x in together) >= (size if buckets and kind is not p else SMALL):
+            buckets.append(others.pop(kind))
+    return [_Bucket(params) for params in [*buckets, *others.values()]]
 
 
 def _broadcast(tensors):
@@ -152,10 +163,9 @@ def _broadcast(tensors):
         arrays = [memory(x) for x in tensors if x.dtype == dtype]
         flat = np.concatenate([x.reshape(-1) for x in arrays])
         distributed.broadcast(flat)
-        start = 0
-        for x in arrays:
-            x[...] = flat[start : start + x.size].reshape(x.shape)
-            start += x.size
+        ends = np.cumsum([x.size for x in arrays]).tolist()
+        for x, numbers in zip(arrays, np.split(flat, ends)):
+            x[...] = numbers.reshape(x.shape)
         changed(*arrays)
 
 
