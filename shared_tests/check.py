@@ -1,6 +1,7 @@
 """How a case is checked: run on PyTorch and on the engine with the same numbers, and compared in everything."""
 
 from functools import lru_cache
+from itertools import combinations
 
 import numpy as np
 
@@ -24,6 +25,11 @@ def check(case, engine, dtype="float64"):
     assert got.keys() == wanted.keys(), f"{case.name}: {sorted(got)} instead of {sorted(wanted)}"
     for name in wanted:
         compare(f"{case.name}: {name}", got[name], wanted[name])
+    for one, other in combinations([name for name in got if name.startswith("gradient")], 2):
+        shared = np.shares_memory(got[one], got[other])
+        assert not shared, (
+            f"{case.name}: the {one} and the {other} are in the same memory: an update of one changes both"
+        )
 
 
 def compare(name, got, wanted):

@@ -230,6 +230,74 @@ def test_other_names_and_what_is_not_compiled_say_what_pytorchs_say(stage, tmp_p
         stage.part("torch").linalg.norm(stage.package.ones(2, 2), 2)
 
 
+FUNCTIONS = """
+import torch
+
+def op(forward, back):
+    return type("Op", (torch.autograd.Function,), {"forward": staticmethod(forward), "backward": staticmethod(back)})
+
+def ones(*shape):
+    return torch.ones(*shape, requires_grad=True)
+
+def gradients(op, *inputs):
+    for _ in range(2):
+        op.apply(*inputs).sum().backward()
+    return [x.grad if x.grad is None else x.grad.tolist() for x in inputs if isinstance(x, torch.Tensor)]
+
+double = lambda ctx, x: x * 2
+add = lambda ctx, x, y: x + y
+passed_on = op(add, lambda ctx, g: (g, g))
+print(gradients(op(double, lambda ctx, g: torch.ones(4, 2)), ones(2)), "of a larger shape")
+print(gradients(op(add, lambda ctx, g: (g, None)), ones(2), ones(2)), "or none")
+print(gradients(op(lambda ctx, x: x.sum(), lambda ctx, g: g.expand(2, 2)), ones(2, 2)), "expanded")
+print(gradients(op(lambda ctx, x, k: x * k, lambda ctx, g: (g * 5, None)), ones(2), 5), "of a number")
+print(gradients(op(lambda ctx, x: x.view(-1), lambda ctx, g: g.view(2, 2) * 3), ones(2, 2)), "of a view")
+
+x = ones(2)
+op(lambda ctx, x: x.sum(), lambda ctx, g: g * torch.ones(2)).apply(x).backward()
+print(x.grad.tolist(), "of a loss")
+
+x, y = ones(2), ones(2)
+passed_on.apply(x, y).sum().backward()
+x.grad.mul_(7)
+print(x.grad.tolist(), y.grad.tolist(), "the same for both")
+
+a, b, c, kept = ones(2), ones(2), ones(2), torch.ones(2)
+
+def twice_and_kept(ctx, g):
+    g = g * 2
+    return g, g, kept
+
+for _ in range(2):
+    tripled, five = b * 3, a * 5
+    (op(lambda ctx, x, y, z: x + y + z, twice_and_kept).apply(a, tripled, c) + five).sum().backward()
+print(a.grad.tolist(), b.grad.tolist(), c.grad.tolist(), kept.tolist(), "added up in place")
+
+x, y = ones(2), ones(2)
+inner = y * 3
+op(add, lambda ctx, g: (g, None)).apply(x, inner).sum().backward()
+print(x.grad.tolist(), y.grad, "nothing further on")
+
+x = ones(2)
+z = x * torch.tensor([1.0, 2.0])
+(op(double, lambda ctx, g: g.mul_(10)).apply(z) * z.detach()).sum().backward()
+print(x.grad.tolist(), "changed in place")
+
+for name, wrong in [("shape", torch.ones(3)), ("shape", torch.ones(1)), ("type", 3.0), ("count", (torch.ones(2),) * 2)]:
+    try:
+        gradients(op(double, lambda ctx, g: wrong), ones(2))
+    except RuntimeError:
+        print("a wrong", name)
+"""
+
+
+@pytest.mark.capability("PyTorch's programs")
+def test_gradients_of_custom_functions_are_pytorchs(stage, tmp_path):
+    """Also where `backward` gives one twice, one that it keeps, none, or changes what it got."""
+    (tmp_path / "program.py").write_text(FUNCTIONS)
+    assert run("-m", f"{stage.name}.torch", "program.py", folder=tmp_path) == run("program.py", folder=tmp_path)
+
+
 IMPORTS = """
 import torch
 import torch.nn as nn

@@ -131,6 +131,7 @@ FAULTS = {  # by the rung on which the text arrives
         Fault("topological_order", "key=_when_made", "key=_when_made, reverse=True", "arithmetic"),
         Fault("_accumulate", "g = x._grad + g", "pass", "arithmetic"),
         Fault("_accumulate", "x._grad += g", "pass", grows_where_it_is),
+        Fault("_accumulate", "g = g.copy()", "pass", "arithmetic"),
         Fault("mul", "(g * y, lambda: g * x)", "(g * x, lambda: g * y)", "arithmetic"),
         Fault(
             "Tensor.backward",

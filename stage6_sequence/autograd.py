@@ -5,6 +5,7 @@ import numpy as np
 from . import inplace
 from .engine import Tensor, _node, array_of, constant, topological_order
 from .grad_mode import is_grad_enabled, no_grad
+from .ops import new_zeros
 
 __all__ = ["Function", "Variable", "backward", "grad"]
 
@@ -129,20 +130,31 @@ class Function:
         sizes = [x.shape if isinstance(x, Tensor) and ctx.materialize else None for x in outputs]
 
         def way_back(g):
-            gradients = [None if size is None else constant(np.zeros(size, g.dtype, like=g)) for size in sizes]
-            gradients[i] = constant(g)
+            gradients = [None if size is None else constant(new_zeros(np.empty_like(g), size)) for size in sizes]
+            gradients[i] = constant(g.copy())
             with no_grad():
                 back = cls.backward(ctx, *gradients)
             back = back if isinstance(back, tuple | list) else (back,)
             if len(back) < len(shapes) or any([b is not None for b in back[len(shapes) :]]):
                 raise RuntimeError(f"{cls.__name__}: wanted {len(shapes)} gradients from backward, got {len(back)}")
-            wanted = [(shape, b) for shape, b in zip(shapes, back) if shape is not None]
-            return [np.zeros(shape, g.dtype, like=g) if b is None else b._data for shape, b in wanted]
+            return [cls._own(shape, b) for shape, b in zip(shapes, back) if shape is not None]
 
         out = outputs[i]
         if not isinstance(out, Tensor) or out.dtype.kind != "f" or any([out is x for x in ctx.constants]):
             return out
         return _node(out._data, cls.__name__, tuple([x for x in args if isinstance(x, Tensor)]), way_back)
+
+    @classmethod
+    def _own(cls, shape, gradient):
+        """The array of a gradient, or None: a copy, as `backward` may give one twice, or one that it keeps."""
+        if gradient is None:
+            return None
+        if not isinstance(gradient, Tensor):
+            raise RuntimeError(f"{cls.__name__}: wanted Tensors or None from backward, got {type(gradient).__name__}")
+        found = gradient.shape
+        if len(found) < len(shape) or not all([n in (1, m) for n, m in zip(shape[::-1], found[::-1])]):
+            raise RuntimeError(f"{cls.__name__}: wanted a gradient of {tuple(shape)} from backward, got {tuple(found)}")
+        return gradient._data.copy()
 
 
 class Context:

@@ -5,6 +5,7 @@ import operator
 import warnings
 from collections import Counter
 from functools import wraps
+from itertools import repeat
 from types import SimpleNamespace
 
 import numpy as np
@@ -168,7 +169,9 @@ def _binary(rule):
 def apply(rule, inputs, *args, **options):
     """Apply a rule to inputs: a Tensor, which records the backward function if one of them requires grad.
 
-    Inputs may be Tensors, arrays or numbers; further arguments are passed to the rule.
+    Inputs may be Tensors, arrays or numbers; further arguments are passed to the rule. The arrays that its backward
+    function gives are to be its own, and none twice: gradients are added up in place. What it got it may pass on, and
+    None says that an input has no gradient.
     """
     inputs = tuple(inputs)
     try:
@@ -404,15 +407,16 @@ class Tensor:
             incoming, inputs = tensor._grad, tensor.inputs
             if updated or tensor._made < latest:
                 inputs = inplace.inputs_then(tensor)
-                inplace.check(tensor, inputs, incoming)
-            for x, g in zip(inputs, tensor._backward(incoming)):
+                if incoming is not None:
+                    inplace.check(tensor, inputs, incoming)
+            for x, g in zip(inputs, repeat(None) if incoming is None else tensor._backward(incoming)):
                 if x._requires_grad:
                     _accumulate(x, g() if callable(g) else g, incoming, parts)
                 if x in uses:
                     uses[x] -= 1
                     if not uses[x] and x in parts:
                         _join(x, gradient, parts)
-                    for hook in x._hooks if not uses[x] else ():
+                    for hook in x._hooks if not uses[x] and x._grad is not None else ():
                         hook(x)
             if not retain_graph and tensor._backward.__closure__:
                 tensor._backward = _released
@@ -625,6 +629,8 @@ def _accumulate(x, g, incoming, parts):
 
     A Part goes into `parts` instead.
     """
+    if g is None:
+        return
     data = x._data
     if g.shape != data.shape:
         if type(g) is ops.Part:
