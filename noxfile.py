@@ -117,7 +117,7 @@ def kernels(session, settings):
         if "True" not in session.run(environment_python(session), "-c", ask, silent=True):
             session.skip("this processor has nothing newer than AVX2 itself: stage5 tests what is compiled for it")
     with TemporaryDirectory() as folder:
-        chosen = "float32 and (body_gives or pytorchs or large) or is_none"
+        chosen = "not float64 or large"
         files = {"stage5_fast": "test_kernels", "stage6_sequence": "test_sequence_kernels"}
         if "NUMBA_BOUNDSCHECK" not in settings and "--whole" not in session.posargs:
             # What a processor has are registers, in which these kernels work; the others leave them to LLVM.
