@@ -157,7 +157,7 @@ def on_a_gpu(lib):
 
 
 def gradients(lib):
-    """Gradients of a parameter that one rank uses, or none; of two steps in one; and the weights of rank 0."""
+    """Gradients of a parameter that one rank uses, or none; of two steps in one, or from before; rank 0's weights."""
     d, nn = lib.distributed, lib.nn
     rank, x = d.get_rank(), lib.package.tensor([[1.0 + d.get_rank(), 2.0]])
     lib.package.manual_seed(rank)
@@ -182,6 +182,9 @@ def gradients(lib):
         out["not yet"] = net.always.weight.grad.tolist()
     model(x).sum().backward()
     out["twice"] = net.always.weight.grad.tolist()
+    net.never.weight.grad = lib.package.tensor([[1.0 + rank, 2.0]])
+    model(x).sum().backward()
+    out["from before"] = net.never.weight.grad.tolist()
     return out
 
 

@@ -103,6 +103,7 @@ def test_gradients_are_those_of_all_ranks_and_weights_those_of_the_first(answers
     assert one["once"] == other["once"] == [[[1.5, 2.0]], [[1.0, 1.0]], None]
     assert (one["not yet"], other["not yet"]) == ([[1.0, 2.0]], [[2.0, 2.0]])
     assert one["twice"] == other["twice"] == [[3.0, 4.0]]
+    assert one["from before"] == other["from before"] == [[1.5, 2.0]]
 
 
 def test_after_an_error_within_backward_nothing_is_added_up_in_silence(answers):

@@ -569,3 +569,19 @@ def test_a_hook_sees_a_complete_gradient_once_as_in_pytorch(stage):
     assert [name for name, _ in seen[0]] == [name for name, _ in seen[1]]
     for (_, ours), (_, theirs) in zip(*seen):
         assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+@capability("requires_grad and no_grad")
+def test_an_input_without_a_gradient_gets_none_and_its_hook_is_not_called(stage):
+    """Nor does anything get one that only leads there; what it gets elsewhere counts, and its hook waits for that."""
+    if stage.foreign or stage.number == 1:
+        pytest.skip("not on this rung")
+    apply, found = stage.part("engine").apply, []
+    x, y, z = (stage.package.tensor([1.0], requires_grad=True) for _ in range(3))
+    for leaf in (x, y, z):
+        leaf.register_post_accumulate_grad_hook(lambda leaf: found.append((leaf, leaf.grad.item())))
+    three = y * z * 3
+    out = apply(lambda a, b, c: (a + b + c, lambda g: (g, None, None)), (x, three, z))
+    (out + z * 5).sum().backward()
+    assert three.grad is None and y.grad is None
+    assert [(leaf is x, leaf is z, value) for leaf, value in found] == [(True, False, 1.0), (False, True, 5.0)]

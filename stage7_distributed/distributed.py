@@ -215,7 +215,7 @@ class _Group:
         from fcntl import LOCK_EX, lockf
 
         path = self.here.bcast(None if self.here.rank else mkstemp()[1])
-        file, watcher = os.open(path, os.O_RDWR), None
+        file, watcher = os.open(path, os.O_RDWR), None  # open until the process is over
         lockf(file, LOCK_EX, 1, self.here.rank)
         if ranks := self.here.gather(f"rank {self.rank} (process {os.getpid()})"):
             command = [sys.executable, "-S", "-c", WATCH, path, *ranks]

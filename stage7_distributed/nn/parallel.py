@@ -17,7 +17,7 @@ from ..random import default_generator
 from .module import Module
 
 MEGABYTE = 2**20
-SMALL = MEGABYTE // 4  # bytes: gradients as large are sent alone, and the first bucket of others is no larger
+SMALL = MEGABYTE // 4  # bytes: a gradient as large is sent alone, and the first bucket of others is full
 
 
 class DistributedDataParallel(Module):
@@ -92,6 +92,8 @@ class DistributedDataParallel(Module):
     def _finish(self):
         """Wait for the sums, at the end of `backward()`; a parameter without a gradient here may have one elsewhere."""
         for bucket in self._buckets[self._next :]:
+            for p in [p for p in bucket.missing if p._grad is not None and self._examples]:
+                bucket.put(p, self._examples)  # what was added to it before, as in no_sync()
             bucket.send()
         distributed.all_reduce(self._counts)
         for bucket in self._buckets:
