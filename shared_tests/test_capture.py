@@ -8,7 +8,9 @@ import random
 import re
 import subprocess
 import sys
+import threading
 import weakref
+from collections import namedtuple
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -397,21 +399,91 @@ def test_what_calls_gave_is_freed_before_the_next_when_nobody_reads_it_any_more(
 
 @pytest.mark.skipif(sys.platform != "linux" or mmap.PAGESIZE != 4096, reason="wants Linux with pages of 4 KiB")
 def test_a_plan_does_not_hold_what_the_steps_before_it_took(stage):
-    jit = stage.part("kernels_cpu.jit")
+    memory = stage.part("kernels_cpu.memory")
 
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
-    array = jit.empty((64 << 20,), np.dtype("u1"))
+    array = memory.empty((64 << 20,), np.dtype("u1"))
     array[:] = 1
     before = resident()
     del array
     assert resident() > before - (1 << 20)  # it waits for the next one of its size
-    jit.trim()
+    memory.trim()
     assert resident() < before - (60 << 20)
-    again = jit.empty((64 << 20,), np.dtype("u1"))
+    again = memory.empty((64 << 20,), np.dtype("u1"))
     again[:] = 2
     assert again.sum(dtype=int) == 2 << 26
+
+
+def test_arrays_of_several_sizes_share_the_memory_of_a_captured_step(stage, capture, monkeypatch):
+    arena, taken = stage.part("kernels_cpu.memory").Arena, []
+    take = arena.take
+    monkeypatch.setattr(arena, "take", lambda self, size: noted_block(take(self, size), size, taken))
+    package, x = stage.package, stage.package.ones(64, 256)
+
+    def step(x):
+        wide = package.softmax(x, 1)
+        narrow = package.softmax(wide[:, :100], 1)  # `wide` is needed up to here,
+        return package.softmax(narrow, 1)  # and this fits into its place
+
+    step = capture(step)
+    outs = [np.array(step(x)) for _ in range(4)]
+    sizes = [64 * 256 * 4, 64 * 100 * 4 // 4096 * 4096 + 4096]
+    assert taken == 2 * [(sizes[0], 0), (sizes[1], sizes[0]), (sizes[1], 0)]
+    np.testing.assert_array_equal(outs[3], outs[0])
+
+
+def noted_block(block, size, taken):
+    taken.append((size, block[1]))
+    return block
+
+
+def test_blocks_of_an_arena_never_overlap_whoever_takes_them(stage):
+    """Four threads take and free blocks of random sizes, which are theirs alone; at the end all is one gap again."""
+    memory = stage.part("kernels_cpu.memory")
+    arena, wrong, missed = memory.Arena(100 * memory.PAGE), [], []
+
+    def work(seed):
+        rng, mine = random.Random(seed), []
+        for _ in range(400):
+            array = arena.during(memory.empty)((rng.randint(1, 20) * memory.PAGE,), np.dtype("u1"))
+            missed.append(array.base.free is not arena.free)  # it lies elsewhere, as no gap is large enough
+            array[:] = seed
+            mine.append(array)
+            if len(mine) > 4:
+                gone = mine.pop(rng.randrange(4))
+                wrong.append((gone != seed).any())
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not any(wrong) and 0 < sum(missed) < len(missed)
+    assert arena.take(100 * memory.PAGE) == (arena.region, 0) and arena.take(1) is None
+
+
+def test_advice_that_the_system_does_not_know_is_left_out(stage):
+    memory = stage.part("kernels_cpu.memory")
+    region = mmap.mmap(-1, memory.PAGE)
+    memory._advise(region, "MADV_OF_NO_SYSTEM")
+    memory._advise(region, "MADV_DONTNEED", 1, memory.PAGE)  # not where a page begins: EINVAL
+
+
+def test_a_captured_step_leaves_nothing_to_the_garbage_collector(stage, capture):
+    Pair = namedtuple("Pair", "first second")
+    step = capture(lambda x: Pair(x * 2, (x.sum(), None)))
+    for _ in range(3):
+        step(stage.package.ones(50, 50))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            step(stage.package.ones(50, 50))
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 OWN = {}  # of each package a generator that is there before the step

@@ -17,7 +17,7 @@ from .inplace import changed, memory
 from .random import Generator
 
 if COMPILED:  # without it Numba isn't loaded either
-    from .kernels_cpu.jit import trim
+    from .kernels_cpu.memory import trim
     from .loops import Program
     from .recording import Array, Record, every, owner_of
 
@@ -108,7 +108,7 @@ def recorded(step, arguments, arrays, again):
         record.finish()
         form = _form(record, out)
         ends = [x for x in _leaves(out) if isinstance(x, Array)]
-        first = _answer(form, [x.array for x in ends])
+        first = _answer(form, iter([x.array for x in ends]))
         del out, inputs
         left = _taken_back()
         kept, known = [end for end in left if id(owner_of(end[2])) in record.made], {id(end[0]) for end in found}
@@ -201,7 +201,7 @@ class _Plan:
             tensor, array = tensor(), next(fresh) if array is None else array
             if tensor is not None:
                 setattr(tensor, slot, array)
-        return _answer(self.form, ends)
+        return _answer(self.form, iter(ends))
 
 
 def _leaves(out):
@@ -228,17 +228,14 @@ def _form(record, out):
 
 
 def _answer(form, ends):
-    """Copies of the arrays that a step has made, as what it gives back."""
-    ends = iter(ends)
-
-    def answer(form):
-        if form is Tensor:
-            return constant(next(ends).copy())
-        if form is Array:
-            return next(ends).copy()
-        return getattr(form, "_make", tuple)(map(answer, form)) if isinstance(form, tuple) else form[0]
-
-    return answer(form)
+    """Copies of the next arrays that a step has made, as what it gives back."""
+    if form is Tensor:
+        return constant(next(ends).copy())
+    if form is Array:
+        return next(ends).copy()
+    if isinstance(form, tuple):
+        return getattr(form, "_make", tuple)([_answer(part, ends) for part in form])
+    return form[0]
 
 
 def _names(step, count):

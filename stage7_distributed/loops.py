@@ -12,8 +12,9 @@ from functools import partial
 
 import numpy as np
 
-from .kernels_cpu.jit import compiled_source, empty
+from .kernels_cpu.jit import compiled_source
 from .kernels_cpu.matrix_product import SMALL, multiply
+from .kernels_cpu.memory import Arena, empty, pages
 from .recording import COMPARISONS, Call, Each, Indexed, Number, Product, Reduce, Within, owner_of
 
 EXPRESSIONS = {
@@ -420,6 +421,8 @@ class Program:
         names["check"] = partial(check, self.messages)
         exec(compile(self.driver, "<captured step>", "exec"), names)
         self.run = names["step"]
+        if not self.in_one:
+            self.run = Arena(sum([pages(x.nbytes) for x in self.record.made.values()])).during(self.run)
 
     def _fail(self, message):
         """The line of a loop that ends the step with an error."""

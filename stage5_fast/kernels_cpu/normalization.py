@@ -8,8 +8,8 @@ import math
 import numpy as np
 
 from . import layer_norm
-from .jit import empty
 from .layout import check_shapes, contiguous
+from .memory import empty
 from .threads import parallel, thread_count
 
 __all__ = ["moments", "normalized", "normalized_gradient"]

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from .convolution import ANY_SIZE, BAND, convolve, convolve_to_x, correlate, forward_plan, load_band
-from .jit import empty
 from .layout import channels_first, channels_last, check_shapes, pad_channels
+from .memory import empty
 from .micro_kernel import TAIL
 from .registers import LARGEST, NARROW_ROWS, ONE, lanes, lanes_of, load, scatter
 from .threads import parallel, thread_count

@@ -8,8 +8,9 @@ import math
 import numpy as np
 
 from .elementary import dot, exponential_below_0, larger, largest, sum_of
-from .jit import empty, inner
+from .jit import inner
 from .layout import check_shapes, contiguous
+from .memory import empty
 from .threads import parallel, thread_count
 
 __all__ = ["log_softmax_gradient", "log_softmax_values", "nll", "nll_gradient", "softmax_gradient", "softmax_values"]

@@ -11,8 +11,9 @@ from functools import lru_cache
 import numpy as np
 
 from .elementary import dot, exponential_below_0, larger, largest, sum_of
-from .jit import empty, inner
+from .jit import inner
 from .layout import check_shapes, contiguous
+from .memory import empty
 from .micro_kernel import micro_kernel
 from .packing import pack_panel, row_offsets
 from .registers import OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, lanes, load, store

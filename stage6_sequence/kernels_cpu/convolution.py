@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .jit import empty, inner
+from .jit import inner
 from .layout import channels_first, channels_last, check_shapes, pad_channels
+from .memory import empty
 from .micro_kernel import TAIL, micro_kernel
 from .packing import offset_table, pack_bias, pack_weight, row_offsets
 from .registers import LANEWISE, NARROW_ROWS, ONE, OUTER, ROWS, TWO, broadcast_row, lanes, load, store

@@ -11,8 +11,8 @@ from types import FunctionType
 import numpy as np
 
 from .elementary import FUNCTIONS, constants_of, specialized
-from .jit import empty
 from .layout import channels_first, channels_last, contiguous
+from .memory import empty
 from .threads import parallel, thread_count
 
 LEAST = 2048  # numbers; below that NumPy's functions are faster

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from .jit import empty
 from .layout import contiguous
+from .memory import empty
 from .threads import parallel, thread_count
 
 __all__ = ["add_at", "filled"]

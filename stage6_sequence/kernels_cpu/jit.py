@@ -1,19 +1,14 @@
-"""Compiling and caching kernels, and allocating memory for their results."""
+"""Compiling and caching kernels."""
 
-import ctypes
 import hashlib
-import math
-import mmap
 import os
 import shutil
 import signal
 import sys
-from collections import defaultdict
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from threading import Lock
 from types import ModuleType
 
 import numba
@@ -86,12 +81,13 @@ def compiled_source(text, names):
     exec(compile(text, str(path), "exec"), vars(module))
     functions = {name: jit(getattr(module, name), fastmath={"contract"}) for name in names}
     for function in functions.values():
-        function.compile = _with_slp_vectorizer(function.compile)
+        function.compile = _with_slp_vectorizer(function)
     return functions
 
 
-def _with_slp_vectorizer(compile):
-    """`compile` with LLVM's SLP vectorizer."""
+def _with_slp_vectorizer(function):
+    """A function's `compile` with LLVM's SLP vectorizer."""
+    compile = function.compile
 
     def compile_with_vectors(signature):
         before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1
@@ -99,6 +95,8 @@ def _with_slp_vectorizer(compile):
             return compile(signature)
         finally:
             config.SLP_VECTORIZE = before
+            for result in function.overloads.values():
+                result.library._shared_module = None  # for calls by other functions, of which there are none: 0.4 MiB
 
     return compile_with_vectors
 
@@ -113,76 +111,6 @@ def _locked(compile, path):
             return compile(signature)
 
     return compile_locked
-
-
-# Memory. The page faults of a new large array take longer than most kernels, so memory is reused. Arrays are allocated
-# from large regions, which use huge pages.
-
-LARGE, REGION = 1 << 12, 1 << 25  # bytes: the least size of which memory is reused, and what is allocated at once
-PAGE = 1 << 12  # bytes, on most systems
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # options of glibc's mallopt, with which NumPy's arrays reuse memory too
-_SET_BY_USER = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-if not _SET_BY_USER and hasattr(_LIBC, "mallopt"):
-    _LIBC.mallopt(MMAP_THRESHOLD, REGION)
-    _LIBC.mallopt(TRIM_THRESHOLD, 8 * REGION)
-_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}  # not shared after a fork
-_free = defaultdict(list)  # size -> free blocks, as (region, first byte)
-_region, _taken = b"", 0
-_lock = Lock()
-
-
-class _Block(np.ndarray):
-    """The base of all arrays in a block of memory; when the last is freed, the block can be reused."""
-
-    block = None
-
-    def __del__(self):
-        if self.block:
-            _free[self.nbytes].append(self.block)
-
-
-def empty(shape, dtype):
-    """An uninitialized array, as `numpy.empty`; a large one is page-aligned, and its memory is reused."""
-    size = (math.prod(shape) if type(shape) is tuple else shape) * dtype.itemsize
-    if size < LARGE:
-        return np.empty(shape, dtype)
-    size = -(-size // PAGE) * PAGE
-    try:
-        block = _free[size].pop()
-    except IndexError:
-        block = _allocate(size)
-    base = _Block(size, np.uint8, *block)
-    base.block = block
-    return np.ndarray(shape, dtype, base)
-
-
-def _allocate(size):
-    """A new block of memory. If more than eight regions are free, they are released."""
-    global _region, _taken
-    with _lock:
-        if sum(size * len(blocks) for size, blocks in _free.items()) > 8 * max(size, REGION):
-            _free.clear()
-        if _taken + size > len(_region):
-            _region, _taken = mmap.mmap(-1, max(size, REGION), **_PRIVATE), 0
-            if hasattr(mmap, "MADV_HUGEPAGE"):
-                _region.madvise(mmap.MADV_HUGEPAGE)
-        _taken += size
-        return _region, _taken - size
-
-
-def trim():
-    """Let the system have what memory is free."""
-    for size, blocks in [*_free.items()] if _LIBC and mmap.PAGESIZE == PAGE else ():
-        taken = []
-        with suppress(IndexError):
-            while True:
-                taken.append(blocks.pop())  # so that no other thread gets it meanwhile
-        for region, first in taken:
-            region.madvise(mmap.MADV_DONTNEED, first, size)
-        blocks += taken
-    if hasattr(_LIBC, "malloc_trim"):
-        _LIBC.malloc_trim(ctypes.c_size_t(0))
 
 
 # What the first run prints

@@ -6,7 +6,7 @@ from operator import mul
 
 import numpy as np
 
-from .jit import empty
+from .memory import empty
 from .registers import lanes, lanes_of, transpose
 from .threads import parallel, thread_count
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .jit import empty, inner
+from .jit import inner
 from .layout import check_shapes, contiguous
+from .memory import empty
 from .micro_kernel import micro_kernel
 from .packing import offset_table, pack_bias, pack_panel, pack_rows, row_offsets
 from .registers import NARROW_ROWS, ONE, OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, clamp_min, lanes, load, store

@@ -8,8 +8,9 @@ import numpy as np
 from numba import types
 
 from .elementary import abs, exp_below_0, in_kernels, tanh
-from .jit import empty, inner
+from .jit import inner
 from .layout import check_shapes, contiguous
+from .memory import empty
 from .micro_kernel import micro_kernel
 from .packing import pack_panel, row_offsets
 from .registers import COLUMNS, OUTER, PRODUCT, PRODUCT_ROWS, broadcast_row, lanes, store

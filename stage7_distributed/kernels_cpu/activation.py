@@ -1,7 +1,7 @@
 """Elementwise activations."""
 
-from .jit import empty
 from .layout import channels_first, channels_last, check_shapes, contiguous
+from .memory import empty
 from .threads import parallel, thread_count
 
 __all__ = ["rectify", "rectify_gradient"]

@@ -6,8 +6,9 @@ from functools import partial
 import numpy as np
 
 from .elementary import sum_of
-from .jit import empty, inner
+from .jit import inner
 from .layout import check_shapes, contiguous
+from .memory import empty
 from .threads import parallel, thread_count
 
 CHUNK = 64  # rows, of which the columns are summed in the array's own precision; from chunk to chunk it is float64

@@ -4,7 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from .jit import empty, inner
+from .jit import inner
+from .memory import empty
 from .micro_kernel import TAIL
 from .registers import OUTER, ROWS, TWO, lanes, lanes_of, load, store, transpose
 
