@@ -166,7 +166,8 @@ def floor_rows(workloads, speed, limits):
 def measure_memory(workload, threads, more=1000):
     """A row for each contender that is there: its peak memory in MiB, and by how much `more` steps raise it.
 
-    What it takes above what it has after its imports is compared with that of the contender before it.
+    What it takes above what it has after its imports is compared with that of the contender before it. Steps that come
+    first are apart, on Linux: one of them may be recorded, which takes more, once.
     """
     rows = []
     for contender in workload.contenders:
@@ -174,7 +175,7 @@ def measure_memory(workload, threads, more=1000):
             with Server(workload, contender, threads) as server:
                 server.run(3)  # so that no compiler runs in the process that is measured
             with Server(workload, contender, threads) as server:
-                first, last = server.run(workload.steps), server.run(more)
+                begun, first, last = server.run(workload.steps), server.run(workload.steps), server.run(more)
             above, growth = first["peak"] - first["imported"], last["peak"] - first["peak"]
             against = rows[-1] if rows else None
             ratio = above / against["above"] if against else None
@@ -184,6 +185,7 @@ def measure_memory(workload, threads, more=1000):
                     "contender": contender.name,
                     "peak": first["peak"],
                     "above": above,
+                    "begun": begun["peak"] - begun["imported"],
                     "against": against and against["contender"],
                     "ratio": ratio,
                     "growth": growth,

@@ -87,11 +87,11 @@ def floor_table(rows):
 
 
 def memory_table(rows):
-    cells = [["memory", "contender", "peak MiB", "above imports", "ratio", "to", "1000 more steps", ""]]
+    cells = [["memory", "contender", "peak MiB", "above imports", "ratio", "to", "1000 more steps", "", "first steps"]]
     for row in rows:
         ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f}"
         numbers = f"{row['peak']:.0f}", f"{row['above']:.0f}", ratio, row["against"] or "–", f"{row['growth']:+.1f} MiB"
-        cells.append([row["workload"], row["contender"], *numbers, verdict(row)])
+        cells.append([row["workload"], row["contender"], *numbers, verdict(row), f"{row['begun']:.0f}"])
     return table(cells)
 
 

@@ -8,6 +8,7 @@ import json
 import resource
 import signal
 import sys
+from contextlib import suppress
 from time import perf_counter, process_time
 
 from .steps import library
@@ -33,6 +34,7 @@ def serve(workload, contender):
         measured = {"milliseconds": milliseconds, "cpu": process_time() - began_to_work}
         losses = [loss() if callable(loss) else loss for loss in losses[:3]]
         print(json.dumps({**measured, "losses": losses, "imported": imported, "peak": peak_memory()}), flush=True)
+        forget_peak()
 
 
 def after_imports():
@@ -43,11 +45,17 @@ def after_imports():
 
 
 def peak_memory():
-    """The most memory that this process ever had resident, in MiB."""
+    """The most memory that this process had resident, in MiB, since it began or `forget_peak` was called."""
     if sys.platform == "darwin":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     with open("/proc/self/status") as file:  # on Linux, ru_maxrss begins with what the process that started us has
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 2**10
+
+
+def forget_peak():
+    """Let the peak begin anew, where the system can do that: on Linux."""
+    with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
 
 
 if __name__ == "__main__":
