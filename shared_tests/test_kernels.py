@@ -630,6 +630,23 @@ def test_products_of_views_are_those_of_copies(stage, dtype):
 
 
 @kernels
+@dtypes
+@pytest.mark.parametrize("steps, batch, k, n", [(9, 5, 24, 40), (30, 70, 900, 64), (40, 9, 33, 7)])
+def test_products_of_rows_that_lie_in_another_order_are_those_of_copies(stage, dtype, steps, batch, k, n):
+    """A sequence with the batch first, read step by step: neither factor is copied to bring its rows in order."""
+    part, rng = stage.part("kernels_cpu.matrix_product"), np.random.default_rng(0)
+    x, w, g = (rng.integers(-2, 3, shape).astype(dtype) for shape in ((batch, steps, k), (n, k), (steps * batch, n)))
+    x = x.swapaxes(0, 1)
+    assert part._regular(x, 0) is x
+    np.testing.assert_array_equal(part.multiply(x, w.T, w[:, 0], 1.0), np.maximum(x @ w.T + w[:, 0], 1))
+    np.testing.assert_array_equal(part.multiply(g.T, x), g.T @ x.reshape(-1, k))
+    for other in (x[::-1], x[:, :, ::-1], np.asfortranarray(x), np.broadcast_to(x[:1], x.shape), x[:, ::2]):
+        np.testing.assert_array_equal(part.multiply(other, w.T), other @ w.T)
+        rows = g[: other.size // k].T
+        np.testing.assert_array_equal(part.multiply(rows, other), rows @ other.reshape(-1, k))
+
+
+@kernels
 @every_kernel
 @pytest.mark.parametrize("dtype", ["float16", np.dtype("float32").newbyteorder().str])
 @settings(max_examples=10)

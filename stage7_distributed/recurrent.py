@@ -121,52 +121,55 @@ def gru_gradient(g, states, gates, weight):
     return to_shares, to_kept, to_h
 
 
-# Rules, each of all steps of a layer. Both biases may be missing
+# Rules, each of all steps of a layer. Both biases may be missing; with `batch_first` x is (N, T, in)
 
 
-def rnn(x, h, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, relu=False):
+def rnn(x, h, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, relu=False, batch_first=False):
     """hₜ = tanh(W xₜ + U hₜ₋₁ + b), or max(…, 0), for all t: (T, N, in), (N, H) -> (T, N, H)."""
+    x = x.swapaxes(0, 1) if batch_first else x
     shares = affine(x, weight_ih, None if bias_ih is None else bias_ih + bias_hh)
     states = rnn_states(shares, h, weight_hh, relu)
 
     def backward(g):
         to_shares, to_h = rnn_gradient(g, states, weight_hh, relu)
-        return _to_inputs(to_shares, to_shares, x, states[:-1], (to_h,), weight_ih)
+        return _to_inputs(to_shares, to_shares, x, states[:-1], (to_h,), weight_ih, batch_first)
 
     return states[1:], backward
 
 
-def lstm(x, h, c, weight_ih, weight_hh, bias_ih=None, bias_hh=None):
+def lstm(x, h, c, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, batch_first=False):
     """An LSTM (Hochreiter and Schmidhuber 1997) for all t: (T, N, in), (N, H), (N, H) -> all h, and the last c.
 
     Both are in one array, (T + 1, N, H).
     """
+    x = x.swapaxes(0, 1) if batch_first else x
     shares = affine(x, weight_ih, None if bias_ih is None else bias_ih + bias_hh)
     states, cells, gates = lstm_states(shares, h, c, weight_hh)
 
     def backward(g):
         to_shares, *to_first = lstm_gradient(g, cells, gates, weight_hh)
-        return _to_inputs(to_shares, to_shares, x, states[:-2], to_first, weight_ih)
+        return _to_inputs(to_shares, to_shares, x, states[:-2], to_first, weight_ih, batch_first)
 
     return states[1:], backward
 
 
-def gru(x, h, weight_ih, weight_hh, bias_ih=None, bias_hh=None):
+def gru(x, h, weight_ih, weight_hh, bias_ih=None, bias_hh=None, *, batch_first=False):
     """A GRU (Cho et al. 2014) for all t: (T, N, in), (N, H) -> (T, N, H)."""
+    x = x.swapaxes(0, 1) if batch_first else x
     states, gates = gru_states(affine(x, weight_ih, bias_ih), h, weight_hh, bias_hh)
 
     def backward(g):
         to_shares, to_kept, to_h = gru_gradient(g, states, gates, weight_hh)
-        return _to_inputs(to_shares, to_kept, x, states[:-1], (to_h,), weight_ih)
+        return _to_inputs(to_shares, to_kept, x, states[:-1], (to_h,), weight_ih, batch_first)
 
     return states[1:], backward
 
 
-def _to_inputs(to_shares, to_kept, x, before, to_first, weight_ih):
+def _to_inputs(to_shares, to_kept, x, before, to_first, weight_ih, batch_first):
     """All gradients, in the order of a rule's inputs: those of weights and biases are summed over all steps."""
     to_bias = cache(lambda: affine_to_bias(to_shares))  # mostly both biases'
     return (
-        lambda: affine_to_x(to_shares, weight_ih),
+        lambda: affine_to_x(to_shares.swapaxes(0, 1) if batch_first else to_shares, weight_ih),
         *to_first,
         lambda: affine_to_weight(to_shares, x),
         lambda: affine_to_weight(to_kept, before),
@@ -178,9 +181,9 @@ def _to_inputs(to_shares, to_kept, x, before, to_first, weight_ih):
 RULES = {"RNN_TANH": (rnn, {}), "RNN_RELU": (rnn, {"relu": True}), "LSTM": (lstm, {}), "GRU": (gru, {})}
 
 
-def run(mode, x, first, weights):
+def run(mode, x, first, weights, batch_first=False):
     """All h of a layer, (T, N, H), and a list of the last h and, of an LSTM, the last c: (N, H) each."""
     rule, options = RULES[mode]
-    out = apply(rule, (x, *first, *weights), **options)
-    steps = len(x._data)
+    out = apply(rule, (x, *first, *weights), **options, batch_first=batch_first)
+    steps = x.shape[batch_first]
     return (out[:steps], [out[steps - 1], out[steps]]) if mode == "LSTM" else (out, [out[steps - 1]])

@@ -4,7 +4,7 @@ Packed are also rows of a whose numbers don't lie side by side, as those of gᵀ
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -89,32 +89,32 @@ def _multiply(t, threads, a, b, bias, out, scratch, offsets, view, floor):
 
 
 @lru_cache(maxsize=1024)
-def _layout(shape, strides, itemsize):
-    """How matrices lie in memory: the strides of rows and in rows, where each begins, and how many numbers there are.
+def _layout(shape, strides, itemsize, batch):
+    """How matrices lie in memory: where each begins, where its rows do, the step in a row, and how many numbers it is.
 
-    Strides are in numbers; what lies between the matrices counts too. None if neither their rows nor their columns are
-    contiguous.
+    The first `batch` dims are those of matrices, and those between them and the last are all rows. Steps are in
+    numbers; what lies between the matrices counts too. None if neither the rows nor the columns are contiguous.
     """
     strides = [1 if n == 1 else stride / itemsize for n, stride in zip(shape, strides)]
-    if 1 not in strides[-2:] or not all([stride > 0 and stride == int(stride) for stride in strides]):
+    if strides[-1] != 1 and (strides[-2] != 1 or len(shape) > batch + 2):
         return None
-    *matrices, row, step = map(int, strides)
-    starts = np.zeros(1, np.int64)
-    for n, stride in zip(shape, matrices):
-        starts = np.add.outer(starts, np.arange(n) * stride).ravel()
-    return row, step, starts, 1 + sum((n - 1) * int(stride) for n, stride in zip(shape, strides))
+    if not all([stride > 0 and stride == int(stride) for stride in strides]):
+        return None
+    places = [np.arange(n) * int(stride) for n, stride in zip(shape, strides)]
+    starts, rows = (reduce(np.add.outer, part, np.int64(0)).ravel() for part in (places[:batch], places[batch:-1]))
+    return starts, rows, int(strides[-1]), 1 + sum(int(place[-1]) for place in places)
 
 
 @lru_cache(maxsize=1024)
-def _plan(a, a_strides, b, b_strides, out, out_strides, dtype, threads):
+def _plan(a, a_strides, b, b_strides, out, out_strides, dtype, threads, batch):
     """The Plan for arrays of these shapes and strides, on up to so many threads.
 
     A thread has blocks of rows, which its other kernels have written, or of columns, if there are more of them.
     """
-    (*batch, m, k), n, width = a, b[-1], 2 * lanes(dtype)
     arrays = (a, a_strides), (b, b_strides), (out, out_strides)
-    rows, steps, starts, sizes = zip(*[_layout(*x, dtype.itemsize) for x in arrays])
-    count, panels = math.prod(batch), -(-n // width)
+    starts, rows, steps, sizes = zip(*[_layout(*x, dtype.itemsize, batch) for x in arrays])
+    m, k, n, width = len(rows[0]), len(rows[1]), b[-1], 2 * lanes(dtype)
+    count, panels = len(starts[0]), -(-n // width)
     threads = threads if count * m * n * k > COST * ENOUGH else 1
     chunks = 1 if n % width else -(-k * width * dtype.itemsize // PANEL)
     depth = -(-k // chunks)
@@ -126,17 +126,17 @@ def _plan(a, a_strides, b, b_strides, out, out_strides, dtype, threads):
         blocks *= -(-m * depth * dtype.itemsize // (blocks * BLOCK))
     height = -(-m // (blocks * PRODUCT_ROWS)) * PRODUCT_ROWS
     length = depth + width // 2  # of a packed row: lines at strides of whole pages would evict each other
-    a_rows = offset_table(np.arange(m) % height * length) if packs else row_offsets(m, rows[0])
-    tables = np.ravel(starts), a_rows, row_offsets(m, rows[2]), row_offsets(k, rows[1]), row_offsets(k, width)
+    a_rows, b_rows, out_rows = map(offset_table, (np.arange(m) % height * length if packs else rows[0], *rows[1:]))
+    tables = np.ravel(starts), a_rows, out_rows, b_rows, row_offsets(k, width)
     ends = np.cumsum([len(table) for table in tables[:-1]])
     scratch = depth * width + packs * height * length
     view = np.array([(m, n, k, *steps[:2], height, breadth, depth, width, *ends, scratch)], VIEW)
     return Plan(sizes, threads, threads * scratch, pack_bias(None, 1, n, dtype).ravel(), np.concatenate(tables), view)
 
 
-def _regular(x):
+def _regular(x, batch):
     """The matrices themselves, or a copy if neither their rows nor their columns are contiguous."""
-    return x if x.flags.behaved and _layout(x.shape, x.strides, x.itemsize) else contiguous(x)
+    return x if x.flags.behaved and _layout(x.shape, x.strides, x.itemsize, batch) else contiguous(x)
 
 
 def _memory(x, size):
@@ -158,10 +158,18 @@ def laid_out_like(x, shape, new=empty):
 
 
 def multiply(a, b, bias=None, floor=-np.inf, out=None):
-    """max(a b + bias, floor): (…, m, k), (…, k, n), (n,) or None -> (…, m, n), perhaps into `out`."""
-    a, b = _regular(a), _regular(b)
-    out = laid_out_like(b, (*a.shape[:-1], b.shape[-1])) if out is None else out
-    plan = _plan(a.shape, a.strides, b.shape, b.strides, out.shape, out.strides, a.dtype, thread_count(ENOUGH + 1))
+    """max(a b + bias, floor): (…, m, k), (…, k, n), (n,) or None -> (…, m, n), perhaps into `out`.
+
+    Where a has more dims than b, all but its last are rows of one matrix, and so are those of b if it has more.
+    """
+    alike = a.ndim == b.ndim
+    batch = a.ndim - 2 if alike else 0
+    a, b = _regular(a, batch), _regular(b, batch)
+    if out is None:
+        shape = *a.shape[:-1], b.shape[-1]
+        out = laid_out_like(b, shape) if alike else empty(shape, b.dtype)
+    shapes = a.shape, a.strides, b.shape, b.strides, out.shape, out.strides
+    plan = _plan(*shapes, a.dtype, thread_count(ENOUGH + 1), batch)
     if bias is None:
         bias = plan.zeros
     elif len(bias) < plan.zeros.size or not bias.flags.carray:
@@ -186,16 +194,14 @@ def product(x, y):
     if x.ndim < 2 or y.ndim < 2 or not y.size or x.dtype != y.dtype or x.size * y.shape[-1] < SMALL:
         return NotImplemented
     check_shapes(x.shape[-1] == y.shape[-2], x, y)
-    if y.ndim == 2:
-        return multiply(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[1])
-    return multiply(x, y) if x.shape[:-2] == y.shape[:-2] else NotImplemented
+    return multiply(x, y) if y.ndim == 2 or x.shape[:-2] == y.shape[:-2] else NotImplemented
 
 
 def _affine(floor, x, weight, bias):
     if x.size * len(weight) < SMALL:
         return NotImplemented
     check_shapes(x.shape[-1] == weight.shape[1] and (bias is None or bias.shape == weight.shape[:1]), x, weight)
-    return multiply(x.reshape(-1, x.shape[-1]), weight.T, bias, floor).reshape(*x.shape[:-1], len(weight))
+    return multiply(x, weight.T, bias, floor)
 
 
 def affine(x, weight, bias):
@@ -210,11 +216,11 @@ def affine_to_x(g, weight):
     if g.size * weight.shape[1] < SMALL:
         return NotImplemented
     check_shapes(g.shape[-1] == len(weight), g, weight)
-    return multiply(g.reshape(-1, g.shape[-1]), weight).reshape(*g.shape[:-1], weight.shape[1])
+    return multiply(g, weight)
 
 
 def affine_to_weight(g, x):
     if g.size * x.shape[-1] < SMALL:
         return NotImplemented
     check_shapes(g.shape[:-1] == x.shape[:-1], g, x)
-    return multiply(g.reshape(-1, g.shape[-1]).T, x.reshape(-1, x.shape[-1]))
+    return multiply(g.reshape(-1, g.shape[-1]).T, x)

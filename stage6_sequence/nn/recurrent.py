@@ -114,10 +114,9 @@ class _Recurrent(Module):
         if alone:
             x = x.unsqueeze(1)
             hx = hx if hx is None else [h.unsqueeze(1) for h in hx] if self.mode == "LSTM" else hx.unsqueeze(1)
-        elif self.batch_first:
-            x = x.transpose(0, 1)
+        turned = self.batch_first and not alone
         weights = self.all_weights
-        first = _first(self, hx, (len(weights), x.shape[1], self.hidden_size), x)
+        first = _first(self, hx, (len(weights), x.shape[not turned], self.hidden_size), x)
         last = []
         for i, names in enumerate(self._layers):
             if i:
@@ -126,10 +125,11 @@ class _Recurrent(Module):
             for backwards in range(len(names)):
                 k = i * len(names) + backwards
                 before = [states[k] for states in first]
-                out, after = recurrent.run(self.mode, x.flip(0) if backwards else x, before, weights[k])
+                given = x.flip(int(turned)) if backwards else x
+                out, after = recurrent.run(self.mode, given, before, weights[k], turned)
                 ways.append(out.flip(0) if backwards else out)
                 last.append(after)
-            x = cat(ways, dim=-1) if len(ways) > 1 else out
+            x, turned = cat(ways, dim=-1) if len(ways) > 1 else out, False
         states = [stack(each) for each in zip(*last)]
         if alone:
             x, states = x.squeeze(1), [h.squeeze(1) for h in states]
