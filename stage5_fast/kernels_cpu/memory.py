@@ -29,11 +29,11 @@ _lock = Lock()
 class _Block(np.ndarray):
     """The base of all arrays in a block of memory; when the last is freed, the block can be reused."""
 
-    block, free = None, _free
+    block, free = None, None
 
     def __del__(self):
         if self.block:
-            self.free[self.nbytes].append(self.block)
+            self.free.append(self.block)
 
 
 def empty(shape, dtype):
@@ -43,10 +43,10 @@ def empty(shape, dtype):
         return np.empty(shape, dtype)
     size, arena = pages(size), _arena
     block = arena and arena.take(size)
-    free = arena.free if block else _free
+    free = arena.free if block else _free[size]
     if not block:
         try:
-            block = free[size].pop()
+            block = free.pop()
         except IndexError:
             block = _allocate(size)
     base = _Block(size, np.uint8, *block)
@@ -63,8 +63,9 @@ def _allocate(size):
     """A new block of memory. If more than eight regions are free, they are released."""
     global _region, _taken
     with _lock:
-        if sum(size * len(blocks) for size, blocks in _free.items()) > 8 * max(size, REGION):
-            _free.clear()
+        if sum(size * len(blocks) for size, blocks in [*_free.items()]) > 8 * max(size, REGION):
+            for blocks in [*_free.values()]:
+                blocks.clear()
         if _taken + size > len(_region):
             _region, _taken = _mapped(max(size, REGION)), 0
         _taken += size
@@ -108,29 +109,31 @@ class Arena:
 
     def __init__(self, size):
         self.region, self.gaps = _mapped(max(size, PAGE)), [(0, size)]
-        self.free, self.lock = defaultdict(list), Lock()
+        self.free, self.sizes, self.lock = [], {}, Lock()
 
     def take(self, size):
         """A block of memory; None if it fits into no gap."""
         with self.lock:
-            self._join()
+            if self.free:
+                self._join()
             for i, (first, end) in enumerate(self.gaps):
                 if end - first >= size:
-                    self.gaps[i] = first + size, end
+                    self.gaps[i], self.sizes[first] = (first + size, end), size
                     return self.region, first
         return None
 
     def _join(self):
         """Make gaps of the blocks that are free again, one of those side by side."""
-        gaps, self.gaps = self.gaps, []
-        for size, blocks in [*self.free.items()]:  # another thread may add to it meanwhile
-            while blocks:
-                first = blocks.pop()[1]
-                gaps.append((first, first + size))
-        for first, end in sorted(gaps):
-            if self.gaps and self.gaps[-1][1] == first:
-                first = self.gaps.pop()[0]
-            self.gaps.append((first, end))
+        gaps, found = self.gaps, []
+        while self.free:  # another thread may add to it meanwhile
+            first = self.free.pop()[1]
+            gaps.append((first, first + self.sizes[first]))
+        gaps.sort()
+        for first, end in gaps:
+            if found and found[-1][1] == first:
+                first = found.pop()[0]
+            found.append((first, end))
+        self.gaps = found
 
     def during(self, function):
         """The function, with its arrays in this memory."""
