@@ -145,8 +145,8 @@ STAGES = (
         optional=("cupy-cuda12x", "cupy-cuda13x", "matplotlib", "numba-cuda", "pillow", "pooch")
         + ("pygraphviz", "tensorboard", "tqdm", "wandb"),
         demos=("moons", "gpt", "mnist", "autoencoder", "resnet"),
-        max_lines=11925,
-        max_added=4585,
+        max_lines=11930,
+        max_added=4590,
         max_changed=8,
         touched=(
             "activations.py",

@@ -46,7 +46,7 @@ ERFC_MIDDLE = {
     + (8.84959474e-1, -1.09003203, 9.94261437e-1),
     FLOAT64: _ERFC_MIDDLE,
 }
-WITHIN = dict(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # options of what kernels call
+WITHIN = dict(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)  # of what kernels call
 LEAST, MOST = {FLOAT32: -104.0, FLOAT64: -746.0}, {FLOAT32: 89.0, FLOAT64: 710.0}  # where eˣ is 0, and infinite
 NORMAL = {FLOAT32: -87.0, FLOAT64: -708.0}  # above which eˣ isn't denormal
 

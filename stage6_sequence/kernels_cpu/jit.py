@@ -46,14 +46,15 @@ def _cache_folder():
 
 
 _CACHE = _cache_folder()
-_OPTIONS = dict(error_model="numpy", cache=_CACHE is not None, no_cfunc_wrapper=True)
+# Without Numba's runtime no references are counted: threads that take rows of one array would wait for its count
+_OPTIONS = dict(error_model="numpy", cache=_CACHE is not None, no_cfunc_wrapper=True, _nrt=False)
 
 
 def jit(function, **options):
     """The function compiled, with NumPy's division by 0, and without fast math, whose results depend on addresses."""
     before, config.CACHE_DIR = config.CACHE_DIR, _CACHE or ""
     try:
-        kernel = numba.njit(**_OPTIONS, **options)(function)
+        kernel = numba.njit(**_OPTIONS | options)(function)
     finally:
         config.CACHE_DIR = before
     if _CACHE and os.name == "posix":

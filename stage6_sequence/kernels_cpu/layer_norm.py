@@ -9,7 +9,7 @@ from .elementary import sum_of
 from .jit import inner
 from .layout import check_shapes, contiguous
 from .memory import empty
-from .threads import parallel, thread_count
+from .threads import allocating, parallel, thread_count
 
 CHUNK = 64  # rows, of which the columns are summed in the array's own precision; from chunk to chunk it is float64
 summed = partial(inner, fastmath={"reassoc"})  # in an order that fits vectors
@@ -50,7 +50,7 @@ def _means(g, weight, row, m, s):
     return sum_g / row.dtype.type(row.size), sum_gx / row.dtype.type(row.size)
 
 
-@parallel
+@allocating
 def _normalized_gradient(t, threads, g, x, weight, mean, var, eps, gradient, sums):
     """The gradient with respect to x, and the sums of the columns of g·x̂ and of g, of the rows of thread t."""
     total_gx, total_g, wide, one = sums[t, 0], sums[t, 1], x.shape[1], x.dtype.type(1)

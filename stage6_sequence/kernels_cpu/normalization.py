@@ -10,14 +10,14 @@ import numpy as np
 from . import layer_norm
 from .layout import check_shapes, contiguous
 from .memory import empty
-from .threads import parallel, thread_count
+from .threads import allocating, parallel, thread_count
 
 __all__ = ["moments", "normalized", "normalized_gradient"]
 
 WIDE, CHUNK = 128, 8192  # numbers in a row, into which short ones are joined; and in a chunk, which the L1 cache holds
 
 
-@parallel
+@allocating
 def _moments(t, threads, x, sums, squares):
     """Of the rows of thread t: the sums of the columns, and of their squared distances from their means.
 
@@ -56,7 +56,7 @@ def _normalized(t, threads, x, scale, shift, out):
             out_row[k] = row[k] * scale[k] + shift[k]
 
 
-@parallel
+@allocating
 def _sum_products(t, threads, g, x, mean, sums):
     """The sums of the columns of g, and of g·(x − mean), of the rows of thread t."""
     total_g, total_gx = sums[t, 0], sums[t, 1]

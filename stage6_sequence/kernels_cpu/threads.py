@@ -6,7 +6,7 @@ takes as long again. Here a kernel is called through its address, and what is co
 
 import ctypes
 import os
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from types import FunctionType
 
 import numba
@@ -53,9 +53,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def parallel(work):
+def parallel(work, **options):
     """The kernel `kernel(threads, …)` of a function `work(t, threads, …)`, which does the work of thread t."""
-    one = jit(work)
+    one = jit(work, **options)
     names = {"__name__": work.__module__, "on_threads": _on_threads}
     copy = FunctionType(_launch.__code__, names, work.__name__)  # a closure is never found in the cache
     copy.__qualname__ = f"{work.__module__}.{work.__qualname__}_parallel"  # the key in Numba's cache
@@ -81,6 +81,9 @@ def parallel(work):
                 one(t, threads, *arguments)
 
     return kernel
+
+
+allocating = partial(parallel, _nrt=True)  # for work that makes arrays of its own
 
 
 def _launch(threads, *arguments):

@@ -123,14 +123,19 @@ def _lstm_states(t, parts, shares, states, cells, gates, panels, rows, nothing, 
                 after[k] = f[k] * before[k] + i[k] * m[k]
             for k in range(n):
                 h[k] = o[k] * hyperbolic_tangent(after[k])
-    states[steps + 1, first:last] = cells[steps, first:last]
+    for r in range(first, last):
+        for k in range(n):
+            states[steps + 1, r, k] = cells[steps, r, k]
 
 
 @parallel
 def _lstm_gradient(t, parts, g, cells, gates, to_shares, to_c, panels, rows, nothing, columns, to_h, to_h_rows):
     steps, batch, n = len(gates), gates.shape[1], cells.shape[2]
     first, last = t * batch // parts, (t + 1) * batch // parts
-    to_h[first:last], to_c[first:last] = 0, g[steps, first:last]
+    to_h[first:last] = 0
+    for r in range(first, last):
+        for k in range(n):
+            to_c[r, k] = g[steps, r, k]
     one = g.dtype.type(1)
     for s in range(steps - 1, -1, -1):
         for r in range(first, last):
@@ -202,7 +207,8 @@ def _gru_gradient(
             for k in range(n):
                 to_r[k] = to_m[k] * kept_m[k] * reset[k] * (one - reset[k])
                 to_kept_m[k] = to_m[k] * reset[k]
-            kept[: 2 * n] = out[: 2 * n]
+            for k in range(2 * n):
+                kept[k] = out[k]
         _product(
             to_kept[s].reshape(-1), rows, first, last, panels, 3 * n, n, nothing, columns, to_h.reshape(-1), to_h_rows
         )
