@@ -80,6 +80,39 @@ def test_what_is_drawn_lies_where_pytorchs_does(engine, name):
     np.testing.assert_allclose([mine.min(), mine.max()], [theirs.min(), theirs.max()], atol=spread)
 
 
+NAN, INF = float("nan"), float("inf")
+REFUSED = [
+    [0.0, 0.0],
+    [-1.0, 2.0],
+    [NAN, 1.0],
+    [INF, 1.0],
+    [[1.0, 2.0], [0.0, 0.0]],
+    [[1.0, 2.0], [NAN, 1.0]],
+    [],
+    [[[1.0]]],
+]
+
+
+@pytest.mark.capability("random numbers")
+@pytest.mark.parametrize("replacement", [False, True])
+@pytest.mark.parametrize("weights", REFUSED, ids=str)
+def test_weights_of_which_nothing_can_be_drawn_are_refused_as_by_pytorch(engine, weights, replacement):
+    for lib in (engine.package, torch_engine().torch):
+        with pytest.raises(RuntimeError):
+            lib.multinomial(lib.tensor(weights), 1, replacement)
+
+
+@pytest.mark.capability("random numbers")
+def test_no_more_is_drawn_than_is_there(engine):
+    lib = engine.package
+    assert lib.multinomial(lib.tensor([[0.0, 2.0], [3.0, 0.0]]), 1).tolist() == [[1], [0]]
+    assert sorted(lib.multinomial(lib.tensor([1.0, 0.0, 2.0]), 2).tolist()) == [0, 2]
+    assert lib.multinomial(lib.zeros(0, 3), 1).shape == (0, 1)
+    for count, replacement in ((3, False), (0, False), (0, True)):
+        with pytest.raises(RuntimeError, match=f"multinomial: {count} samples"):
+            lib.multinomial(lib.tensor([1.0, 0.0, 2.0]), count, replacement)
+
+
 @pytest.mark.capability("random numbers")
 def test_the_same_seed_gives_the_same_numbers(engine):
     package, draws = engine.package, []

@@ -126,9 +126,11 @@ def bernoulli(input, *, generator=None):
 def multinomial(input, num_samples, replacement=False, *, generator=None):
     """Indices drawn with probabilities in proportion to the numbers of each row: (m,) or (n, m) -> (…, num_samples)."""
     weights = np.atleast_2d(input.to("cpu")._data.astype(np.float64))
-    if input.ndim not in (1, 2) or not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(1) <= 0).any():
+    totals = weights.sum(1)
+    least, most = totals.min(initial=np.inf), totals.max(initial=0)  # both NaN, where one is
+    if input.ndim not in (1, 2) or not (weights.min(initial=0) >= 0 and least > 0 and most < np.inf):
         raise RuntimeError("multinomial: wanted one or two dims of numbers of at least 0, in each row some above 0")
-    if num_samples < 1 or not replacement and ((weights > 0).sum(1) < num_samples).any():
+    if num_samples < 1 or not replacement and num_samples > 1 and (np.count_nonzero(weights, 1) < num_samples).any():
         raise RuntimeError(f"multinomial: {num_samples} samples are none, or more than there are to be drawn once")
     draws = _numpy(generator)
     if replacement:
@@ -139,7 +141,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
     else:  # the top k of log w + Gumbel noise are a sample without replacement (Yellott 1977)
         with np.errstate(divide="ignore"):
             keys = np.log(weights) + draws.gumbel(size=weights.shape)
-        chosen = np.argsort(-keys, axis=1, kind="stable")[:, :num_samples]
+        chosen = np.argsort(-keys, 1, "stable")[:, :num_samples] if num_samples > 1 else keys.argmax(1)[:, None]
     return _made(chosen if input.ndim == 2 else chosen[0], np.int64, input.device)
 
 
