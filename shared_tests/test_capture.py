@@ -442,7 +442,7 @@ def noted_block(block, size, taken):
 def test_blocks_of_an_arena_never_overlap_whoever_takes_them(stage):
     """Four threads take and free blocks of random sizes, which are theirs alone; at the end all is one gap again."""
     memory = stage.part("kernels_cpu.memory")
-    arena, wrong, missed = memory.Arena(100 * memory.PAGE), [], []
+    arena, wrong, missed = memory.Arena(60 * memory.PAGE), [], []
 
     def work(seed):
         rng, mine = random.Random(seed), []
@@ -461,7 +461,7 @@ def test_blocks_of_an_arena_never_overlap_whoever_takes_them(stage):
     for thread in threads:
         thread.join()
     assert not any(wrong) and 0 < sum(missed) < len(missed)
-    assert arena.take(100 * memory.PAGE) == (arena.region, 0) and arena.take(1) is None
+    assert arena.take(60 * memory.PAGE) == (arena.region, 0) and arena.take(1) is None
 
 
 def test_advice_that_the_system_does_not_know_is_left_out(stage):

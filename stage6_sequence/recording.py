@@ -10,7 +10,6 @@ import gc
 import inspect
 import linecache
 import operator
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -463,7 +462,7 @@ def _asked_by():
     """Which function of the library's asked for an operation."""
     for frame in _frames():
         name = frame.f_code.co_filename
-        if name.startswith(HERE) and os.path.basename(name) not in ("recording.py", "device.py"):
+        if name.startswith(HERE) and not name.endswith(("recording.py", "device.py")):
             asked = f"{Path(name).stem}.{frame.f_code.co_qualname}"
             return asked.replace(".<locals>.<lambda>", " backwards").replace(".<locals>", "")
         if not name.startswith(HERE) and "numpy" not in name:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from importlib.util import find_spec
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from benchmarks import bench, gpu, measure, programs, ranks, report
+from benchmarks import bench, gpu, measure, programs, ranks, report, serve
 from benchmarks.operations import SIZES
 from benchmarks.steps import library
 from benchmarks.workloads import ALL, COMPUTE_BOUND, SINGLE_OPS, WORKLOADS, Contender, Workload
@@ -333,6 +334,16 @@ def test_the_benchmark_measures_memory(tmp_path):
         assert row["against"] == below["contender"] and row["ratio"] == row["above"] / below["above"]
     for row in results["memory"]:
         assert row["peak"] > row["above"] > 0 and row["begun"] > 0 and abs(row["growth"]) < row["above"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory begins anew on Linux alone")
+def test_the_peak_of_memory_begins_anew():
+    before = serve.peak_memory()
+    array = np.ones(64 << 20, np.uint8)
+    highest = serve.peak_memory()
+    del array
+    serve.forget_peak()
+    assert highest > before + 50 and serve.peak_memory() < highest - 50
 
 
 def test_a_row_of_ranks_is_met_by_nine_tenths_and_says_what_was_hidden():

@@ -302,7 +302,7 @@ def dot(x, y):
 
 @partial(numba.njit, **WITHIN, fastmath={"nsz"})
 def largest(x):
-    """NaN, where one is; of 0 and −0 either, as to tell them apart takes long."""
+    """NaN, where one is. Of 0 and −0 it is either one: to tell them apart would take longer than the rest."""
     top = x.dtype.type(-np.inf)
     for i in range(x.size):
         top = larger(top, x[i])
