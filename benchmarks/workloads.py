@@ -7,7 +7,7 @@ from functools import partial
 from . import networks_in_jax, operations_in_jax, steps_in_jax as in_jax
 from .networks import gpt, microgpt, resnet
 from .operations import OPERATIONS, SIZES, adamw, operation
-from .sequences import attention, lstm
+from .sequences import attention, generation, lstm
 from .steps import (
     COPY_SIZE,
     SGEMM_SIZE,
@@ -239,6 +239,17 @@ WORKLOADS = (
     sequence("nanogpt", nanogpt, 0.7, 15, [Contender("stage6_sequence captured", nanogpt, {"torch eager": 0.7})]),
     sequence("lstm", lstm, 0.9, 10),
     sequence("attention", attention, 0.9, 10),
+    Workload(
+        name="generation",
+        steps=10,
+        tolerance=0.0,
+        contenders=(
+            Contender("torch eager", generation),
+            Contender("stage6_sequence", generation),
+            Contender("stage6_sequence captured", generation, {"torch eager": 1 / 3}),
+        ),
+        seconds=2.0,
+    ),
     layer("conv-7x7-3-64", 3, 64, 7, 112, images=True, stride=2, padding=3),
     layer("conv-3x3-64-64", 64, 64, 3, 56, padding=1),
     layer("conv-3x3-128-128", 128, 128, 3, 28, padding=1),

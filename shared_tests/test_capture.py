@@ -328,6 +328,19 @@ def test_the_source_is_the_step(stage, capture):
     assert step.source.count("for i in range(50)") == 1 and "def step(x_in):" in step.source
 
 
+@pytest.mark.parametrize("n", [63, 64])
+def test_functions_of_long_rows_are_the_kernels(stage, capture, n):
+    """They are vectorized, unlike NumPy's; but not in a loop with a sum, which has an order."""
+    x = stage.package.from_numpy(10 * np.random.default_rng(0).standard_normal((4, n), "f4"))
+    step, wanted = capture(lambda x: (x.softmax(-1), x.tanh())), [np.array(x.softmax(-1)), np.array(x.tanh())]
+    for _ in range(3):
+        for found, want in zip(step(x), wanted, strict=True):
+            np.testing.assert_allclose(np.array(found), want, rtol=2e-6)
+    loops = step.source.partition("def step")[0].split("\n    for ")
+    (there,) = [loop for loop in loops if "exp(" in loop]
+    assert ("np.exp(" in there, "np.tanh(" in step.source, "float32(0)" in there) == ((n < 64,) * 3), step.source
+
+
 BESIDE_A_PRODUCT = {  # what follows it, and in how many loops
     "a bias": (lambda nn, x, w, b: nn.functional.linear(x, w, b), 0),
     "a sum elsewhere": (lambda nn, x, w, b: (lambda y: (y, y + b))(x @ w.T), 1),

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from .kernels_cpu.elementary import exponential, hyperbolic_tangent
 from .kernels_cpu.jit import compiled_source
 from .kernels_cpu.matrix_product import SMALL, multiply
 from .kernels_cpu.memory import Arena, empty, pages
@@ -48,6 +49,8 @@ EXPRESSIONS = {
     "where": "{1} if {0} else {2}",
     "copy": "{}",
 }
+# Functions in the place of NumPy's, and over how many numbers a loop has to go for it to be vectorized with them
+VECTORIZED, LONG = {"exp": exponential, "tanh": hyperbolic_tangent}, 64
 INLINED = 1 << 15  # products of two numbers, up to which a matrix product is a loop of its own,
 INLINED_DOWN = 1 << 13  # and up to which one is that has few rows and reads the other matrix down its columns
 UNROLLED = 8  # steps of a product that are added up at once, at most, before the sum is written
@@ -158,6 +161,13 @@ def can_join(operation, others):
     return True
 
 
+def adds_up_functions(operation, nest):
+    """Whether a nest would add up, in order, and so number by number, what is computed with vectorized functions."""
+    both, is_long = [*nest.operations, operation], [n for n in nest.shape if n != 1][-1:] >= [LONG]
+    sums = any(isinstance(other, Reduce) for other in both)
+    return is_long and sums and any(isinstance(other, Each) and other.function in VECTORIZED for other in both)
+
+
 def can_pass(operation, others):
     """Whether it makes no difference if an operation goes before others."""
     for other in others:
@@ -182,7 +192,7 @@ def fused(operations, lasting):
                 others = part.operations if isinstance(part, Nest) else [part]
                 others = [other for other in others if not mine.isdisjoint(owners[id(other)])]
                 fits = isinstance(part, Nest) and shape == [n for n in part.shape if n != 1]
-                if fits and can_join(operation, others):
+                if fits and not adds_up_functions(operation, part) and can_join(operation, others):
                     part.operations.append(operation)
                     break
                 checks = isinstance(part, Within | Indexed) and id(owner_of(operation.out)) in lasting
@@ -416,7 +426,7 @@ class Program:
         self.loops = "\n\n".join(f"def {name}{text}" for text, name in functions.items())
         self.driver = "\n".join(driver)
         self.source = f"{self.loops}\n\n{self.driver}\n"
-        compiled = compiled_source(self.loops, [*functions.values()]) if functions else {}
+        compiled = compiled_source(self.loops, [*functions.values()], VECTORIZED) if functions else {}
         names = {**self.constants, **compiled, "placed": placed, "view": view, "np": np}
         names["check"] = partial(check, self.messages)
         exec(compile(self.driver, "<captured step>", "exec"), names)
@@ -627,6 +637,8 @@ class Program:
                 text = {2: "{0} * {0}", 0.5: "np.sqrt({0})", -0.5: "1 / np.sqrt({0})"}.get(op.inputs[1], "{} ** {}")
             else:
                 text = EXPRESSIONS[op.function]
+                if op.function in VECTORIZED and shape and shape[-1] >= LONG:
+                    text = text.removeprefix("np.")
             value = text.format(*values)
             result = op.types[-1] if op.types else None
             if op.out.dtype != result or op.out.dtype.kind != "f" and op.function not in COMPARISONS:  # 200 + 100 wraps

@@ -65,8 +65,10 @@ def jit(function, **options):
 inner = partial(jit, no_cpython_wrapper=True)  # for what kernels alone call: it is compiled faster, but not for Python
 
 
-def compiled_source(text, names):
+def compiled_source(text, names, others):
     """The functions of these names that a source text defines, compiled. The text is written to the cache folder.
+
+    `others` are functions that it uses, by their names.
 
     LLVM unrolls a loop over a few numbers before it vectorizes; so its SLP vectorizer has to combine them.
     """
@@ -78,6 +80,7 @@ def compiled_source(text, names):
         whole.replace(path)  # atomically: others may read it
     module = sys.modules[f"{PACKAGE}.{name}"] = ModuleType(f"{PACKAGE}.{name}")  # Numba's cached functions import it
     module.np = np
+    vars(module).update(others)
     vars(module).update({kind: getattr(np, kind) for kind in ("float32", "float64", "int32", "int64", "uint8")})
     exec(compile(text, str(path), "exec"), vars(module))
     functions = {name: jit(getattr(module, name), fastmath={"contract"}) for name in names}

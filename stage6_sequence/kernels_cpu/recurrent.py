@@ -7,7 +7,7 @@ packed once for all steps.
 import numpy as np
 from numba import types
 
-from .elementary import abs, exp_below_0, in_kernels, tanh
+from .elementary import abs, exp_below_0, hyperbolic_tangent, in_kernels
 from .jit import inner
 from .layout import check_shapes, contiguous
 from .memory import empty
@@ -29,7 +29,7 @@ def _sigmoid(x):
     return (1.0 if x > 0.0 else power) / (power + 1.0)
 
 
-sigmoid, hyperbolic_tangent = in_kernels(_sigmoid), in_kernels(tanh)
+sigmoid = in_kernels(_sigmoid)
 
 
 @inner

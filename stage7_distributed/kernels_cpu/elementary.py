@@ -278,7 +278,7 @@ def in_kernels(function):
     return of_number
 
 
-exponential_below_0 = in_kernels(exp_below_0)
+exponential, exponential_below_0, hyperbolic_tangent = in_kernels(exp), in_kernels(exp_below_0), in_kernels(tanh)
 
 
 # Reductions of a row. The order of the sums fits vectors, and depends on the number of terms alone
