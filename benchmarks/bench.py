@@ -15,7 +15,8 @@ is one compiled function a step. Not measured: imports, building the model, the 
 With the garbage collector off, what it would do is left out, for micrograd the freeing of its graphs, which are cyclic;
 the rungs free theirs within the step.
 
-Beside these: single convolutions and other ops forward and backward, the latter on arrays of three sizes; what the
+Beside these: text that a GPT writes; single convolutions and other ops forward and backward, the latter on arrays of
+three sizes; what the
 machine can do, a product of large matrices and a copy, and how often a step of rung 5 takes as long as its
 floating-point operations would at that rate; "later", the same steps after 3,000 others; the peak of memory of a fresh
 process that trains, after its first steps and in them, above what it has after its imports and, where there is Numba,

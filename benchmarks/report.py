@@ -106,13 +106,13 @@ def program_table(rows):
 
 
 def ranks_table(rows):
-    cells = [["two ranks", "images/s", "one process of two threads", "ratio [min..max]", "target", ""]]
+    cells = [["two ranks", "images each", "images/s", "one process of two threads", "ratio [min..max]", "target", ""]]
     cells[0] += ["sum of gradients alone, ms", "waited for, ms", "hidden"]
     for row in rows:
         ratio = "{} [{}..{}]".format(*[figure(row[name]) for name in ("ratio", "ratio_min", "ratio_max")])
         speeds, sums = [f"{row[name]:,.0f}" for name in ("ranks", "one")], [figure(row[x]) for x in ("alone", "waited")]
-        last = [f"≥ {row['target']:.2f}", verdict(row), *sums, f"{row['hidden']:.0%}"]
-        cells.append([row["network"], *speeds, ratio, *last])
+        last = [f"≥ {row['target']:.2f}" if row["target"] else "–", verdict(row), *sums, f"{row['hidden']:.0%}"]
+        cells.append([row["network"], str(row["batch"]), *speeds, ratio, *last])
     return table(cells)
 
 

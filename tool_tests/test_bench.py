@@ -287,6 +287,22 @@ def test_the_resnet_that_is_measured_is_the_demos():
     assert shapes == [p.shape for p in ResNet20().parameters()]
 
 
+def test_the_gpt_that_writes_is_the_demos_and_writes_what_it_does_on_torch():
+    pytest.importorskip("torch")
+    from stage6_sequence.gpt import Playwright
+
+    workload = next(workload for workload in WORKLOADS if workload.name == "generation")
+    shapes, written = [], {}
+    for contender in workload.contenders:
+        lib = library(contender.name)
+        lib.constant = lambda array, constant=lib.constant: shapes.append(array.shape) or constant(array)
+        step = contender.build(lib)
+        written[contender.name] = [step() for _ in range(4)]  # so many characters that a captured step is repeated
+    assert shapes == [tuple(p.shape) for p in Playwright(65).parameters()] * 3
+    assert len(set(written["torch eager"])) == 4
+    measure.check_losses(workload, written)
+
+
 @whole
 def test_the_benchmark_measures_an_op_on_arrays_of_each_size(tmp_path):
     pytest.importorskip("torch")
@@ -349,17 +365,20 @@ def test_the_peak_of_memory_begins_anew():
 def test_a_row_of_ranks_is_met_by_nine_tenths_and_says_what_was_hidden():
     one = [{"speed": speed} for speed in (100, 200, 300)]
     two = [{"speed": speed, "alone": 4.0, "waited": 1.0} for speed in (95, 180, 240)]
-    row = ranks.ranks_row("mnist", one, two)
+    row = ranks.ranks_row("mnist", 64, 0.9, one, two)
     assert (row["ratio"], row["ratio_min"], row["ratio_max"], row["met"]) == (0.9, 0.8, 0.95, True)
     assert row["hidden"] == 0.75
-    assert report.ranks_table([row]).splitlines()[1].split()[:3] == ["mnist", "180", "200"]
+    without = ranks.ranks_row("mnist", 32, None, one, two)
+    lines = [line.split() for line in report.ranks_table([row, without]).splitlines()[1:]]
+    assert [line[:4] for line in lines] == [["mnist", "64", "180", "200"], ["mnist", "32", "180", "200"]]
+    assert lines[0][6:9] == ["≥", "0.90", "met"] and lines[1][6] == "–" and without["met"] is None
 
 
 @whole
 def test_the_benchmark_runs_two_ranks(tmp_path):
     pytest.importorskip("mpi4py")
     results, printed = measured(tmp_path / "results.json", "--only", "ranks")
-    assert [row["network"] for row in results["ranks"]] == [*ranks.NETWORKS]
+    assert [(row["network"], row["batch"], row["target"]) for row in results["ranks"]] == [*map(tuple, ranks.BATCHES)]
     for row in results["ranks"]:
         assert row["ranks"] > 0 and row["one"] > 0 and row["alone"] > 0 and f"{row['hidden']:.0%}" in printed
 
