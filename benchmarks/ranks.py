@@ -25,7 +25,7 @@ BATCHES = (("mnist", 64, TARGET), ("mnist", 32, None), ("resnet", 32, TARGET))
 
 
 def measure_ranks(rounds, steps):
-    """A row for each network and batch, and none where there is no MPI: images a second, and milliseconds of the sums."""
+    """A row for each network and batch, none where there is no MPI: images a second, and milliseconds of the sums."""
     launcher = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
     if not (launcher and find_spec("mpi4py") and find_spec("stage7_distributed")):
         return []

@@ -7,9 +7,6 @@ import os
 import re
 import signal
 import sys
-import time
-import traceback
-import zlib
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -26,10 +23,11 @@ from . import datasets
 from .capture import capture
 from .checkpoint import load, save
 from .device import COMPILED, moved
-from .distributed import abort, agree, get_rank, get_world_size, init_process_group, is_initialized, launched
+from .distributed import get_rank, get_world_size, launched
 from .files import shown, whole_file
 from .reporters import reporter
 from .scan import scan
+from .together import begin_together, ended_together, same_data
 from .utils.data import TensorDataset
 
 
@@ -52,11 +50,11 @@ def run(main, description, **defaults):
         choices = {"choices": [default, other]} if name == "data" else {}
         parser.add_argument("--" + name.replace("_", "-"), default=default, **FLAGS[name], **choices)
     file = None
-    with _ended_together(), _ended_in_a_sentence(parser.prog):
+    with ended_together(), _ended_in_a_sentence(parser.prog):
         try:
             flags = parser.parse_args()
             if launched() > 1:
-                _begin_together(parser, flags)
+                begin_together(parser, flags)
             file = vars(flags).get("save")
             if file and os.path.exists(file) and os.path.realpath(file) != os.path.realpath(flags.resume or ""):
                 parser.error(f"argument --save: {file} is there already: add --resume {file}, or name another file")
@@ -71,43 +69,6 @@ def run(main, description, **defaults):
             sys.exit(130)
         finally:
             sys.stdout.flush()
-
-
-def _begin_together(parser, flags):
-    """Join the other ranks, with the same flags; the first one speaks and writes for all."""
-    if "timeout" not in flags:
-        parser.error("this demo is one process's: start it without mpiexec")
-    if vars(flags).get("capture") or vars(flags).get("image"):
-        parser.error("--capture and --image are one process's: leave them out, or start it without mpiexec")
-    try:
-        if not is_initialized():
-            init_process_group(timeout=flags.timeout)
-        same = {name: value for name, value in vars(flags).items() if isinstance(value, int | float | str)}
-        agree("the flags", same)
-    except (ImportError, RuntimeError) as error:
-        sys.exit(f"{parser.prog}: {error}")
-    if get_rank():
-        flags.save = flags.plot = flags.log = None
-
-
-@contextmanager
-def _ended_together():
-    """What ends one rank ends all, which would wait for it; it is said with the number of the rank."""
-    try:
-        yield
-    except BaseException as error:
-        status = error.code if isinstance(error, SystemExit) else 1
-        if status and not is_initialized():
-            with suppress(ImportError):
-                init_process_group()  # the others wait for this one, also if it alone finds fault with a flag
-        if get_world_size() == 1:
-            raise
-        text = "".join(traceback.format_exception(error)) if status == 1 and type(error) is not SystemExit else status
-        time.sleep(0.5 if get_rank() else 0)  # of what ends all ranks alike, the first one tells
-        if isinstance(text, str):
-            print(f"rank {get_rank()}: {text}", file=sys.stderr)
-        if status:
-            abort(status if isinstance(status, int) else 1)
 
 
 @contextmanager
@@ -225,19 +186,6 @@ FLAGS = {
     "capture": {"action": "store_true", "help": "make one compiled thing of a training step, and repeat that"},
     "plot": {"type": _picture, "metavar": "FILE", "help": "draw what was learned, into this file"},
 }
-
-
-def same_on_all(what, mine):
-    """End the program with a sentence unless every rank has the dict that this one has."""
-    try:
-        agree(what, mine)
-    except RuntimeError as error:
-        sys.exit(str(error))
-
-
-def ranks():
-    """What the first line says of many processes."""
-    return f", {get_world_size()} ranks" if get_world_size() > 1 else ""
 
 
 def progress(steps, title):
@@ -397,9 +345,8 @@ class Losses(list):
 def image_sets(choice):
     """The name of the images that `--data` chose, the training set and the test set, the same on every rank."""
     name, *sets = _image_sets(choice)
-    if get_world_size() > 1:
-        sums = [zlib.crc32(x.numpy().tobytes()) for dataset in sets for x in dataset.tensors]
-        same_on_all("the data", {"name": name, "examples": [len(dataset) for dataset in sets], "checksums": sums})
+    arrays = [x.numpy() for dataset in sets for x in dataset.tensors]
+    same_data(*arrays, name=name, examples=[len(dataset) for dataset in sets])
     return name, *sets
 
 

@@ -5,42 +5,22 @@ Without one there is a single process, and nothing here needs MPI. A process tha
 `timeout` seconds, or that fails, ends all of them.
 """
 
-import atexit
 import os
 import pickle
-import signal
 import sys
 import time
-from contextlib import suppress
-from functools import cache
-from importlib import import_module
-from tempfile import mkstemp
+from functools import cached_property
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from .device import gpu, on_host
+from .device import on_host
 from .engine import Tensor
 from .inplace import changed, memory
+from .watch import late, watch
 
 SIZES = "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"  # in which launchers say how many they started
 SUM, AVG, MIN, MAX = "SUM", "AVG", "MIN", "MAX"
-WATCH = """
-import fcntl, os, sys, threading
-file, ranks = open(sys.argv[1], "r+b"), sys.argv[2:]
-os.remove(sys.argv[1])
-def is_free(i):
-    try:
-        return not fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, i)
-    except OSError:
-        return False
-def wait(i):
-    fcntl.lockf(file, fcntl.LOCK_EX, 1, i)  # it is free when its rank is over, before MPI knows and ends the others
-    print("killed:", ", ".join([rank for i, rank in enumerate(ranks) if is_free(i)]), file=sys.stderr, flush=True)
-    os._exit(0)
-for i in range(len(ranks)):
-    threading.Thread(target=wait, args=(i,)).start()
-"""
 _yield_core = getattr(os, "sched_yield", lambda: time.sleep(0))  # to sleep for 0 s takes some 50 µs on Linux
 _group = None
 
@@ -167,16 +147,16 @@ class _Alone:
     rank, size = 0, 1
 
     def all_reduce(self, array, op):
-        return _Done()
+        return Done()
 
     def broadcast(self, array, src):
-        return _Done()
+        return Done()
 
     def abort(self, status):
         os._exit(status)
 
 
-class _Done:
+class Done:
     def wait(self):
         """Nothing is left to be waited for."""
 
@@ -204,28 +184,8 @@ class _Group:
                 f"than mpi4py uses here, {library}"
             )
         self.here = self.comm.Split_type(MPI.COMM_TYPE_SHARED)  # the ranks on this machine
-        self._watcher = self._watched()
-        atexit.register(self._unwatched)
+        self.unwatch = watch(self.here, self.rank)
         self._divide_cores()
-
-    def _watched(self):
-        """Start a process that says which rank of this machine was killed, or which: MPI ends the others soon."""
-        if sys.platform != "linux":
-            return None
-        from fcntl import LOCK_EX, lockf
-
-        path = self.here.bcast(None if self.here.rank else mkstemp()[1])
-        file, watcher = os.open(path, os.O_RDWR), None  # open until the process is over
-        lockf(file, LOCK_EX, 1, self.here.rank)
-        if ranks := self.here.gather(f"rank {self.rank} (process {os.getpid()})"):
-            command = [sys.executable, "-S", "-c", WATCH, path, *ranks]
-            watcher = os.posix_spawn(sys.executable, command, os.environ, setsid=True)  # MPI doesn't end it with us
-        return self.here.bcast(watcher)
-
-    def _unwatched(self):
-        if self._watcher:
-            with suppress(ProcessLookupError):
-                os.kill(self._watcher, signal.SIGKILL)
 
     def _divide_cores(self):
         if os.environ.keys() & {"NUMBA_NUM_THREADS", "OMP_NUM_THREADS"}:
@@ -249,30 +209,14 @@ class _Group:
             return self.nccl.broadcast(array, src)
         return _Work(self, "broadcast", self.comm.Ibcast(array, src), None)
 
-    @property
+    @cached_property
     def nccl(self):
-        return _nccl(self.size, self.rank)
+        from .nccl import NCCL
 
-    def late(self, op):
-        """Say which ranks let this one wait, and end all. Each that waits tells all others that it does."""
-        others = [rank for rank in range(self.size) if rank != self.rank]
-        told, waiting = [self.comm.isend(None, rank, tag=7) for rank in others], set()
-        until = time.monotonic() + 1
-        while time.monotonic() < until:
-            status = self.mpi.Status()
-            if self.comm.iprobe(tag=7, status=status):
-                waiting.add(status.source)
-                self.comm.recv(source=status.source, tag=7)
-        missing = [str(rank) for rank in others if rank not in waiting]
-        if all(rank > self.rank for rank in waiting):  # one says it
-            print(f"rank {self.rank}: {op}: waited {self.timeout:g} s for rank {', '.join(missing)}", file=sys.stderr)
-        else:
-            time.sleep(2)
-        del told
-        self.abort(1)
+        return NCCL(self.size, self.rank)
 
     def abort(self, status):
-        self._unwatched()
+        self.unwatch()
         time.sleep(0.2)  # in which the launcher passes on what was said: it ends with the ranks
         self.comm.Abort(status)
 
@@ -291,41 +235,7 @@ class _Work:
         until = time.monotonic() + self.group.timeout
         while not self.request.Test():
             if time.monotonic() > until:
-                self.group.late(self.op)
+                late(self.group, self.op)
             _yield_core()  # another process of this machine may need it
         if self.averaged is not None:
             self.averaged /= self.group.size
-
-
-@cache
-def _nccl(size, rank):
-    return _NCCL(size, rank)
-
-
-class _NCCL:
-    """The same between GPUs, of which each rank of a machine has its own. The work is queued, and nothing waits."""
-
-    def __init__(self, size, rank):
-        self.cupy, self.size = gpu(), size
-        self.nccl = import_module(f"{self.cupy.__name__}.cuda.nccl")
-        if not self.nccl.available:
-            raise RuntimeError("nccl: found no NCCL: pip install nvidia-nccl-cu13, or nvidia-nccl-cu12 for CUDA 12")
-        self.comm = self.nccl.NcclCommunicator(size, broadcast_object(self.nccl.get_unique_id()), rank)
-
-    def _memory(self, array):
-        kind = getattr(self.nccl, f"NCCL_{array.dtype.name.upper()}")
-        return array.data.ptr, array.size, kind, self.cupy.cuda.get_current_stream().ptr
-
-    def all_reduce(self, array, op):
-        pointer, size, kind, stream = self._memory(array)
-        self.comm.allReduce(
-            pointer, pointer, size, kind, getattr(self.nccl, f"NCCL_{SUM if op == AVG else op}"), stream
-        )
-        if op == AVG:
-            array /= self.size
-        return _Done()
-
-    def broadcast(self, array, src):
-        pointer, size, kind, stream = self._memory(array)
-        self.comm.bcast(pointer, size, kind, src, stream)
-        return _Done()

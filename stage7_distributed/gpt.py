@@ -15,7 +15,6 @@ import sys
 from itertools import islice
 from time import perf_counter
 from typing import NamedTuple
-from zlib import crc32
 
 import numpy as np
 
@@ -31,18 +30,17 @@ from .demo import (
     due,
     names,
     progress,
-    ranks,
     report,
     run,
-    same_on_all,
     say,
     shakespeare,
     show,
 )
-from .distributed import all_reduce, get_rank, get_world_size
+from .distributed import get_rank, get_world_size
 from .nn import functional as F
 from .nn.parallel import DistributedDataParallel
 from .reporters import Log
+from .together import ranks, same_data, totals
 
 TOKENS, END = 27, 26  # a to z are 0 to 25, and 26 begins and ends a name
 BLOCK, WIDTH, HEADS = 16, 16, 4  # tokens that the network takes, numbers for each of them, heads of its attention
@@ -210,7 +208,7 @@ def main_of_plays(flags):
     if get_world_size() > BATCH:
         sys.exit(f"a step takes {BATCH} pieces of the text, so that at most {BATCH} ranks have one")
     what, text = shakespeare()
-    same_on_all("the data", {"characters": len(text), "checksum": crc32(text.encode())})
+    same_data(text, characters=len(text))
     characters = sorted(set(text))
     number = {character: i for i, character in enumerate(characters)}
     text = np.array([number[character] for character in text])
@@ -252,13 +250,6 @@ def rate(step, steps):
     if step < WARM_UP:
         return (step + 1) / (WARM_UP + 1)
     return LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP))) / 2
-
-
-def totals(*numbers):
-    """The sum of each number over all ranks."""
-    sums = np.array(numbers, float)
-    all_reduce(sums)
-    return sums.tolist()
 
 
 class Training(NamedTuple):
@@ -313,7 +304,7 @@ class Training(NamedTuple):
 
 def main_of_names(flags):
     what, every = names()
-    same_on_all("the data", {"names": len(every), "checksum": crc32("".join(every).encode())})
+    same_data("".join(every), names=len(every))
     random.seed(flags.seed)
     random.shuffle(every)
     train, test = every[:-100], every[-100:]

@@ -2,7 +2,7 @@
 
 from time import perf_counter
 
-from . import cat, manual_seed, nn, no_grad, optim, tensor
+from . import cat, manual_seed, nn, no_grad, optim
 from .demo import (
     Checkpoint,
     captured,
@@ -10,19 +10,19 @@ from .demo import (
     image_sets,
     load_trained,
     progress,
-    ranks,
     report,
     run,
     say,
     show,
     warm_up_and_cosine,
 )
-from .distributed import all_reduce, get_rank, get_world_size
+from .distributed import get_rank, get_world_size
 from .mistakes import draw_mistakes
 from .nn import functional as F
 from .nn.parallel import DistributedDataParallel
 from .reporters import Log
 from .scan import scan
+from .together import ranks, totals
 from .utils.data import DataLoader, TensorDataset
 from .utils.data.distributed import DistributedSampler
 
@@ -62,9 +62,8 @@ def predicted(model, images):
 def accuracy(model, dataset):
     """The fraction of the dataset that the model classifies correctly; each rank looks at some of the images."""
     images, labels = (x[get_rank() :: get_world_size()] for x in dataset.tensors)
-    hits = right(predicted(model, images), labels)
-    all_reduce(hits)
-    return hits.item() / len(dataset)
+    (hits,) = totals(right(predicted(model, images), labels).item())
+    return hits / len(dataset)
 
 
 def ask(flags):
@@ -113,10 +112,8 @@ def main(flags):
             if len(labels):  # of the last batch this rank may have none
                 total += loss.double() * len(labels)
             hits += found
-        sums = tensor([float(total), float(hits)], device=flags.device)
-        all_reduce(sums)
         seconds = perf_counter() - start
-        loss, hits = (sums / len(train)).tolist()
+        loss, hits = (x / len(train) for x in totals(float(total), float(hits)))
         check_finite(epoch, loss, sum(p.detach().sum() for p in model.parameters()).item())
         checkpoint.save(epoch)
         score = accuracy(model, test)

@@ -2,7 +2,7 @@
 
 from time import perf_counter
 
-from . import cat, datasets, manual_seed, nn, no_grad, optim, tensor
+from . import cat, datasets, manual_seed, nn, no_grad, optim
 from .augment import random_crop, random_horizontal_flip
 from .demo import (
     Checkpoint,
@@ -10,18 +10,18 @@ from .demo import (
     check_finite,
     image_sets,
     progress,
-    ranks,
     report,
     run,
     say,
     show,
     warm_up_and_cosine,
 )
-from .distributed import all_reduce, get_rank, get_world_size
+from .distributed import get_rank, get_world_size
 from .mistakes import draw_mistakes
 from .nn import functional as F
 from .nn.parallel import DistributedDataParallel
 from .reporters import Log
+from .together import ranks, totals
 from .utils.data import DataLoader, TensorDataset
 from .utils.data.distributed import DistributedSampler
 
@@ -92,9 +92,7 @@ def score(model, dataset):
     probabilities = predicted(model, images)
     hits = (probabilities.argmax(dim=1) == labels).sum()
     losses = F.nll_loss(probabilities.clamp(min=1e-30).log(), labels, reduction="sum")
-    sums = tensor([losses.item(), hits.item()], device=images.device)
-    all_reduce(sums)
-    return (sums / len(dataset)).tolist()
+    return [x / len(dataset) for x in totals(losses.item(), hits.item())]
 
 
 def coloured(dataset):
@@ -140,10 +138,8 @@ def main(flags):
             scheduler.step()
             total += loss.double() * len(labels)
             hits += found
-        sums = tensor([float(total), float(hits)], device=flags.device)
-        all_reduce(sums)
         seconds = perf_counter() - start
-        loss, hits = (sums / len(train)).tolist()
+        loss, hits = (x / len(train) for x in totals(float(total), float(hits)))
         check_finite(epoch, loss, sum(p.detach().sum() for p in model.parameters()).item())
         checkpoint.save(epoch)
         test_loss, accuracy = score(model, test)
