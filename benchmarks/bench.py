@@ -16,14 +16,13 @@ With the garbage collector off, what it would do is left out, for micrograd the 
 the rungs free theirs within the step.
 
 Beside these: text that a GPT writes; single convolutions and other ops forward and backward, the latter on arrays of
-three sizes; what the
-machine can do, a product of large matrices and a copy, and how often a step of rung 5 takes as long as its
-floating-point operations would at that rate; "later", the same steps after 3,000 others; the peak of memory of a fresh
-process that trains, after its first steps and in them, above what it has after its imports and, where there is Numba,
-the start of its compiler; whole programs; two ranks beside one process. Linux and macOS only.
+three sizes; what the machine can do, a product of large matrices and a copy, and how often a step of rung 5 takes as
+long as its floating-point operations would at that rate; "later", the same steps after 3,000 others; the peak of memory
+of a fresh process that trains, after its first steps and in them, above what it has after its imports and, where there
+is Numba, the start of its compiler; whole programs; two ranks beside one process. Linux and macOS only.
 
-steps.py, networks.py and operations.py have what is timed, workloads.py who runs it and the targets, measure.py,
-programs.py and ranks.py how it is measured.
+steps.py, networks.py, sequences.py and operations.py have what is timed, workloads.py who runs it and the targets,
+measure.py, programs.py and ranks.py how it is measured.
 """
 
 import argparse
