@@ -15,9 +15,9 @@ class Stage:
     `max_lines` is the budget of code lines (check.py says how they are counted), `max_added` that of the lines which
     the lesson adds, `max_changed` the percentage of the lines of the rung below that it may change or remove. `touched`
     are the files of the rung below that the lesson changes, `new` those that it brings; all others stay as they are,
-    byte for byte. `beside` are new too, but can be left out when the lesson is read: names, and more of a kind; no
-    budget of lines added holds for them. `dependencies` and `optional`, those of the extras, are in alphabetical order;
-    `modules` are what is imported from packages of other names.
+    byte for byte. `beside` are new too, but can be left out when the lesson is read: names, more of a kind, and what
+    programs need besides; no budget of lines added holds for them. `dependencies` and `optional`, those of the extras,
+    are in alphabetical order; `modules` are what is imported from packages of other names.
     """
 
     number: int
@@ -64,6 +64,8 @@ class Stage:
 # of its own, covers generators, and `dot` makes one step of what would be 31 for each row of a matrix. Of rung 3's
 # lines 100 check what a file or a state says before it is believed. Of rung 5's 1310 are captured steps, a lesson of
 # their own in three files, 600 the kernels of what a sequence model needs, and 11 let Ctrl-C wait for a compilation.
+# Rung 7's 250 became 315: a batch may be uneven, a gradient may come from some ranks alone, large ones aren't copied,
+# and ranks that disagree, or whose launcher is another MPI's, are told so.
 KERNELS = "activation", "convolution", "matrix_product", "normalization", "optimizer", "pooling", "reduction"
 KERNELS += ("softmax_and_loss",)  # the files that rung 5 has for the CPU and for the GPU, one a topic
 
