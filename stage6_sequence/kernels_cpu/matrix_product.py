@@ -89,7 +89,7 @@ def _multiply(t, threads, a, b, bias, out, scratch, offsets, view, floor):
 
 
 @lru_cache(maxsize=1024)
-def _layout(shape, strides, itemsize, batch):
+def layout(shape, strides, itemsize, batch):
     """How matrices lie in memory: where each begins, where its rows do, the step in a row, and how many numbers it is.
 
     The first `batch` dims are those of matrices, and those between them and the last are all rows. Steps are in
@@ -112,7 +112,7 @@ def _plan(a, a_strides, b, b_strides, out, out_strides, dtype, threads, batch):
     A thread has blocks of rows, which its other kernels have written, or of columns, if there are more of them.
     """
     arrays = (a, a_strides), (b, b_strides), (out, out_strides)
-    starts, rows, steps, sizes = zip(*[_layout(*x, dtype.itemsize, batch) for x in arrays])
+    starts, rows, steps, sizes = zip(*[layout(*x, dtype.itemsize, batch) for x in arrays])
     m, k, n, width = len(rows[0]), len(rows[1]), b[-1], 2 * lanes(dtype)
     count, panels = len(starts[0]), -(-n // width)
     threads = threads if count * m * n * k > COST * ENOUGH else 1
@@ -136,10 +136,10 @@ def _plan(a, a_strides, b, b_strides, out, out_strides, dtype, threads, batch):
 
 def _regular(x, batch):
     """The matrices themselves, or a copy if neither their rows nor their columns are contiguous."""
-    return x if x.flags.behaved and _layout(x.shape, x.strides, x.itemsize, batch) else contiguous(x)
+    return x if x.flags.behaved and layout(x.shape, x.strides, x.itemsize, batch) else contiguous(x)
 
 
-def _memory(x, size):
+def flat(x, size):
     """The numbers of matrices, and what lies between them, as a 1-D array."""
     return x.ravel("K") if size == x.size else np.lib.stride_tricks.as_strided(x, (size,), (x.itemsize,))
 
@@ -174,7 +174,7 @@ def multiply(a, b, bias=None, floor=-np.inf, out=None):
         bias = plan.zeros
     elif len(bias) < plan.zeros.size or not bias.flags.carray:
         bias = pack_bias(bias, 1, len(bias), a.dtype).ravel()
-    a, b, memory = [_memory(x, size) for x, size in zip((a, b, out), plan.sizes)]
+    a, b, memory = [flat(x, size) for x, size in zip((a, b, out), plan.sizes)]
     scratch = _scratch(plan.space, a.dtype)
     _multiply(plan.threads, a, b, bias, memory, scratch, plan.offsets, plan.view, floor)
     return out

@@ -2,7 +2,8 @@
 
 A thread has a block of queries, with the largest score, the sum of weights and the sum of weighted values of each, and
 brings them up to date with one tile of keys after the other. The keys of a head are packed into panels, so that the
-lanes of a register are keys; values lie in rows, so that there the lanes are numbers of a value.
+lanes of a register are keys; values lie in rows, so that there the lanes are numbers of a value. Rows may be any steps
+apart, as those of the heads that one layer has computed side by side.
 """
 
 import math
@@ -13,6 +14,7 @@ import numpy as np
 from .elementary import dot, exponential_below_0, larger, largest, sum_of
 from .jit import inner
 from .layout import check_shapes, contiguous
+from .matrix_product import flat, laid_out_like, layout
 from .memory import empty
 from .micro_kernel import micro_kernel
 from .packing import pack_panel, row_offsets
@@ -45,9 +47,9 @@ def _scores(a, a_rows, panels, j, size, m, n, nothing, width, out, out_rows):
 
 
 @inner
-def _add_product(a, a_rows, a_step, b, step, k, m, width, out, out_rows):
-    """out (m, step) += a (m, k) times the rows of b, which are so many numbers, a multiple of the width, apart."""
-    for j in range(0, step, width):
+def _add_product(a, a_rows, a_step, b, step, k, m, n, width, out, out_rows):
+    """out (m, n) += a (m, k) times the rows of b, which are so many numbers apart; n is a multiple of the width."""
+    for j in range(0, n, width):
         for p in range(0, m, PRODUCT_ROWS):
             tile = load(out, out_rows, p, j, PRODUCT, OUTER)
             tile = micro_kernel(tile, a, a_rows, p, FIRST, 0, b, j, k, a_step, step)
@@ -69,6 +71,15 @@ def _reach(n, i, j, causal):
     return max(0, min(n, i + 1 - j)) if causal else n
 
 
+@inner
+def _scale(rows, rows_step, n, scale, out, step, m):
+    """Copy m rows of n numbers, times the scale."""
+    for r in range(m):
+        row, to = rows[r * rows_step :], out[r * step :]
+        for c in range(n):
+            to[c] = row[c] * scale
+
+
 @parallel
 def _attend(
     t,
@@ -76,9 +87,11 @@ def _attend(
     q,
     k,
     v,
+    out,
+    places,
+    steps,
     mask,
     which,
-    out,
     lse,
     scale,
     panels,
@@ -94,23 +107,23 @@ def _attend(
     keys,
     size,
     step,
+    numbers,
     values,
     width,
     causal,
 ):
+    q_at, k_at, v_at, out_at = places
+    q_step, k_step, v_step, out_step = steps
     size_rows, panel_rows, query_rows, score_rows, value_rows = tables[0], tables[1], tables[2], tables[3], tables[4]
     panels, queries, scores, sums = panels[t], queries[t], scores[t], sums[t]
     top, total, blocks, packed = top[t], total[t], -(-rows // QUERIES), -1
     for u in range(t * heads * blocks // parts, (t + 1) * heads * blocks // parts):
         head, i = u // blocks, u % blocks * QUERIES
         if head != packed:
-            of = k[head * keys * step : (head + 1) * keys * step]
-            _pack(of, keys, size, step, panels, width, size_rows, panel_rows)
+            _pack(k[k_at[head] :], keys, size, k_step, panels, width, size_rows, panel_rows)
             packed = head
         m, own = min(QUERIES, rows - i), mask[which[head]]
-        part = q[(head * rows + i) * step : (head * rows + i + m) * step]
-        for c in range(part.size):
-            queries[c] = part[c] * scale
+        _scale(q[q_at[head] + i * q_step :], q_step, size, scale, queries, step, m)
         sums[:], top[:], total[:] = 0, -np.inf, 0
         for j in range(0, min(keys, i + m) if causal else keys, KEYS):
             n = _reach(min(KEYS, keys - j), i + m - 1, j, causal)
@@ -131,12 +144,12 @@ def _attend(
                     to = sums[r * values : (r + 1) * values]
                     for c in range(to.size):
                         to[c] *= shrink
-            of = v[(head * keys + j) * values : (head * keys + j + n) * values]
-            _add_product(scores, score_rows, 1, of, values, n, m, width, sums, value_rows)
+            of = v[v_at[head] + j * v_step :]
+            _add_product(scores, score_rows, 1, of, v_step, n, m, values, width, sums, value_rows)
         for r in range(m):
-            of, to = sums[r * values : (r + 1) * values], out[(head * rows + i + r) * values :][:values]
+            of, to = sums[r * values : (r + 1) * values], out[out_at[head] + (i + r) * out_step :]
             over = total[r] if total[r] != 0 else q.dtype.type(1)
-            for c in range(of.size):
+            for c in range(numbers):
                 to[c] = of[c] / over
             lse[head * rows + i + r] = top[r] + np.log(total[r]) if total[r] != 0 else np.inf
 
@@ -149,9 +162,11 @@ def _attend_gradient(
     q,
     k,
     v,
+    out,
+    places,
+    steps,
     mask,
     which,
-    out,
     lse,
     to_q,
     to_k,
@@ -170,56 +185,69 @@ def _attend_gradient(
     keys,
     size,
     step,
+    numbers,
     values,
     width,
     causal,
 ):
+    g_at, q_at, k_at, v_at, out_at = places
+    g_step, q_step, k_step, v_step, out_step = steps
     size_rows, panel_rows, query_rows, score_rows, value_rows = tables[0], tables[1], tables[2], tables[3], tables[4]
     value_size_rows, value_panel_rows, columns = tables[5], tables[6], tables[7]
     panels, value_panels, queries, sums = panels[t], value_panels[t], queries[t], sums[t]
     scores, to_scores = scores[t], to_scores[t]
     for head in range(t * heads // parts, (t + 1) * heads // parts):
         own = mask[which[head]]
-        of, of_v = k[head * keys * step :][: keys * step], v[head * keys * values :][: keys * values]
+        of, of_v = k[k_at[head] :], v[v_at[head] :]
         to_keys, to_values = to_k[head * keys * step :][: keys * step], to_v[head * keys * values :][: keys * values]
         to_keys[:], to_values[:] = 0, 0
-        _pack(of, keys, size, step, panels, width, size_rows, panel_rows)
-        _pack(of_v, keys, values, values, value_panels, width, value_size_rows, value_panel_rows)
+        _pack(of, keys, size, k_step, panels, width, size_rows, panel_rows)
+        _pack(of_v, keys, numbers, v_step, value_panels, width, value_size_rows, value_panel_rows)
         for i in range(0, rows, QUERIES):
             m, first = min(QUERIES, rows - i), head * rows + i
-            part, to = q[first * step : (first + m) * step], g[first * values : (first + m) * values]
-            for c in range(part.size):
-                queries[c] = part[c] * scale
+            to, shown = g[g_at[head] + i * g_step :], out[out_at[head] + i * out_step :]
+            _scale(q[q_at[head] + i * q_step :], q_step, size, scale, queries, step, m)
             sums[:] = 0
             to_rows = tables[8] if m < QUERIES else value_rows
             for j in range(0, min(keys, i + m) if causal else keys, KEYS):
                 n = _reach(min(KEYS, keys - j), i + m - 1, j, causal)
                 _scores(queries, query_rows, panels, j, size, m, n, nothing, width, scores, score_rows)
-                _scores(to, to_rows, value_panels, j, values, m, n, nothing, width, to_scores, score_rows)
+                _scores(to, to_rows, value_panels, j, numbers, m, n, nothing, width, to_scores, score_rows)
                 for r in range(m):
                     seen = _reach(n, i + r, j, causal)
                     row, rest = scores[r * KEYS : r * KEYS + seen], scores[r * KEYS + seen : r * KEYS + n]
                     back, back_rest = to_scores[r * KEYS :][:seen], to_scores[r * KEYS + seen : r * KEYS + n]
                     _add_mask(row, own, i + r, j)
-                    mean = dot(to[r * values : (r + 1) * values], out[(first + r) * values :][:values])
+                    mean = dot(to[r * g_step :][:numbers], shown[r * out_step :][:numbers])
                     for c in range(row.size):
                         row[c] = exponential_below_0(row[c] - lse[first + r])
                         back[c] = row[c] * (back[c] - mean)
                     rest[:], back_rest[:] = 0, 0
                 last = keys - j < KEYS
                 key_rows, value_tile_rows = (tables[9], tables[10]) if last else (tables[11], tables[12])
-                _add_product(to_scores, score_rows, 1, of[j * step :][: n * step], step, n, m, width, sums, query_rows)
-                _add_product(to_scores, columns, KEYS, queries, step, m, n, width, to_keys[j * step :], key_rows)
-                _add_product(scores, columns, KEYS, to, values, m, n, width, to_values[j * values :], value_tile_rows)
+                _add_product(to_scores, score_rows, 1, of[j * k_step :], k_step, n, m, step, width, sums, query_rows)
+                _add_product(to_scores, columns, KEYS, queries, step, m, n, step, width, to_keys[j * step :], key_rows)
+                _add_product(
+                    scores, columns, KEYS, to, g_step, m, n, values, width, to_values[j * values :], value_tile_rows
+                )
             for c in range(m * step):
                 to_q[first * step + c] = sums[c] * scale
 
 
-def _rows(x, width):
-    """(…, n, size) as numbers in a row, the size filled up with zeros to a multiple of the width; and that size."""
-    missing = -x.shape[-1] % width
-    x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)]) if missing else contiguous(x)
-    return x.reshape(-1), x.shape[-1]
+def _rows(x, multiple=1):
+    """(…, n, size) in memory: an array of one dim, where each matrix begins in it, and how far apart its rows are.
+
+    They are read where they are if they have a multiple of so many numbers, else from a copy filled up with zeros.
+    """
+    missing = -x.shape[-1] % multiple
+    if missing:
+        x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
+    found = x.flags.behaved and layout(x.shape, x.strides, x.itemsize, x.ndim - 2)
+    if not found or found[2] != 1:
+        x = contiguous(x)
+        found = layout(x.shape, x.strides, x.itemsize, x.ndim - 2)
+    starts, rows, _, size = found
+    return flat(x, size), starts.reshape(-1), int(rows[1]) if len(rows) > 1 else x.shape[-1]
 
 
 def _cut(x, shape):
@@ -241,12 +269,12 @@ def _masks(mask, q, keys):
 
 
 @lru_cache(maxsize=1024)
-def _tables(rows, keys, size, step, values, width):
+def _tables(rows, keys, size, step, numbers, values, width, g_step):
     """The offsets of rows in what the kernels read and write, the last of them for the last block and the last tile."""
     last = (rows - 1) % QUERIES + 1, (keys - 1) % KEYS + 1
-    tables = [(size, 1), (size, width), (QUERIES, step), (QUERIES, KEYS), (QUERIES, values)]
-    tables += [(values, 1), (values, width), (KEYS, 1)]
-    tables += [(last[0], values), (last[1], step), (last[1], values), (KEYS, step), (KEYS, values)]
+    tables = [(size, 1), (size, width), (QUERIES, step), (QUERIES, KEYS), (QUERIES, g_step)]
+    tables += [(numbers, 1), (numbers, width), (KEYS, 1)]
+    tables += [(last[0], g_step), (last[1], step), (last[1], values), (KEYS, step), (KEYS, values)]
     longest = max([n for n, _ in tables])
     return np.stack([np.pad(row_offsets(n, by), (0, longest - n), mode="edge") for n, by in tables])
 
@@ -267,20 +295,21 @@ def attend(q, k, v, mask, causal, scale):
     if sizes is NotImplemented:
         return sizes
     (heads, rows, keys, width), (masks, which) = sizes, _masks(mask, q, k.shape[-2])
-    size, shape, kept = q.shape[-1], (*q.shape[:-1], v.shape[-1]), (*q.shape[:-1], 1)
-    (q, step), (k, _), (v, values) = (_rows(x, width) for x in (q, k, v))
-    out, lse = empty(heads * rows * values, q.dtype), empty(heads * rows, q.dtype)
+    size, numbers, lse = q.shape[-1], v.shape[-1], empty((*q.shape[:-1], 1), q.dtype)
+    step, values = -(-size // width) * width, -(-numbers // width) * width
+    out = laid_out_like(q, (*q.shape[:-1], numbers))
+    read, places, steps = zip(_rows(q), _rows(k), _rows(v, width), _rows(out))
     parts = min(thread_count(heads * rows * keys * (size + values) // 16), heads * -(-rows // QUERIES))
     _attend(
         parts,
-        *(q, k, v, masks, which, out, lse, q.dtype.type(scale)),
+        *(*read, places, steps, masks, which, lse.reshape(-1), q.dtype.type(scale)),
         empty((parts, -(-keys // width) * width * size), q.dtype),
         *[empty((parts, QUERIES * n), q.dtype) for n in (step, KEYS, values, 1, 1)],
         np.zeros(width, q.dtype),
-        _tables(rows, keys, size, step, values, width),
-        *(heads, rows, keys, size, step, values, width, causal),
+        _tables(rows, keys, size, step, numbers, values, width, values),
+        *(heads, rows, keys, size, step, numbers, values, width, causal),
     )
-    return _cut(out, shape), lse.reshape(kept)
+    return out, lse
 
 
 def attend_gradient(g, q, k, v, out, lse, mask, causal, scale):
@@ -289,17 +318,18 @@ def attend_gradient(g, q, k, v, out, lse, mask, causal, scale):
     if sizes is NotImplemented:
         return sizes
     (heads, rows, keys, width), (masks, which) = sizes, _masks(mask, q, k.shape[-2])
-    size, shapes = q.shape[-1], (q.shape, k.shape, v.shape)
-    (g, _), (q, step), (k, _), (v, values), (out, _) = (_rows(x, width) for x in (g, q, k, v, out))
-    found = [empty(x.size, q.dtype) for x in (q, k, v)]
-    parts, panels = min(thread_count(heads * rows * keys * (size + values) // 16), heads), -(-keys // width) * width
+    size, numbers, shapes = q.shape[-1], v.shape[-1], (q.shape, k.shape, v.shape)
+    step, values, panels = (-(-n // width) * width for n in (size, numbers, keys))
+    read, places, steps = zip(_rows(g, width), _rows(q), _rows(k, width), _rows(v), _rows(out))
+    found = [empty(heads * n, q.dtype) for n in (rows * step, keys * step, keys * values)]
+    parts = min(thread_count(heads * rows * keys * (size + values) // 16), heads)
     _attend_gradient(
         parts,
-        *(g, q, k, v, masks, which, out, contiguous(lse).reshape(-1), *found, q.dtype.type(scale)),
-        *[empty((parts, n), q.dtype) for n in (panels * size, panels * values)],
+        *(*read, places, steps, masks, which, contiguous(lse).reshape(-1), *found, q.dtype.type(scale)),
+        *[empty((parts, n), q.dtype) for n in (panels * size, panels * numbers)],
         *[empty((parts, QUERIES * n), q.dtype) for n in (step, KEYS, KEYS, step)],
         np.zeros(width, q.dtype),
-        _tables(rows, keys, size, step, values, width),
-        *(heads, rows, keys, size, step, values, width, causal),
+        _tables(rows, keys, size, step, numbers, values, width, steps[0]),
+        *(heads, rows, keys, size, step, numbers, values, width, causal),
     )
     return tuple([_cut(x, shape) for x, shape in zip(found, shapes)])
