@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import time
+from argparse import Namespace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -239,6 +240,18 @@ def names(lib, steps=4):
         scheduler.step()
         losses.append(loss.item())
     return losses
+
+
+def pictures(lib):
+    """The statistics of the demo's ResNet after nine images, four a batch: of two ranks the second lacks the last."""
+    resnet, made, rng = importlib.import_module(f"{lib.package.__name__}.resnet"), [], np.random.default_rng(0)
+    network, tensor = resnet.ResNet20, lib.package.tensor
+    resnet.ResNet20 = lambda: made.append(network()) or made[0]
+    sets = [(tensor(rng.random((n, 3, 32, 32), np.float32)), tensor(rng.integers(0, 10, n))) for n in (9, 5)]
+    resnet.image_sets = lambda choice: ("nine images", *[lib.data.TensorDataset(*arrays) for arrays in sets])
+    flags = {"data": "cifar10", "epochs": 1, "batch_size": 4, "lr": 0.01, "seed": 0, "device": "cpu", "capture": False}
+    resnet.main(Namespace(**flags, save=None, resume=None, plot=None, log=None))
+    return [buffer.sum().item() for buffer in made[0].buffers()]
 
 
 def numbers(lib):

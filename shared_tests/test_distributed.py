@@ -176,6 +176,12 @@ def test_ranks_divide_the_pieces_of_a_play(start, stage, alone, monkeypatch):
         stage.part("gpt").main_of_plays(None)
 
 
+def test_ranks_judge_a_network_by_the_statistics_of_the_first(answers):
+    """Each keeps its own while it trains, and the second had no image in the last batch."""
+    first, second = answers(2, "pictures")
+    assert first == second and np.isfinite(first).all() and len(first) == 3 * 21
+
+
 HOSTS = """
 set -e
 mount -t tmpfs none /run  # where ip keeps the names

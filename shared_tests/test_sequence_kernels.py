@@ -11,7 +11,7 @@ from . import test_kernels
 from .test_kernels import Row, agree, arrays, bodies, dtypes, misfits, outcome, plain, results
 
 kernels = pytest.mark.capability("kernels of sequences")
-SIZES = [1, 2, 5, 16, 17, 33]
+SIZES = [1, 2, 5, 16, 17, 32, 33]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -137,6 +137,21 @@ def test_a_kernel_gives_what_its_numpy_body_gives(compiled, name, dtype, data):
     for key, x in arguments.items():
         if isinstance(x, np.ndarray):
             np.testing.assert_array_equal(x, copies[key], err_msg=f"{key} was changed")
+
+
+@kernels
+def test_attention_copies_no_heads_that_lie_side_by_side(stage, compiled, monkeypatch):
+    """As those of one layer's output; what it gives lies as the next layer reads it."""
+    rng = np.random.default_rng(0)
+    q, k, v = rng.standard_normal((3, 70, 3 * 64), "f4").reshape(3, 70, 3, 2, 32).transpose(2, 0, 3, 1, 4)
+    g = rng.standard_normal((3, 70, 2, 32), "f4").swapaxes(1, 2)
+    copied = lambda x: x if x.flags.c_contiguous else pytest.fail(f"{x.shape} is copied")  # noqa: E731
+    monkeypatch.setattr(stage.part("kernels_cpu.attention"), "contiguous", copied)
+    out, lse = compiled["attend"](q, k, v, None, True, 0.2)
+    found = compiled["attend_gradient"](g, q, k, v, out, lse, None, True, 0.2)
+    assert out.swapaxes(1, 2).flags.c_contiguous
+    wanted = compiled["attend"].numpy(q, k, v, None, True, 0.2)
+    agree([out, lse, *found], [*wanted, *compiled["attend_gradient"].numpy(g, q, k, v, *wanted, None, True, 0.2)])
 
 
 @kernels

@@ -163,9 +163,11 @@ def can_join(operation, others):
 
 def adds_up_functions(operation, nest):
     """Whether a nest would add up, in order, and so number by number, what is computed with vectorized functions."""
-    both, is_long = [*nest.operations, operation], [n for n in nest.shape if n != 1][-1:] >= [LONG]
-    sums = any(isinstance(other, Reduce) for other in both)
-    return is_long and sums and any(isinstance(other, Each) and other.function in VECTORIZED for other in both)
+    if next((n for n in reversed(nest.shape) if n != 1), 0) < LONG:
+        return False
+    both = [*nest.operations, operation]
+    functions = any(isinstance(other, Each) and other.function in VECTORIZED for other in both)
+    return functions and any(isinstance(other, Reduce) for other in both)
 
 
 def can_pass(operation, others):

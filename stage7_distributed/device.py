@@ -73,7 +73,7 @@ def elementwise(function, results=1):
     """
     if not COMPILED:
         return function
-    from .kernels_cpu.elementwise import INLINED, LEAST, elementwise
+    from .kernels_cpu.elementwise import LEAST, LEAST_CAPTURED, elementwise
 
     compiled = elementwise(function, results)
 
@@ -84,7 +84,7 @@ def elementwise(function, results=1):
             if isinstance(x, np.ndarray):
                 out = compiled(x, *others) if x.size >= LEAST else out
             elif isinstance(x, Recorded):
-                out = x.record.call(choose, x, *others) if x.size >= INLINED else out
+                out = x.record.call(choose, x, *others) if x.size >= LEAST_CAPTURED else out
             elif not on_host(x) and results == 1:
                 out = gpu_elementwise(function)(x, *others)
         return function(x, *others) if out is NotImplemented else out

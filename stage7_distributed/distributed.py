@@ -157,6 +157,8 @@ class _Alone:
 
 
 class Done:
+    """What is over already, or queued where all that follows waits for it."""
+
     def wait(self):
         """Nothing is left to be waited for."""
 

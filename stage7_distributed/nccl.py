@@ -1,4 +1,4 @@
-"""NCCL, by which GPUs send each other what MPI sends between processors."""
+"""Sums and broadcasts between GPUs, by NCCL."""
 
 from importlib import import_module
 
@@ -7,7 +7,7 @@ from .distributed import AVG, SUM, Done, broadcast_object
 
 
 class NCCL:
-    """The same between GPUs, of which each rank of a machine has its own. The work is queued, and nothing waits."""
+    """The ranks, each with a GPU of its own. What they send is queued with its other work, and nothing waits."""
 
     def __init__(self, size, rank):
         self.cupy, self.size = gpu(), size

@@ -16,7 +16,7 @@ from .demo import (
     show,
     warm_up_and_cosine,
 )
-from .distributed import get_rank, get_world_size
+from .distributed import broadcast, get_rank, get_world_size
 from .mistakes import draw_mistakes
 from .nn import functional as F
 from .nn.parallel import DistributedDataParallel
@@ -88,6 +88,8 @@ def predicted(model, images):
 
 def score(model, dataset):
     """The cross-entropy and the accuracy on a dataset, of which each rank takes some images."""
+    for buffer in model.buffers():
+        broadcast(buffer)  # each rank has statistics of its own, and those of the first are saved
     images, labels = (x[get_rank() :: get_world_size()] for x in dataset.tensors)
     probabilities = predicted(model, images)
     hits = (probabilities.argmax(dim=1) == labels).sum()
@@ -136,7 +138,8 @@ def main(flags):
             images = random_crop(random_horizontal_flip(images, batches.generator), 2, batches.generator)
             loss, found = step(images, labels)
             scheduler.step()
-            total += loss.double() * len(labels)
+            if len(labels):  # of the last batch this rank may have none
+                total += loss.double() * len(labels)
             hits += found
         seconds = perf_counter() - start
         loss, hits = (x / len(train) for x in totals(float(total), float(hits)))

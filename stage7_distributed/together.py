@@ -49,7 +49,7 @@ def ended_together():
 
 
 def same_data(*contents, **known):
-    """End the program with a sentence unless all ranks have these texts or arrays, of which so much is `known`."""
+    """End the program with a sentence unless all ranks have these texts or arrays; it names what is `known` of them."""
     if get_world_size() > 1:
         checksum = 0
         for x in contents:

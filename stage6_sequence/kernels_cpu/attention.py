@@ -4,6 +4,10 @@ A thread has a block of queries, with the largest score, the sum of weights and 
 brings them up to date with one tile of keys after the other. The keys of a head are packed into panels, so that the
 lanes of a register are keys; values lie in rows, so that there the lanes are numbers of a value. Rows may be any steps
 apart, as those of the heads that one layer has computed side by side.
+
+A query and a key have `size` numbers, a value has `numbers`. Filled up to whole panels that is `step` and `values`, in
+memory of the kernels' own. Of what they are given, `places` say where each head begins, and `steps` how far apart its
+rows are.
 """
 
 import math

@@ -16,7 +16,7 @@ from .memory import empty
 from .threads import parallel, thread_count
 
 LEAST = 512  # numbers; below that most of NumPy's functions are as fast
-INLINED = 2048  # numbers; below that a captured step has the formula in its own loops
+LEAST_CAPTURED = 2048  # and below that, in a captured step, loops of its own
 COST = 8  # additions that take as long as such a function of one number
 
 
